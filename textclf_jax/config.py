@@ -1,0 +1,296 @@
+"""The typed configuration of a run: one frozen section a topic, every rule beside the key it is about.
+
+Reading files, overrides and error messages with line numbers live in `config_file.py`; a command's path is
+`config_file.load_config(path, overrides) -> (config, notes)`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0)]
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+DEFAULT_WRAPPER = "textclf_jax/tokenizer/wordpiece_tokenizer_wrapper.py"
+
+
+class Section(BaseModel):
+    """A group of keys. Unknown keys and wrong types are errors; instances are hashable and never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def only_chosen(data: Any, chosen: str | None, kinds: tuple[str, ...]) -> Any:
+    """Drops the sub-sections of the kinds that were not chosen: only the chosen one is validated."""
+    if not isinstance(data, dict):
+        return data
+    return {k: v for k, v in data.items() if k not in kinds or (k == chosen and v is not None)}
+
+
+# --- experiment, logging, tokenizer ---------------------------------------------------------------------------
+
+
+class Experiment(Section):
+    name: Annotated[str, Field(min_length=1)]
+    kind: Literal["pretraining", "finetuning"]
+    output_dir: Annotated[str, Field(min_length=1)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+
+
+class Wandb(Section):
+    entity: str | None = None
+    project: str | None = None
+    run_name: str | None = None
+
+
+class Logging(Section):
+    use_wandb: bool = False
+    wandb: Wandb = Wandb()
+    log_interval_updates: Positive = 10
+    csv_train_metrics_path: str = "metrics/train/metrics.csv"
+    csv_eval_metrics_path: str = "metrics/eval/metrics.csv"
+    csv_test_metrics_path: str = "metrics/test/metrics.csv"
+
+
+class Tokenizer(Section):
+    wrapper_path: str = DEFAULT_WRAPPER
+    vocab_dir: Annotated[str, Field(min_length=1)]
+
+
+# --- architecture ---------------------------------------------------------------------------------------------
+
+
+class Mha(Section):
+    """Exact softmax attention."""
+
+    implementation: Literal["auto", "xla", "cudnn"] = "auto"
+
+
+class Lsh(Section):
+    """Locality-sensitive hashing attention (Kitaev et al. 2020, Reformer)."""
+
+    num_hashes: Positive = 2
+    chunk_size: Positive = 64
+    mask_within_chunks: bool = False
+    combine: Literal["mean", "logsumexp"] = "mean"
+    variant: Literal["standard", "reference"] = "standard"
+
+
+class Favor(Section):
+    """FAVOR+ kernel attention (Choromanski et al. 2021, Performer)."""
+
+    nb_features: Annotated[int, Field(ge=2)] = 128
+    ortho_features: bool = True
+    redraw_interval: Count = 0
+    phi: Literal["exp", "elu", "relu2"] = "exp"
+    stabilize: bool = True
+    eps: PositiveFloat = 1e-6
+
+    @model_validator(mode="after")
+    def _features_come_in_pairs(self):
+        if self.phi == "exp" and self.nb_features % 2:
+            raise ValueError(f"nb_features {self.nb_features} must be even for phi exp: features are exp(x), exp(-x)")
+        return self
+
+
+class Local(Section):
+    """Sliding-window attention with global tokens (Beltagy et al. 2020, Longformer)."""
+
+    window: Positive = 128
+    global_tokens: Count = 1
+    global_every_n_layers: Count = 0
+
+
+class Attention(Section):
+    kind: Literal["mha", "lsh", "favor", "local"] = "mha"
+    num_heads: Positive
+    attention_embedding_dim: Positive | None = None
+    projection_bias: bool = True
+    attn_dropout: DropoutRate = 0.0
+    attn_out_dropout: DropoutRate = 0.1
+    mha: Mha = Mha()
+    lsh: Lsh = Lsh()
+    favor: Favor = Favor()
+    local: Local = Local()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_the_chosen_kind(cls, data: Any) -> Any:
+        kind = data.get("kind", "mha") if isinstance(data, dict) else None
+        return only_chosen(data, kind, ("mha", "lsh", "favor", "local"))
+
+
+class Rope(Section):
+    """Rotary positions (Su et al. 2021, RoFormer)."""
+
+    rope_base: PositiveFloat = 10_000.0
+    rope_scale: PositiveFloat = 1.0
+    variant: Literal["standard", "reference"] = "standard"
+
+
+class Architecture(Section):
+    max_sequence_length: Positive
+    embedding_dim: Positive
+    num_layers: Positive
+    mlp_size: Positive
+    mlp_dropout: DropoutRate = 0.1
+    embedding_dropout: DropoutRate = 0.1
+    type_vocab_size: Count = 0
+    pos_encoding: Literal["learned", "sinusoidal", "rope"] = "rope"
+    rope: Rope = Rope()
+    attention: Attention
+
+    @property
+    def attention_dim(self) -> int:
+        """The width of queries, keys and values: H * K."""
+        return self.attention.attention_embedding_dim or self.embedding_dim
+
+    @property
+    def head_dim(self) -> int:
+        """K, the size of one head."""
+        return self.attention_dim // self.attention.num_heads
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rope_only_where_chosen(cls, data: Any) -> Any:
+        chosen = data.get("pos_encoding", "rope") if isinstance(data, dict) else None
+        return only_chosen(data, chosen, ("rope",))
+
+    @model_validator(mode="after")
+    def _heads_divide(self):
+        heads, width = self.attention.num_heads, self.attention_dim
+        key = "attention_embedding_dim" if self.attention.attention_embedding_dim else "embedding_dim"
+        if width % heads:
+            fitting = [h for h in range(1, width + 1) if width % h == 0]
+            near = sorted(sorted(fitting, key=lambda h: abs(h - heads))[:2])
+            raise ValueError(
+                f"attention.num_heads {heads} does not divide {key} {width}. Use {' or '.join(map(str, near))}."
+            )
+        if self.pos_encoding == "rope" and self.head_dim % 2:
+            raise ValueError(
+                f"rope rotates pairs of channels, but the head size {width} / {heads} = {self.head_dim} is odd"
+            )
+        if self.pos_encoding == "sinusoidal" and self.embedding_dim % 2:
+            raise ValueError(f"sinusoidal positions need an even embedding_dim, not {self.embedding_dim}")
+        return self
+
+
+# --- training -------------------------------------------------------------------------------------------------
+
+
+class Resume(Section):
+    """Starting a new pretraining run from an earlier one."""
+
+    path: str | None = None
+    weights_only: bool = True
+
+
+class Training(Section):
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    learning_rate: PositiveFloat
+    batch_size: Positive
+    epochs: Positive
+    warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    min_lr_ratio: Probability = 0.0
+    weight_decay: NonNegativeFloat = 0.01
+    max_grad_norm: NonNegativeFloat = 1.0
+    grad_accum_steps: Positive = 1
+    use_amp: bool = True
+    variant: Literal["standard", "reference"] = "standard"
+    eval_interval_updates: Count = 0
+    checkpoint_interval_minutes: NonNegativeFloat = 10.0
+    head_lr_mult: NonNegativeFloat = 1.0
+    backbone_lr_mult: NonNegativeFloat = 1.0
+    freeze_epochs: Count = 0
+    freeze_n_layers: Count = 0
+    freeze_embeddings: bool = False
+    resume: Resume = Resume()
+
+
+class MlmHead(Section):
+    mask_p: Probability = 0.15
+    mask_token_p: Probability = 0.8
+    random_token_p: Probability = 0.1
+    random_tokens: Literal["ordinary", "any"] = "ordinary"
+    tie_mlm_weights: bool = True
+    decoder_bias: bool = False
+
+    @model_validator(mode="after")
+    def _shares_fit(self):
+        total = self.mask_token_p + self.random_token_p
+        if total > 1.0 + 1e-9:
+            raise ValueError(
+                f"mask_token_p + random_token_p = {total:g}, but they are shares of the masked tokens and may add up to 1 at most"
+            )
+        if self.mask_p == 0.0:
+            raise ValueError("mask_p is 0: no token would ever be predicted")
+        return self
+
+
+class ClassificationHead(Section):
+    num_labels: Annotated[int, Field(ge=2)]
+    pooling: Literal["cls", "mean", "max", "min", "strided_mean"] = "cls"
+    pooling_stride: Positive = 512
+    pooler_type: Literal["bert", "roberta"] | None = "bert"
+    classifier_dropout: DropoutRate = 0.1
+
+
+class PretrainedExperiment(Section):
+    path: str | None = None
+    checkpoint: str = "model.ckpt"
+
+
+# --- data and the two kinds of run ----------------------------------------------------------------------------
+
+
+class Split(Section):
+    dataset_path: str | None = None
+    shuffle: bool = False
+
+
+class TrainSplit(Split):
+    dataset_path: Annotated[str, Field(min_length=1)]  # pyright: ignore[reportIncompatibleVariableOverride]
+    shuffle: bool = True
+
+
+class Data(Section):
+    train: TrainSplit
+    val: Split = Split()
+    test: Split = Split()
+    num_length_buckets: Annotated[int, Field(ge=1, le=16)] = 4
+
+
+class RunConfig(Section):
+    """What pretraining and finetuning have in common."""
+
+    experiment: Experiment
+    logging: Logging = Logging()
+    tokenizer: Tokenizer
+    architecture: Architecture
+    training: Training
+    data: Data
+
+    @model_validator(mode="after")
+    def _kind_fits(self):
+        kind = "finetuning" if isinstance(self, FinetuningConfig) else "pretraining"
+        if self.experiment.kind != kind:
+            raise ValueError(f"experiment.kind is {self.experiment.kind}, but this is a {kind} run")
+        if self.training.freeze_n_layers > self.architecture.num_layers:
+            raise ValueError(
+                f"training.freeze_n_layers {self.training.freeze_n_layers} is more than the "
+                f"{self.architecture.num_layers} layers there are"
+            )
+        return self
+
+
+class PretrainingConfig(RunConfig):
+    mlm_head: MlmHead = MlmHead()
+
+
+class FinetuningConfig(RunConfig):
+    classification_head: ClassificationHead
+    pretrained_experiment: PretrainedExperiment = PretrainedExperiment()
