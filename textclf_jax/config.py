@@ -224,7 +224,7 @@ class MlmHead(Section):
         total = self.mask_token_p + self.random_token_p
         if total > 1.0 + 1e-9:
             raise ValueError(
-                f"mask_token_p + random_token_p = {total:g}, but they are shares of the masked tokens and may add up to 1 at most"
+                f"mask_token_p + random_token_p = {total:g}: they are shares of the masked tokens, 1 at most together"
             )
         if self.mask_p == 0.0:
             raise ValueError("mask_p is 0: no token would ever be predicted")
