@@ -1,0 +1,96 @@
+"""FAVOR+ attention: softmax by positive random features (kind `favor`; Choromanski et al. 2021, Performer)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from textclf_jax.config import Favor
+
+FEATURE_FLOOR = 1e-6
+
+
+def draw_features(key: Array, num_heads: int, head_dim: int, settings: Favor) -> Float[Array, "H M K"]:
+    """Draws the random directions [H, nb_features / 2, K] of the exponential kernel.
+
+    With `ortho_features` each block of up to K directions of a head is orthogonal, each direction with the norm of an
+    independent Gaussian vector: the estimate varies less.
+
+    Source: Performer, section 2.4.
+    """
+    count = settings.nb_features // 2
+    if not settings.ortho_features:
+        return jax.random.normal(key, (num_heads, count, head_dim))
+    directions_key, norms_key = jax.random.split(key)
+    blocks = -(-count // head_dim)
+    gaussian = jax.random.normal(directions_key, (num_heads, blocks, head_dim, head_dim))
+    orthogonal, upper = jnp.linalg.qr(gaussian)
+    # QR alone is not uniform over rotations: its signs are
+    orthogonal = orthogonal * jnp.sign(jnp.diagonal(upper, axis1=-2, axis2=-1))[..., None, :]
+    rows = orthogonal.swapaxes(-1, -2).reshape(num_heads, blocks * head_dim, head_dim)[:, :count]
+    norms = jnp.linalg.norm(jax.random.normal(norms_key, (num_heads, count, head_dim)), axis=-1)
+    return rows * norms[..., None]
+
+
+def feature_map(
+    x: Float[Array, "B L H K"], omega: Float[Array, "H M K"] | None, settings: Favor, *, is_query: bool
+) -> Float[Array, "B L H F"]:
+    """Maps queries or keys to non-negative features whose inner products estimate the kernel.
+
+    Args:
+      x: [B, L, H, K] float32.
+      omega: [H, M, K] directions for `phi: exp`; not used by `elu` and `relu2`.
+      settings: kernel and stabilisation.
+      is_query: a query is stabilised by its own largest projection, keys by the largest of their row and head.
+
+    Returns:
+      [B, L, H, F] features: F = 2 M for exp, K otherwise.
+
+    Source: Performer, eq. 7 and lemma 1 (hyperbolic variant).
+    """
+    if settings.phi == "elu":
+        return jax.nn.elu(x) + 1.0
+    if settings.phi == "relu2":
+        return jnp.square(jax.nn.relu(x))
+    x = x * x.shape[-1] ** -0.25
+    projected = jnp.einsum("blhk,hmk->blhm", x, omega)
+    if settings.stabilize:
+        largest = jnp.max(jnp.abs(projected), axis=-1 if is_query else (1, 3), keepdims=True)
+        features = (
+            jnp.concatenate([jnp.exp(projected - largest), jnp.exp(-projected - largest)], axis=-1) + FEATURE_FLOOR
+        )
+    else:
+        features = jnp.concatenate([jnp.exp(projected), jnp.exp(-projected)], axis=-1)
+    envelope = jnp.maximum(jnp.exp(-0.5 * jnp.sum(jnp.square(x), axis=-1, keepdims=True)), FEATURE_FLOOR)
+    return features * envelope * settings.nb_features**-0.5
+
+
+def favor_attention(
+    q: Float[Array, "B L H K"],
+    k: Float[Array, "B L H K"],
+    v: Float[Array, "B L H K"],
+    lengths: Int[Array, " B"],
+    omega: Float[Array, "H M K"] | None,
+    *,
+    settings: Favor,
+) -> Float[Array, "B L H K"]:
+    """Attends in time linear in L: phi(q) (phi(k)^T v) over phi(q) (phi(k)^T 1).
+
+    Args:
+      q, k, v: [B, L, H, K], any float dtype; features are float32.
+      lengths: [B] number of real tokens of each row.
+      omega: [H, nb_features / 2, K] directions from `draw_features` (`phi: exp` only).
+      settings: kernel, stabilisation, `eps` below which the denominator is cut.
+
+    Returns:
+      [B, L, H, K] in q's dtype; zero at padding.
+
+    Source: Performer, section 2.3.
+    """
+    real = (jnp.arange(q.shape[1]) < lengths[:, None])[..., None, None]
+    q32, k32, v32 = (jnp.where(real, x, 0).astype(jnp.float32) for x in (q, k, v))
+    phi_q = feature_map(q32, omega, settings, is_query=True)
+    phi_k = jnp.where(real, feature_map(k32, omega, settings, is_query=False), 0)
+    summary = jnp.einsum("bshf,bshk->bhfk", phi_k, v32)
+    denominator = jnp.maximum(jnp.einsum("blhf,bhf->blh", phi_q, phi_k.sum(axis=1)), settings.eps)
+    context = jnp.einsum("blhf,bhfk->blhk", phi_q, summary) / denominator[..., None]
+    return jnp.where(real, context, 0).astype(q.dtype)

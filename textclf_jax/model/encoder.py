@@ -1,0 +1,85 @@
+"""The encoder: embeddings, then post-norm blocks of attention and a feed-forward network."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from textclf_jax.config import Architecture
+from textclf_jax.model.attention import SelfAttention
+from textclf_jax.model.dropout import Dropout
+from textclf_jax.model.embeddings import Embeddings, layer_norm
+from textclf_jax.model.initializers import uniform_by_fan_in
+
+
+def gelu(x):
+    """The exact, erf-based GELU (Hendrycks & Gimpel 2016). Any shape; keeps the dtype."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a GELU between. [B, L, D] -> [B, L, D] through width F."""
+
+    config: Architecture
+    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+        return self.linear(gelu(self.linear(x, self.config.mlp_size, "up")), x.shape[-1], "down")
+
+    def linear(self, x, features: int, name: str):
+        init = uniform_by_fan_in(x.shape[-1])
+        return nn.Dense(features, dtype=self.dtype, kernel_init=init, bias_init=init, name=name)(x)
+
+
+class EncoderBlock(nn.Module):
+    """x = LN(x + attention(x)), then x = LN(x + feed-forward(x)). [B, L, D] -> [B, L, D]."""
+
+    config: Architecture
+    layer: int
+    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+
+    def setup(self):
+        c = self.config
+        self.attention = SelfAttention(c, self.layer, self.dtype)
+        self.attention_dropout = Dropout(c.attention.attn_out_dropout)
+        self.attention_norm = layer_norm(self.dtype)
+        self.mlp = FeedForward(c, self.dtype)
+        self.mlp_dropout = Dropout(c.mlp_dropout)
+        self.mlp_norm = layer_norm(self.dtype)
+
+    def __call__(self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], *, train: bool) -> Float[Array, "B L D"]:
+        x = self.attention_norm(x + self.attention_dropout(self.attention(x, lengths, train=train), train=train))
+        return self.mlp_norm(x + self.mlp_dropout(self.mlp(x), train=train))
+
+
+class Encoder(nn.Module):
+    """Turns token ids into contextual vectors. [B, L] -> [B, L, D].
+
+    Attributes:
+      config: the architecture.
+      vocab_size: V.
+      dtype: of activations and matrix products; parameters, softmax and LayerNorm statistics are float32.
+    """
+
+    config: Architecture
+    vocab_size: int
+    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+
+    def setup(self):
+        self.embeddings = Embeddings(self.config, self.vocab_size, self.dtype)
+        self.layers = [EncoderBlock(self.config, i, self.dtype) for i in range(self.config.num_layers)]
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "B L"],
+        lengths: Int[Array, " B"],
+        *,
+        position_ids: Int[Array, "#B L"] | None = None,
+        token_type_ids: Int[Array, "B L"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "B L D"]:
+        x = self.embeddings(input_ids, position_ids, token_type_ids, train=train)
+        for layer in self.layers:
+            x = layer(x, lengths, train=train)
+        return x

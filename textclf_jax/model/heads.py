@@ -1,0 +1,123 @@
+"""The two models that are trained: an encoder with a masked-language-model head, or with a classifier."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from textclf_jax.config import Architecture, ClassificationHead, MlmHead
+from textclf_jax.model.dropout import Dropout
+from textclf_jax.model.embeddings import layer_norm
+from textclf_jax.model.encoder import Encoder, gelu
+from textclf_jax.model.initializers import xavier_uniform
+from textclf_jax.model.pooling import pool
+
+
+class MlmTransform(nn.Module):
+    """Linear, GELU, LayerNorm before the decoder. [..., D] -> [..., D]."""
+
+    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
+        x = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=xavier_uniform, name="dense")(x)
+        return layer_norm(self.dtype, name="norm")(gelu(x))
+
+
+class MaskedLanguageModel(nn.Module):
+    """Predicts tokens at the given positions.
+
+    Attributes:
+      config: the architecture.
+      head: tying, decoder bias.
+      vocab_size: V.
+      dtype: of matrix products.
+    """
+
+    config: Architecture
+    head: MlmHead
+    vocab_size: int
+    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+
+    def setup(self):
+        self.encoder = Encoder(self.config, self.vocab_size, self.dtype)
+        self.transform = MlmTransform(self.dtype)
+        if not self.head.tie_mlm_weights:
+            self.decoder = nn.Dense(self.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=xavier_uniform)
+        if self.head.decoder_bias:
+            self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (self.vocab_size,))
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "B L"],
+        lengths: Int[Array, " B"],
+        positions: Int[Array, " P"] | None = None,
+        *,
+        position_ids: Int[Array, "#B L"] | None = None,
+        token_type_ids: Int[Array, "B L"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "*N V"]:
+        """Computes logits over the vocabulary.
+
+        Args:
+          input_ids: [B, L] masked token ids.
+          lengths: [B] number of real tokens of each row.
+          positions: [P] places in the flattened batch (row * L + column) to decode; None decodes all of them.
+          position_ids: [B or 1, L] for learned positions; 0..L-1 by default.
+          token_type_ids: [B, L]; zeros by default.
+          train: whether dropout is on.
+
+        Returns:
+          [P, V] or [B, L, V] float32 logits.
+        """
+        x = self.encoder(input_ids, lengths, position_ids=position_ids, token_type_ids=token_type_ids, train=train)
+        if positions is not None:
+            # decoding the masked tokens alone saves most of the arithmetic: V is large and 85% of logits are never used
+            x = x.reshape(-1, x.shape[-1])[positions]
+        x = self.transform(x)
+        if self.head.tie_mlm_weights:
+            table = self.encoder.embeddings.word.embedding.astype(self.dtype)
+            logits = jnp.einsum("...d,vd->...v", x, table, preferred_element_type=jnp.float32)
+        else:
+            logits = self.decoder(x).astype(jnp.float32)
+        return logits + self.decoder_bias if self.head.decoder_bias else logits
+
+
+class TextClassifier(nn.Module):
+    """Classifies texts from a pooled vector.
+
+    Attributes:
+      config: the architecture.
+      head: number of classes C, pooling, pooler, dropout.
+      vocab_size: V.
+      dtype: of the encoder's matrix products; the head is float32.
+    """
+
+    config: Architecture
+    head: ClassificationHead
+    vocab_size: int
+    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+
+    def setup(self):
+        self.encoder = Encoder(self.config, self.vocab_size, self.dtype)
+        if self.head.pooler_type:
+            self.pooler = nn.Dense(self.config.embedding_dim, kernel_init=xavier_uniform)
+        self.dropout = Dropout(self.head.classifier_dropout)
+        self.classifier = nn.Dense(self.head.num_labels, kernel_init=xavier_uniform)
+
+    def __call__(
+        self,
+        input_ids: Int[Array, "B L"],
+        lengths: Int[Array, " B"],
+        *,
+        position_ids: Int[Array, "#B L"] | None = None,
+        token_type_ids: Int[Array, "B L"] | None = None,
+        train: bool = False,
+    ) -> Float[Array, "B C"]:
+        """Computes class logits [B, C] float32. Arguments as for the encoder."""
+        hidden = self.encoder(input_ids, lengths, position_ids=position_ids, token_type_ids=token_type_ids, train=train)
+        x = pool(hidden, lengths, self.head.pooling, self.head.pooling_stride)
+        if self.head.pooler_type == "roberta":
+            x = self.dropout(x, train=train)
+        if self.head.pooler_type:
+            x = nn.tanh(self.pooler(x))
+        return self.classifier(self.dropout(x, train=train))

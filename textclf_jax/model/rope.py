@@ -1,0 +1,57 @@
+"""Rotary position embedding (Su et al. 2021, RoFormer)."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from textclf_jax.config import Rope
+
+
+def rotary_tables(
+    length: int, head_dim: int, settings: Rope
+) -> tuple[Float[np.ndarray, "L K"], Float[np.ndarray, "L K"]]:
+    """Computes cosines and sines of position times frequency, the K/2 frequencies twice side by side.
+
+    Args:
+      length: L, positions 0..L-1.
+      head_dim: K, even.
+      settings: frequency j is rope_base ** (-j / (K/2)) * rope_scale radians a position.
+
+    Returns:
+      Cosines and sines, each [L, K] float32, rounded from float64.
+
+    Source: RoFormer, eq. 15.
+    """
+    half = head_dim // 2
+    frequencies = settings.rope_base ** (-np.arange(half) / half)
+    angles = np.arange(length)[:, None] * frequencies * settings.rope_scale
+    angles = np.concatenate([angles, angles], axis=1)
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def rotate(x: Float[Array, "B L H K"], settings: Rope) -> Float[Array, "B L H K"]:
+    """Rotates channel pairs by angles proportional to the position, 0..L-1.
+
+    The standard variant pairs channel j with j + K/2, which makes every pair a true rotation: norms are kept and scores
+    depend on relative positions. `variant: reference` pairs neighbours with the same tables, as the PyTorch reference
+    does; that is not a rotation (for K > 2) and serves imported checkpoints only.
+
+    Args:
+      x: [B, L, H, K] queries or keys, any float dtype; K even.
+      settings: base, scale and variant.
+
+    Returns:
+      [B, L, H, K] in x's dtype.
+
+    Source: RoFormer, eq. 34.
+    """
+    # fp32: at position 16,384 a bf16 angle is off by tens of radians
+    cos, sin = (jnp.asarray(table)[:, None, :] for table in rotary_tables(x.shape[1], x.shape[-1], settings))
+    x32 = x.astype(jnp.float32)
+    if settings.variant == "reference":
+        even, odd = x32[..., 0::2], x32[..., 1::2]
+        turned = jnp.stack([-odd, even], axis=-1).reshape(x.shape)
+    else:
+        first, second = jnp.split(x32, 2, axis=-1)
+        turned = jnp.concatenate([-second, first], axis=-1)
+    return (x32 * cos + turned * sin).astype(x.dtype)
