@@ -4,9 +4,10 @@ Reading files, overrides and error messages with line numbers live in `config_fi
 `config_file.load_config(path, overrides) -> (config, notes)`.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -22,6 +23,13 @@ class Section(BaseModel):
     """A group of keys. Unknown keys and wrong types are errors; instances are hashable and never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_placeholder(cls, value: Any) -> Any:
+        if isinstance(value, str) and re.fullmatch("FILL(_[A-Z]+)*", value):
+            raise ValueError(f"still the placeholder {value}: give it a value")
+        return value
 
 
 def only_chosen(data: Any, chosen: str | None, kinds: tuple[str, ...]) -> Any:
@@ -172,7 +180,8 @@ class Architecture(Section):
             )
         if self.pos_encoding == "rope" and self.head_dim % 2:
             raise ValueError(
-                f"rope rotates pairs of channels, but the head size {width} / {heads} = {self.head_dim} is odd"
+                f"attention.num_heads {heads} makes the head size {width} / {heads} = {self.head_dim} odd, "
+                "but rope rotates pairs of channels"
             )
         if self.pos_encoding == "sinusoidal" and self.embedding_dim % 2:
             raise ValueError(f"sinusoidal positions need an even embedding_dim, not {self.embedding_dim}")
@@ -252,8 +261,8 @@ class Split(Section):
     shuffle: bool = False
 
 
-class TrainSplit(Split):
-    dataset_path: Annotated[str, Field(min_length=1)]  # pyright: ignore[reportIncompatibleVariableOverride]
+class TrainSplit(Section):
+    dataset_path: Annotated[str, Field(min_length=1)]
     shuffle: bool = True
 
 

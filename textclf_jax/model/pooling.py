@@ -3,6 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from textclf_jax.model.reductions import largest
+
 
 def pool(x: Float[Array, "B L D"], lengths: Int[Array, " B"], kind: str, stride: int = 512) -> Float[Array, "B D"]:
     """Pools the real tokens of each row.
@@ -14,16 +16,17 @@ def pool(x: Float[Array, "B L D"], lengths: Int[Array, " B"], kind: str, stride:
       stride: tokens, for strided_mean.
 
     Returns:
-      [B, D] float32. A row without real tokens gives 0 for the means and the extreme finite number for max and min.
+      [B, D] float32 or wider. A row without real tokens gives 0 for the means and the extreme finite number for max
+      and min.
     """
-    x = x.astype(jnp.float32)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     real = jnp.arange(x.shape[1]) < lengths[:, None]
     if kind == "cls":
         return x[:, 0]
     if kind in ("max", "min"):
-        limit = jnp.finfo(jnp.float32)
-        filled = jnp.where(real[..., None], x, limit.min if kind == "max" else limit.max)
-        return filled.max(axis=1) if kind == "max" else filled.min(axis=1)
+        sign = 1.0 if kind == "max" else -1.0
+        filled = jnp.where(real[..., None], sign * x, jnp.finfo(x.dtype).min)
+        return sign * largest(filled, axis=1)[:, 0]
     if kind == "strided_mean":
         x, real = x[:, ::stride], real[:, ::stride]
     total = jnp.where(real[..., None], x, 0).sum(axis=1)

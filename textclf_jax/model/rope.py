@@ -47,11 +47,11 @@ def rotate(x: Float[Array, "B L H K"], settings: Rope) -> Float[Array, "B L H K"
     """
     # fp32: at position 16,384 a bf16 angle is off by tens of radians
     cos, sin = (jnp.asarray(table)[:, None, :] for table in rotary_tables(x.shape[1], x.shape[-1], settings))
-    x32 = x.astype(jnp.float32)
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if settings.variant == "reference":
-        even, odd = x32[..., 0::2], x32[..., 1::2]
+        even, odd = wide[..., 0::2], wide[..., 1::2]
         turned = jnp.stack([-odd, even], axis=-1).reshape(x.shape)
     else:
-        first, second = jnp.split(x32, 2, axis=-1)
+        first, second = jnp.split(wide, 2, axis=-1)
         turned = jnp.concatenate([-second, first], axis=-1)
-    return (x32 * cos + turned * sin).astype(x.dtype)
+    return (wide * cos + turned * sin).astype(x.dtype)

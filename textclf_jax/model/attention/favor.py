@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Favor
+from textclf_jax.model.reductions import largest
 
 FEATURE_FLOOR = 1e-6
 
@@ -37,7 +38,7 @@ def feature_map(
     """Maps queries or keys to non-negative features whose inner products estimate the kernel.
 
     Args:
-      x: [B, L, H, K] float32.
+      x: [B, L, H, K] float32 or wider.
       omega: [H, M, K] directions for `phi: exp`; not used by `elu` and `relu2`.
       settings: kernel and stabilisation.
       is_query: a query is stabilised by its own largest projection, keys by the largest of their row and head.
@@ -54,10 +55,9 @@ def feature_map(
     x = x * x.shape[-1] ** -0.25
     projected = jnp.einsum("blhk,hmk->blhm", x, omega)
     if settings.stabilize:
-        largest = jnp.max(jnp.abs(projected), axis=-1 if is_query else (1, 3), keepdims=True)
-        features = (
-            jnp.concatenate([jnp.exp(projected - largest), jnp.exp(-projected - largest)], axis=-1) + FEATURE_FLOOR
-        )
+        shift = largest(jnp.abs(projected), axis=-1)
+        shift = shift if is_query else largest(shift, axis=1)
+        features = jnp.concatenate([jnp.exp(projected - shift), jnp.exp(-projected - shift)], axis=-1) + FEATURE_FLOOR
     else:
         features = jnp.concatenate([jnp.exp(projected), jnp.exp(-projected)], axis=-1)
     envelope = jnp.maximum(jnp.exp(-0.5 * jnp.sum(jnp.square(x), axis=-1, keepdims=True)), FEATURE_FLOOR)
@@ -76,7 +76,7 @@ def favor_attention(
     """Attends in time linear in L: phi(q) (phi(k)^T v) over phi(q) (phi(k)^T 1).
 
     Args:
-      q, k, v: [B, L, H, K], any float dtype; features are float32.
+      q, k, v: [B, L, H, K], any float dtype; features are float32 or wider.
       lengths: [B] number of real tokens of each row.
       omega: [H, nb_features / 2, K] directions from `draw_features` (`phi: exp` only).
       settings: kernel, stabilisation, `eps` below which the denominator is cut.
@@ -87,10 +87,11 @@ def favor_attention(
     Source: Performer, section 2.3.
     """
     real = (jnp.arange(q.shape[1]) < lengths[:, None])[..., None, None]
-    q32, k32, v32 = (jnp.where(real, x, 0).astype(jnp.float32) for x in (q, k, v))
-    phi_q = feature_map(q32, omega, settings, is_query=True)
-    phi_k = jnp.where(real, feature_map(k32, omega, settings, is_query=False), 0)
-    summary = jnp.einsum("bshf,bshk->bhfk", phi_k, v32)
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    wide_q, wide_k, wide_v = (jnp.where(real, x, 0).astype(wide) for x in (q, k, v))
+    phi_q = feature_map(wide_q, omega, settings, is_query=True)
+    phi_k = jnp.where(real, feature_map(wide_k, omega, settings, is_query=False), 0)
+    summary = jnp.einsum("bshf,bshk->bhfk", phi_k, wide_v)
     denominator = jnp.maximum(jnp.einsum("blhf,bhf->blh", phi_q, phi_k.sum(axis=1)), settings.eps)
     context = jnp.einsum("blhf,bhfk->blhk", phi_q, summary) / denominator[..., None]
     return jnp.where(real, context, 0).astype(q.dtype)

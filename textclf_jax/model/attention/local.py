@@ -26,7 +26,7 @@ def local_attention(
     time and memory are linear in L, no [L, L] array exists.
 
     Args:
-      q, k, v: [B, L, H, K], any float dtype; scores and softmax are float32.
+      q, k, v: [B, L, H, K], any float dtype; scores and softmax are float32 or wider.
       lengths: [B] number of real tokens of each row.
       settings: window (to each side) and number of global tokens.
       dropout_rate: of the attention probabilities.
@@ -46,9 +46,10 @@ def local_attention(
     def blocks(x):
         return cut(pad_to_multiple(x.swapaxes(1, 2), window, axis=2), window, axis=2)
 
+    wide = jnp.promote_types(q.dtype, jnp.float32)
     queries, block_keys = blocks(q), with_neighbours(blocks(k), axis=2, fill=0)
-    scores = jnp.einsum("bhnck,bhnsk->bhncs", queries, block_keys, preferred_element_type=jnp.float32)
-    global_scores = jnp.einsum("bhnck,bghk->bhncg", queries, k[:, :num_global], preferred_element_type=jnp.float32)
+    scores = jnp.einsum("bhnck,bhnsk->bhncs", queries, block_keys, preferred_element_type=wide)
+    global_scores = jnp.einsum("bhnck,bghk->bhncg", queries, k[:, :num_global], preferred_element_type=wide)
     bias = _window_bias(lengths, queries.shape[2], window, num_global)
     global_bias = padding_bias(lengths, num_global)[:, None, None, None, :]
     scores = jnp.concatenate(

@@ -114,7 +114,8 @@ def lsh_attention(
 
     queries, values = gather(qk_h), with_neighbours(gather(v_h), axis=-3, fill=0)
     keys = with_neighbours(queries, axis=-3, fill=0)
-    scores = jnp.einsum("...ck,...sk->...cs", queries, keys, preferred_element_type=jnp.float32)
+    wide = jnp.promote_types(qk.dtype, jnp.float32)
+    scores = jnp.einsum("...ck,...sk->...cs", queries, keys, preferred_element_type=wide)
     scores = scores * qk.shape[-1] ** -0.5 + _mask_scores(hashed, real, settings)
     weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, dropout_key)
     context = jnp.einsum("...cs,...sk->...ck", weights, values)

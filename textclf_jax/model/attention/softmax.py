@@ -28,7 +28,7 @@ def softmax_attention(
     """Attends from every query to every real key with softmax(q k^T / sqrt(K)) v.
 
     Args:
-      q, k, v: [B, L or S, H, K], any float dtype; scores and softmax are float32.
+      q, k, v: [B, L or S, H, K], any float dtype; scores and softmax are float32 or wider.
       lengths: [B] number of real keys of each row; the others are padding.
       implementation: "xla", or "cudnn" for flash attention: bf16 or fp16 on a CUDA device, lengths >= 1, no dropout.
       dropout_rate: of the attention probabilities.
@@ -42,7 +42,8 @@ def softmax_attention(
     if implementation == "cudnn":
         real = jnp.maximum(lengths, 1).astype(jnp.int32)
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn", key_value_seq_lengths=real)
-    scores = jnp.einsum("blhk,bshk->bhls", q, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    scores = jnp.einsum("blhk,bshk->bhls", q, k, preferred_element_type=wide) * q.shape[-1] ** -0.5
     scores = scores + padding_bias(lengths, k.shape[1])[:, None, None, :]
     weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, dropout_key)
     return jnp.einsum("bhls,bshk->blhk", weights, v)

@@ -1,0 +1,193 @@
+"""`textclf prepare`: raw text to a dataset folder."""
+
+import argparse
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from textclf_jax.data.prepare import PrepareOptions
+    from textclf_jax.data.prepare_report import Report
+
+EPILOG = """examples:
+  textclf prepare reviews.csv --out data/reviews
+  textclf prepare --train train.csv.gz --test test.csv.gz --out data/news --max-length 64
+  textclf prepare novels.txt.gz --text-unit paragraph --vocab-size 20000 --out data/novels
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds the sub-command's arguments."""
+    parser = subparsers.add_parser(
+        "prepare",
+        help="raw text (csv, tsv, txt) to a dataset: vocabulary and encoded rows",
+        description="Reads csv, tsv and txt files (each also .gz), makes a WordPiece vocabulary and writes encoded "
+        "rows for pretraining (mlm) and classification (cls).",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_files(parser)
+    _add_reading(parser)
+    _add_encoding(parser)
+    parser.set_defaults(run=run)
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("files").add_argument
+    add("inputs", nargs="*", type=Path, metavar="INPUT", help="files to split into train, val and test")
+    add("--train", nargs="+", type=Path, default=[], metavar="FILE", help="training files, instead of INPUT")
+    add("--val", nargs="+", type=Path, default=[], metavar="FILE", help="validation files (default: some of --train)")
+    add("--test", nargs="+", type=Path, default=[], metavar="FILE", help="test files")
+    add(
+        "--extra-text", nargs="+", type=Path, default=[], metavar="FILE", help="unlabelled files, for MLM training only"
+    )
+    add("--out", required=True, type=Path, metavar="FOLDER", help="the dataset to make, such as data/NAME")
+    add("--force", action="store_true", help="replace a dataset that is there")
+    add("--val-fraction", type=float, default=0.1, metavar="SHARE", help="split off for validation (default 0.1)")
+    add("--test-fraction", type=float, default=0.1, metavar="SHARE", help="split off INPUT for the test (default 0.1)")
+    add("--seed", type=int, default=42, help="decides the split (default 42)")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("reading").add_argument
+    add("--text-column", metavar="NAME", help="of csv and tsv (default: text)")
+    add("--label-column", metavar="NAME", help="of csv and tsv (default: label, where there is one)")
+    add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
+    add("--no-quotes", action="store_true", help="quotation marks are plain characters, not around csv or tsv fields")
+    add("--text-unit", choices=("line", "paragraph", "document"), default="line", help="a text of txt (default line)")
+    add("--deduplicate", action="store_true", help="drop rows that repeat a text; the copy in train stays")
+    add("--skip-empty", action="store_true", help="drop labelled rows without text")
+
+
+def _add_encoding(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("vocabulary and rows").add_argument
+    add("--task", choices=("mlm", "cls", "both"), help="default: both where there are labels, else mlm")
+    add("--max-length", type=int, default=128, metavar="L", help="ids a row, [CLS] and [SEP] included (default 128)")
+    add("--long-texts", choices=("split", "truncate"), default="split", help="in MLM rows (default split)")
+    add("--vocab", type=Path, metavar="PATH", help="use this vocab.txt, tokenizer.json or folder; train none")
+    add("--vocab-size", type=int, metavar="V", help="train one of this size on the training rows (default 30000)")
+    add("--min-frequency", type=int, metavar="N", help="pieces seen less often are not made (default 2)")
+    add("--no-lowercase", action="store_true", help="keep capitals and accents apart")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepares, and prints what was made."""
+    from textclf_jax.data.prepare import prepare
+
+    options = _options(args)
+    start = time.perf_counter()
+    with _stages() as stage:
+        report = prepare(options, stage)
+    _print_report(report, options, time.perf_counter() - start)
+    return 0
+
+
+def _options(args: argparse.Namespace) -> "PrepareOptions":
+    from textclf_jax.data.prepare import PrepareOptions
+    from textclf_jax.data.texts import ReadOptions
+
+    return PrepareOptions(
+        out=args.out,
+        inputs=tuple(args.inputs),
+        train=tuple(args.train),
+        val=tuple(args.val),
+        test=tuple(args.test),
+        extra_text=tuple(args.extra_text),
+        read=ReadOptions(args.text_column, args.label_column, not args.no_quotes, args.text_unit),
+        task=args.task,
+        vocab=args.vocab,
+        vocab_size=args.vocab_size,
+        min_frequency=args.min_frequency,
+        lowercase=not args.no_lowercase,
+        max_length=args.max_length,
+        val_fraction=args.val_fraction,
+        test_fraction=args.test_fraction,
+        seed=args.seed,
+        deduplicate=args.deduplicate,
+        long_texts=args.long_texts,
+        skip_empty=args.skip_empty,
+        label_names=args.label_names,
+        force=args.force,
+    )
+
+
+@contextmanager
+def _stages():
+    """Shows the work going on: a bar on a terminal, a line a stage elsewhere, both on stderr."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_stage()
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
+
+
+def _plain_stage():
+    last = None
+
+    def stage(what: str, done: int, total: int) -> None:
+        nonlocal last
+        if what != last:
+            print(what, file=sys.stderr, flush=True)
+        last = what
+
+    return stage
+
+
+def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("", *report.splits, box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, *values in _figures(report):
+        table.add_row(name, *values)
+    console.print(table)
+    for line in _remarks(report):
+        console.print(line, markup=False)
+    for advice in report.advice(options.max_length):
+        console.print(f"note: {advice}", markup=False)
+    console.print(f"{options.out} is ready after {seconds:.1f} s", markup=False)
+
+
+def _figures(report: "Report") -> list[list[str]]:
+    """Rows of the table: a name, then a figure a split."""
+    from textclf_jax.data.prepare_report import PERCENTILES
+
+    splits = list(report.splits.values())
+    rows = [
+        ["texts", *(f"{s.texts:,}" for s in splits)],
+        ["MLM rows", *(f"{s.mlm_rows:,}" for s in splits)],
+        ["CLS rows", *(f"{s.cls_rows:,}" for s in splits)],
+        ["tokens", *(f"{s.tokens:,}" for s in splits)],
+        ["\\[UNK]", *(f"{s.unknown_rate:.2%}" for s in splits)],
+        ["truncated texts", *(f"{s.truncated_texts:,}" for s in splits)],
+        ["tokens cut off", *(f"{s.dropped_rate:.1%}" for s in splits)],
+        ["texts without a token", *(f"{s.without_tokens:,}" for s in splits)],
+    ]
+    for i, percentile in enumerate(PERCENTILES):
+        name = "longest text, tokens" if percentile == 100 else f"{percentile}% of texts at most, tokens"
+        rows.append([name, *(f"{s.length_percentiles[i]:,}" for s in splits)])
+    return rows
+
+
+def _remarks(report: "Report") -> list[str]:
+    """One line a fact beside the table."""
+    lines = [f"vocabulary: {report.vocab_size:,} pieces, fingerprint {report.fingerprint[:12]}"]
+    if report.label_names is not None:
+        shown = ", ".join(report.label_names[:12]) + (", ..." if len(report.label_names) > 12 else "")
+        lines.append(f"classes: {len(report.label_names)} ({shown})")
+    if any(report.empty.values()):
+        lines.append("empty rows left out: " + ", ".join(f"{n:,} of {role}" for role, n in report.empty.items() if n))
+    if report.duplicates:
+        counted = ", ".join(f"{n:,} {where}" for where, n in report.duplicates.items())
+        lines.append(f"rows that repeat a text{', dropped' * report.deduplicated}: {counted}")
+    return lines

@@ -1,0 +1,52 @@
+"""What `textclf pretrain` and `textclf finetune` share: find the run, check its config, train."""
+
+import argparse
+import sys
+
+from textclf_jax.config import FinetuningConfig
+from textclf_jax.config_file import AnyConfig, Kind, load_config
+from textclf_jax.experiment import find_run
+
+
+def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, kind: Kind, text: str) -> None:
+    parser = subparsers.add_parser(command, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser.add_argument("name", help=f"the run experiments/{kind}/NAME")
+    add_set_option(parser)
+    parser.add_argument("--dry-run", action="store_true", help="check config, data and model, but do not train")
+    parser.add_argument("--fresh", action="store_true", help="start over, even if the run was interrupted or finished")
+
+
+def add_set_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        metavar="SECTION.KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="override keys of the config, e.g. --set training.epochs=3 training.learning_rate=1e-4",
+    )
+
+
+def train(kind: Kind, args: argparse.Namespace) -> int:
+    """Trains the run that was named and returns the exit code."""
+    folder = find_run(kind, args.name)
+    loaded = load_config(folder / "config.yaml", args.overrides, kind)
+    for note in loaded.notes:
+        print(f"note: {note}", file=sys.stderr)
+    # jax takes a second to import: only a valid config gets here
+    from textclf_jax.training.fit import fit
+
+    return fit(loaded.config, folder, dry_run=args.dry_run, fresh=args.fresh, pretrained=_pretrained(loaded.config))
+
+
+def _pretrained(config: AnyConfig):
+    """The encoder that a finetuning run starts from; None for any other run."""
+    from textclf_jax.training.device import set_up_device
+    from textclf_jax.training.pretrained import load_pretrained, pretrained_path
+
+    path = pretrained_path(config) if isinstance(config, FinetuningConfig) else None
+    if path is None:
+        return None
+    set_up_device(config.training)  # loading touches JAX, and then it is too late to choose
+    return load_pretrained(path)

@@ -1,0 +1,183 @@
+"""Loads `.pt` data and checks all of it before anything compiles: JAX is silent where bad ids and labels go wrong."""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from textclf_jax.data.torch_files import read_tensors
+from textclf_jax.errors import UserError
+
+ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Checked rows of token ids.
+
+    Attributes:
+      path: the file.
+      input_ids: [N, L] integers, memory-mapped; each row is real tokens, then padding.
+      lengths: [N] int32, real tokens of each row, at most the maximum length.
+      labels: [N] int32 in [0, C), or None.
+      fingerprint: changes when the data changes.
+      notes: what the user should know about the data, one line each.
+    """
+
+    path: Path
+    input_ids: Int[np.ndarray, "N L"]
+    lengths: Int[np.ndarray, " N"]
+    labels: Int[np.ndarray, " N"] | None
+    fingerprint: str
+    notes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def take(self, rows: Int[np.ndarray, " rows"], batch_size: int, length: int, pad_id: int) -> np.ndarray:
+        """Gathers rows as [batch_size, length] int32, cut or padded to `length`; missing rows are all padding."""
+        ids = np.full((batch_size, length), pad_id, np.int32)
+        width = min(length, self.input_ids.shape[1])
+        ids[: len(rows), :width] = self.input_ids[rows, :width]
+        return ids
+
+
+def load_dataset(
+    path: Path, *, vocab_size: int, pad_id: int, max_length: int, num_labels: int | None = None
+) -> Dataset:
+    """Loads and checks a file of (input_ids, attention_mask[, labels]) tensors.
+
+    Args:
+      path: a `.pt` file; `attention_mask` [N, L] is True at padding.
+      vocab_size: V; every id must be in [0, V).
+      pad_id: the id of PAD.
+      max_length: longer rows are cut to this many tokens.
+      num_labels: C for classification, where labels are needed; None for MLM, where they are ignored.
+
+    Returns:
+      The checked data.
+
+    Raises:
+      UserError: names the file, the row and the value at fault, and the remedy.
+    """
+    tensors = read_tensors(path)
+    ids, mask, labels = _check_shapes(path, tensors, num_labels)
+    notes: list[str] = []
+    mask = _check_mask_values(path, mask, notes)
+    lengths = _check_rows(path, ids, mask, vocab_size, pad_id)
+    if num_labels is not None:
+        labels = _check_labels(path, labels, num_labels, notes)
+    empty, long = int((lengths == 0).sum()), lengths > max_length
+    if empty:
+        notes.append(f"{path}: {empty} of {len(lengths)} rows are all padding")
+    if long.any():
+        lost = int((lengths[long] - max_length).sum())
+        notes.append(
+            f"{path}: {int(long.sum())} of {len(lengths)} rows are longer than {max_length} tokens and are cut: "
+            f"{lost} of {int(lengths.sum())} tokens ({lost / lengths.sum():.1%}) are lost"
+        )
+    lengths = np.minimum(lengths, max_length)
+    labels = labels if num_labels is not None else None
+    return Dataset(path, ids, lengths, labels, fingerprint(path), tuple(notes))
+
+
+def fingerprint(path: Path) -> str:
+    """A digest of the checksums that the file's zip directory holds of its records; reads no data."""
+    with zipfile.ZipFile(path) as archive:
+        records = [(info.filename.split("/", 1)[-1], info.file_size, info.CRC) for info in archive.infolist()]
+    return hashlib.sha256(repr(sorted(records)).encode()).hexdigest()[:16]
+
+
+def _check_shapes(path: Path, tensors: list[np.ndarray], num_labels: int | None):
+    expected = "input_ids [N, L], attention_mask [N, L] (True = PAD)" + (", labels [N]" if num_labels else "")
+    needed = 2 if num_labels is None else 3
+    if not needed <= len(tensors) <= 3:
+        raise UserError(f"{path}: holds {len(tensors)} tensors, expected {needed}: {expected}")
+    ids, mask, labels = *tensors[:2], tensors[2] if len(tensors) == 3 else None
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        raise UserError(f"{path}: input_ids are {ids.dtype} of shape {list(ids.shape)}, expected integers [N, L]")
+    if mask.shape != ids.shape:
+        raise UserError(
+            f"{path}: attention_mask has shape {list(mask.shape)}, but input_ids {list(ids.shape)}: they must be equal"
+        )
+    if labels is not None and len(labels) != len(ids):
+        raise UserError(f"{path}: {len(labels)} labels for {len(ids)} rows")
+    if 0 in ids.shape:
+        raise UserError(f"{path}: input_ids have shape {list(ids.shape)}: there is nothing to train on")
+    return ids, mask, labels
+
+
+def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> np.ndarray:
+    if mask.dtype == np.bool_:
+        return mask
+    for start in range(0, len(mask), ROWS_AT_ONCE):
+        part = mask[start : start + ROWS_AT_ONCE]
+        wrong = ~((part == 0) | (part == 1))
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            raise UserError(
+                f"{path}: attention_mask is {mask.dtype} and holds {part[row, column]} in row {start + row}; "
+                "expected bool, True = PAD"
+            )
+    notes.append(f"{path}: attention_mask is {mask.dtype}, read as bool with 1 = PAD")
+    return mask
+
+
+def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
+    for start in range(0, len(arrays[0]), ROWS_AT_ONCE):
+        yield start, [np.asarray(array[start : start + ROWS_AT_ONCE]) for array in arrays]
+
+
+def _check_rows(path: Path, ids: np.ndarray, mask: np.ndarray, vocab_size: int, pad_id: int) -> np.ndarray:
+    """Checks ids and masks; returns the lengths [N] int32. Here alone the mask's polarity is turned."""
+    lengths = np.empty(len(ids), np.int32)
+    agreeing = total = 0
+    not_suffix: int | None = None
+    for start, (id_part, mask_part) in _chunks(ids, mask):
+        padding = mask_part.astype(bool)
+        if id_part.min() < 0 or id_part.max() >= vocab_size:
+            row, column = np.argwhere((id_part < 0) | (id_part >= vocab_size))[0]
+            raise UserError(
+                f"{path}: row {start + row} holds the id {id_part[row, column]}, but the vocabulary has {vocab_size} "
+                f"tokens (0 to {vocab_size - 1}). Was the file made with another vocabulary?"
+            )
+        agreeing += int((padding == (id_part == pad_id)).sum())
+        total += padding.size
+        lengths[start : start + len(padding)] = (~padding).sum(axis=1)
+        holes = (padding[:, :-1] & ~padding[:, 1:]).any(axis=1)
+        if not_suffix is None and holes.any():
+            not_suffix = start + int(np.flatnonzero(holes)[0])
+    if agreeing < total / 2:
+        raise UserError(
+            f"{path}: attention_mask seems inverted. Read as True = PAD it agrees with the {pad_id}s (PAD) in "
+            f"input_ids on {agreeing / total:.0%} of all positions, read as True = real on {1 - agreeing / total:.0%}. "
+            "Save ~attention_mask."
+        )
+    if not_suffix is not None:
+        raise UserError(
+            f"{path}: in row {not_suffix} real tokens follow padding. Move the padding of each row to its end."
+        )
+    return lengths
+
+
+def _check_labels(path: Path, labels: np.ndarray | None, num_labels: int, notes: list[str]) -> np.ndarray:
+    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        found = "missing" if labels is None else f"{labels.dtype} of shape {list(labels.shape)}"
+        raise UserError(f"{path}: labels are {found}, expected integers [N]")
+    wrong = np.flatnonzero((labels < 0) | (labels >= num_labels))
+    if wrong.size:
+        row = int(wrong[0])
+        raise UserError(
+            f"{path}: row {row} has the label {labels[row]}, but classification_head.num_labels is {num_labels} "
+            f"(labels 0 to {num_labels - 1}); {wrong.size} rows are out of range"
+        )
+    absent = np.setdiff1d(np.arange(num_labels), labels)
+    if absent.size:
+        notes.append(
+            f"{path}: no row has the label {', '.join(map(str, absent[:10]))}{'...' if absent.size > 10 else ''}"
+        )
+    return np.asarray(labels, np.int32)

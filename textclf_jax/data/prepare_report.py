@@ -1,0 +1,136 @@
+"""What `textclf prepare` found: figures of every split, and advice where one is out of the ordinary."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from textclf_jax.tokenizer.rows import Encoded
+
+PERCENTILES = (50, 95, 99, 100)
+NUM_SPECIAL = 2  # [CLS] and [SEP]
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """Figures of one split. Counts of tokens leave out [CLS] and [SEP].
+
+    Attributes:
+      texts: texts encoded.
+      mlm_rows, cls_rows: rows written.
+      class_counts: rows of each class, in the order of ids.
+      without_tokens: texts that have characters but no token, such as control characters alone.
+      tokens, unknown_tokens: all tokens, and the [UNK] among them.
+      truncated_texts, dropped_tokens: texts that lost tokens, and how many.
+      length_percentiles: tokens of a text, special tokens included, at PERCENTILES.
+    """
+
+    texts: int = 0
+    mlm_rows: int = 0
+    cls_rows: int = 0
+    class_counts: tuple[int, ...] = ()
+    without_tokens: int = 0
+    tokens: int = 0
+    unknown_tokens: int = 0
+    truncated_texts: int = 0
+    dropped_tokens: int = 0
+    length_percentiles: tuple[int, ...] = ()
+
+    @property
+    def unknown_rate(self) -> float:
+        return self.unknown_tokens / max(self.tokens, 1)
+
+    @property
+    def dropped_rate(self) -> float:
+        return self.dropped_tokens / max(self.tokens, 1)
+
+
+def describe_split(encoded: Encoded, *, mlm_rows: int = 0, class_counts: np.ndarray | None = None) -> SplitReport:
+    """The figures of one encoded split."""
+    lengths = encoded.num_tokens + NUM_SPECIAL
+    return SplitReport(
+        texts=len(lengths),
+        mlm_rows=mlm_rows,
+        cls_rows=0 if class_counts is None else int(class_counts.sum()),
+        class_counts=() if class_counts is None else tuple(class_counts.tolist()),
+        without_tokens=int(np.count_nonzero(encoded.num_tokens == 0)),
+        tokens=int(encoded.num_tokens.sum()),
+        unknown_tokens=encoded.num_unknown,
+        truncated_texts=encoded.num_truncated,
+        dropped_tokens=encoded.num_dropped_tokens,
+        length_percentiles=tuple(np.percentile(lengths, PERCENTILES, method="higher").astype(int).tolist()),
+    )
+
+
+@dataclass
+class Report:
+    """What was made.
+
+    Attributes:
+      split_by_us: whether the split is ours, and not given by the files.
+      splits: figures of train, val and test.
+      empty: rows without text, left out, by the role of their file.
+      duplicates: rows that repeat a text, see `splitting.count_duplicates`; dropped where `deduplicated`.
+      contradictions: texts with more than one label.
+    """
+
+    split_by_us: bool = False
+    empty: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, SplitReport] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    deduplicated: bool = False
+    contradictions: int = 0
+    label_names: list[str] | None = None
+    vocab_size: int = 0
+    fingerprint: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for dataset.json."""
+        return {
+            "vocabulary": {"size": self.vocab_size, "fingerprint": self.fingerprint},
+            "label_names": self.label_names,
+            "splits": {name: asdict(split) for name, split in self.splits.items()},
+            "empty": self.empty,
+            "duplicates": self.duplicates,
+            "deduplicated": self.deduplicated,
+            "contradictions": self.contradictions,
+        }
+
+    def advice(self, max_length: int) -> Iterator[str]:
+        """Yields a sentence for everything that the user may want to change."""
+        train = self.splits["train"]
+        yield from self._class_advice(train)
+        yield from _length_advice(train, max_length)
+        if train.unknown_rate > 0.01:
+            yield f"{train.unknown_rate:.1%} of the tokens are [UNK]: the vocabulary does not fit these texts."
+        if any(" in " in name for name in self.duplicates) and not self.deduplicated:
+            yield "Some texts stand in several splits, which flatters the scores. Drop them with --deduplicate."
+        if self.contradictions:
+            yield f"Texts that occur with more than one label: {self.contradictions}."
+
+    def _class_advice(self, train: SplitReport) -> Iterator[str]:
+        if not self.label_names:
+            return
+        for few, what in ((0, "These classes never occur"), (1, "These classes occur once only")):
+            names = [name for name, count in zip(self.label_names, train.class_counts, strict=True) if count == few]
+            if names:
+                yield f"{what} in the training rows: {', '.join(names)}."
+
+
+def _length_advice(train: SplitReport, max_length: int) -> Iterator[str]:
+    _, p95, p99, _ = train.length_percentiles
+    if train.dropped_rate > 0.05:
+        yield (
+            f"--max-length {max_length} cuts off {train.dropped_rate:.0%} of the training tokens. "
+            f"{_round_up(p95)} would hold 95% of the texts whole."
+        )
+    elif p99 <= max_length // 2 and max_length > 16:
+        yield (
+            f"--max-length {max_length} is much: 99% of the texts have at most {p99} tokens, "
+            f"so {_round_up(p99)} would do."
+        )
+
+
+def _round_up(length: int) -> int:
+    return -(-length // 8) * 8

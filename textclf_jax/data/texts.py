@@ -1,0 +1,158 @@
+"""Raw text from csv, tsv and txt files, plain or gzip: rows that know where they came from."""
+
+import csv
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from textclf_jax.errors import UserError
+from textclf_jax.tokenizer.text_files import iterate_lines
+
+DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+
+TextUnit = Literal["line", "paragraph", "document"]
+
+
+class Row(NamedTuple):
+    """One text, its label as it is written (None: unlabelled), and where it stands."""
+
+    text: str
+    label: str | None
+    path: Path
+    line: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.path} line {self.line}"
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read.
+
+    Attributes:
+      text_column: of csv and tsv; None: "text".
+      label_column: of csv and tsv; None: "label" where there is one.
+      quotes: whether quotation marks enclose fields (RFC 4180) or are plain characters.
+      text_unit: what one text is in a txt file. Paragraphs are separated by an empty line, documents by two.
+    """
+
+    text_column: str | None = None
+    label_column: str | None = None
+    quotes: bool = True
+    text_unit: TextUnit = "line"
+
+
+def read_rows(path: Path, options: ReadOptions) -> list[Row]:
+    """Reads the texts of one file.
+
+    Args:
+      path: a .csv, .tsv or .txt file, each also with .gz.
+      options: how to read it.
+
+    Returns:
+      The rows in the file's order; texts are stripped and may be empty.
+
+    Raises:
+      UserError: an unknown kind of file, damaged text, a column that is not there, a ragged row, no rows.
+    """
+    suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
+    suffix = suffix.lower()
+    if suffix in DELIMITERS:
+        rows = list(_table_rows(path, DELIMITERS[suffix], options))
+    elif suffix == ".txt":
+        rows = list(_text_rows(path, options.text_unit))
+    else:
+        raise UserError(f"{path}: is neither .csv, .tsv nor .txt (each also .gz); the ending tells how to read it")
+    if not rows:
+        raise UserError(f"{path}: has no rows")
+    return rows
+
+
+# --- csv and tsv ----------------------------------------------------------------------------------------------
+
+
+def _table_rows(path: Path, delimiter: str, options: ReadOptions) -> Iterator[Row]:
+    records = _records(path, delimiter, options.quotes)
+    _, header = next(records, (1, []))
+    names = [name.strip() for name in header]
+    text_at = _column(path, names, options.text_column or DEFAULT_TEXT_COLUMN, "--text-column")
+    label_at = None
+    if options.label_column is not None or DEFAULT_LABEL_COLUMN in names:
+        label_at = _column(path, names, options.label_column or DEFAULT_LABEL_COLUMN, "--label-column")
+    for line, record in records:
+        if len(record) != len(names):
+            raise UserError(
+                f"{path} line {line}: has {len(record)} fields, but the header has {len(names)} ({', '.join(names)})"
+            )
+        label = None if label_at is None else record[label_at].strip()
+        if label == "":
+            raise UserError(f"{path} line {line}: has no label")
+        yield Row(record[text_at].strip(), label, path, line)
+
+
+def _records(path: Path, delimiter: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yields (first line, fields) of every record; only the end of the file may be blank."""
+    csv.field_size_limit(sys.maxsize)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(iterate_lines(path), delimiter=delimiter, quoting=quoting, strict=True)
+    line, blank = 1, None
+    try:
+        for fields in reader:
+            if not fields:
+                blank = blank or line
+            elif blank is not None:
+                raise UserError(f"{path} line {blank}: is blank, in the middle of the table")
+            else:
+                yield line, fields
+            line = reader.line_num + 1
+    except csv.Error as error:
+        remedy = " If quotation marks are plain characters in this file, pass --no-quotes." if quotes else ""
+        raise UserError(f"{path} line {line}: this row is not well-formed ({error}).{remedy}") from error
+
+
+def _column(path: Path, names: list[str], name: str, flag: str) -> int:
+    """Where the column stands."""
+    if names.count(name) == 1:
+        return names.index(name)
+    if name in names:
+        raise UserError(f"{path}: has several columns {name!r}")
+    listed = ", ".join(repr(n if len(n) <= 40 else n[:37] + "...") for n in names)
+    raise UserError(f"{path}: has no column {name!r}. Its first line names: {listed}. Choose one with {flag}.")
+
+
+# --- txt ------------------------------------------------------------------------------------------------------
+
+
+def _text_rows(path: Path, unit: TextUnit) -> Iterator[Row]:
+    if unit == "line":
+        for number, line in enumerate(iterate_lines(path), start=1):
+            yield Row(line.strip(), None, path, number)
+        return
+    document: list[str] = []
+    first = 1
+    for number, apart, text in _paragraphs(path):
+        if document and (apart or unit == "paragraph"):
+            yield Row("\n\n".join(document), None, path, first)
+            document = []
+        first = first if document else number
+        document.append(text)
+    if document:
+        yield Row("\n\n".join(document), None, path, first)
+
+
+def _paragraphs(path: Path) -> Iterator[tuple[int, bool, str]]:
+    """Yields (first line, whether two empty lines stand before it, text) of each run of lines that are not blank."""
+    lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(iterate_lines(path), start=1))
+    apart = False
+    for blank, run in groupby(lines, key=lambda numbered: not numbered[1].strip()):
+        block = list(run)
+        if blank:
+            # a line of spaces ends a paragraph, but is not empty: scanned books are full of them
+            apart = any(a == b == "" for (_, a), (_, b) in pairwise(block))
+        else:
+            yield block[0][0], apart, " ".join(line.strip() for _, line in block)

@@ -1,0 +1,161 @@
+"""The tokenizer of a run: the project's own, or a user's class loaded from its file, behind one numpy interface."""
+
+import hashlib
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+
+from textclf_jax.config import MlmHead
+from textclf_jax.errors import UserError
+from textclf_jax.tokenizer import wordpiece_tokenizer_wrapper
+from textclf_jax.tokenizer.user_wrapper import UserWrapper, calling
+from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
+
+OWN_FILE = Path(wordpiece_tokenizer_wrapper.__file__)
+OWN_SUFFIX = ("tokenizer", "wordpiece_tokenizer_wrapper.py")
+REQUIRED_METHODS = ("load", "mask_input_for_mlm")
+
+
+class LoadedTokenizer(Protocol):
+    """What the trainer asks of a tokenizer. All arrays are numpy; attention masks are True = PAD.
+
+    Attributes:
+      source: the file of the user's code, or None for the project's own.
+      sha256: of that file, hexadecimal.
+      vocab_size: V.
+      pad_id: the id of [PAD].
+      fingerprint: hexadecimal sha256 of the vocabulary.
+    """
+
+    @property
+    def source(self) -> Path | None: ...
+    @property
+    def sha256(self) -> str | None: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def pad_id(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+
+    def mask(
+        self, input_ids: np.ndarray, attention_mask: np.ndarray, settings: MlmHead, seed: np.random.SeedSequence
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """MLM masks as a function of the seed: [B, L] ids and [B, L] bool to masked_ids and labels, both [B, L]."""
+        ...
+
+    def encode_texts(self, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Texts to input_ids [N, L] and attention_mask [N, L]."""
+        ...
+
+
+@dataclass(frozen=True)
+class OwnTokenizer:
+    """The project's WordPiece wrapper as a LoadedTokenizer."""
+
+    wrapper: WordPieceTokenizerWrapper
+    source: Path | None = None
+    sha256: str | None = None
+
+    @property
+    def vocab_size(self) -> int:
+        return self.wrapper.vocab_size
+
+    @property
+    def pad_id(self) -> int:
+        return self.wrapper.pad_id
+
+    @property
+    def fingerprint(self) -> str:
+        return self.wrapper.fingerprint
+
+    def mask(
+        self, input_ids: np.ndarray, attention_mask: np.ndarray, settings: MlmHead, seed: np.random.SeedSequence
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return self.wrapper.mask_input_for_mlm(
+            input_ids,
+            attention_mask,
+            mask_p=settings.mask_p,
+            mask_token_p=settings.mask_token_p,
+            random_token_p=settings.random_token_p,
+            random_tokens=settings.random_tokens,
+            rng=np.random.default_rng(seed),
+        )
+
+    def encode_texts(self, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
+        encoded = self.wrapper.encode(texts, max_length=max_length)
+        return encoded.input_ids, encoded.attention_mask
+
+
+def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedTokenizer:
+    """Loads the tokenizer that a configuration names.
+
+    Args:
+      wrapper_path: the wrapper's file. The project's own, or a path of that name that does not exist (as the
+        configurations of the PyTorch project have it), stands for the project's own.
+      vocab_dir: what the wrapper's `load` is given.
+      root: where relative paths begin.
+
+    Returns:
+      The tokenizer; its `source` is set where it runs a user's code, so that the caller can say so.
+
+    Raises:
+      UserError: the file or class is missing or fails; the method and the user's own traceback are shown.
+    """
+    path, vocabulary = root / wrapper_path, root / vocab_dir
+    if _stands_for_own(path):
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary))
+    if not path.is_file():
+        raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    kind = _find_class(_import_file(path, sha256), path)
+    with calling(path, f"{kind.__name__}()"):
+        wrapper = kind()
+    with calling(path, f'{kind.__name__}.load("{vocabulary}")'):
+        loaded = wrapper.load(str(vocabulary))
+    wrapper = loaded if hasattr(loaded, "mask_input_for_mlm") else wrapper
+    return UserWrapper(wrapper, path, sha256, vocabulary)
+
+
+def _stands_for_own(path: Path) -> bool:
+    if path.is_file():
+        return path.samefile(OWN_FILE)
+    return path.parts[-2:] == OWN_SUFFIX
+
+
+def _import_file(path: Path, sha256: str) -> ModuleType:
+    """Runs the user's file as a module of its own name."""
+    name = f"textclf_jax_user_wrapper_{sha256[:16]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"tokenizer.wrapper_path: {path} is not a Python file (*.py)")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look classes up there
+    with calling(path, "importing it"):
+        spec.loader.exec_module(module)
+    return module
+
+
+def _find_class(module: ModuleType, path: Path) -> type[Any]:
+    """The one class defined in the file that has the required methods; a base of another candidate does not count."""
+    defined = [thing for thing in vars(module).values() if isinstance(thing, type)]
+    defined = [kind for kind in dict.fromkeys(defined) if kind.__module__ == module.__name__]
+    fitting = [kind for kind in defined if all(callable(getattr(kind, name, None)) for name in REQUIRED_METHODS)]
+    fitting = [kind for kind in fitting if not any(kind in other.__mro__[1:] for other in fitting)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(kind.__name__ for kind in fitting)
+        raise UserError(f"{path}: several classes could be the tokenizer wrapper: {names}. Leave one in this file.")
+    if not defined:
+        raise UserError(f"{path}: defines no class; the wrapper is a class with {' and '.join(REQUIRED_METHODS)}")
+    lacking = [
+        f"class {kind.__name__} has no {' and no '.join(n for n in REQUIRED_METHODS if not hasattr(kind, n))}"
+        for kind in defined
+    ]
+    raise UserError(f"{path}: no class here is a tokenizer wrapper: {'; '.join(lacking)}")

@@ -1,0 +1,59 @@
+"""Strict reading of UTF-8 text files, plain or gzip: every fault is named with its file and line."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from textclf_jax.errors import UserError
+
+GZIP_MAGIC = b"\x1f\x8b"
+UTF8_BOM = b"\xef\xbb\xbf"
+UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def require_file(path: Path, what: str = "text file") -> None:
+    """Raises UserError unless `path` is a regular, non-empty file."""
+    if not path.exists():
+        raise UserError(f"{path}: there is no such {what}")
+    if not path.is_file():
+        raise UserError(f"{path}: is a {'folder' if path.is_dir() else 'special file'}, not a {what}")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: the {what} is empty")
+
+
+def iterate_lines(path: Path) -> Iterator[str]:
+    """Yields the lines of a UTF-8 file, line ends kept, a byte order mark removed; gzip is told by its first bytes.
+
+    Raises:
+      UserError: the file is missing, empty, damaged, not UTF-8 or holds NUL bytes (file and line are named).
+    """
+    require_file(path)
+    number = 0
+    try:
+        with path.open("rb") as probe:
+            compressed = probe.read(2) == GZIP_MAGIC
+        with gzip.open(path) if compressed else path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                yield _decode(raw, path, number)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path}: the gzip data is damaged or cut off after line {number}. Fetch it again.") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _decode(raw: bytes, path: Path, number: int) -> str:
+    """One line as text."""
+    if number == 1:
+        if raw.startswith(UTF16_BOMS):
+            raise UserError(f"{path}: is UTF-16. Convert it to UTF-8: iconv -f UTF-16 -t UTF-8")
+        raw = raw.removeprefix(UTF8_BOM)
+    if b"\0" in raw:
+        raise UserError(f"{path} line {number}: has a NUL byte; this is not a text file, or it is damaged")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} line {number}: byte {error.start + 1} is not UTF-8. "
+            "Convert the file, for example: iconv -f WINDOWS-1252 -t UTF-8"
+        ) from error

@@ -1,0 +1,51 @@
+"""Chooses the device, the precision and the place of compiled programs; call before anything touches JAX arrays."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from textclf_jax.config import Training
+from textclf_jax.errors import UserError
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept between runs: JAX_COMPILATION_CACHE_DIR, or the user's cache folder."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", base / "textclf_jax" / "xla"))
+
+
+def set_up_device(training: Training) -> str:
+    """Makes JAX use the configured device and the persistent compilation cache.
+
+    Args:
+      training: `device` auto takes CUDA if there is one; cpu and cuda force it.
+
+    Returns:
+      A name to show, such as "cpu" or "cuda (NVIDIA H200)".
+
+    Raises:
+      UserError: cuda is asked for, but JAX finds no CUDA device.
+    """
+    if training.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if jax.default_backend() == "gpu":
+        return f"cuda ({jax.devices()[0].device_kind})"
+    if training.device == "cuda":
+        raise UserError(
+            "training.device is cuda, but JAX finds no CUDA device. Check `nvidia-smi`, and install JAX for it with "
+            "`pip install textclf-jax[cuda12]` (or [cuda13]); or set training.device to auto."
+        )
+    return jax.default_backend()
+
+
+def compute_dtype(training: Training) -> Any:
+    """bfloat16 where `use_amp` is on and the device is a GPU; float32, at full precision, otherwise."""
+    if training.use_amp and jax.default_backend() == "gpu":
+        return jnp.bfloat16
+    jax.config.update("jax_default_matmul_precision", "highest")
+    return jnp.float32

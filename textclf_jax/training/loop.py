@@ -1,0 +1,199 @@
+"""The training loop: feeds compiled steps without waiting for them, evaluates, saves, and can stop at any step."""
+
+import math
+import time
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from textclf_jax.data.dataset import Dataset
+from textclf_jax.errors import UserError
+from textclf_jax.training.checkpoint import Checkpoints, save_model
+from textclf_jax.training.evaluation import Compiled, Evaluator
+from textclf_jax.training.logging import RunLogger
+from textclf_jax.training.optimizer import TrainingLength
+from textclf_jax.training.progress import Progress
+from textclf_jax.training.signals import StopRequest
+from textclf_jax.training.steps import TrainState
+from textclf_jax.training.stream import HostStep, prefetched, training_stream
+from textclf_jax.training.tasks import Task
+
+# Figures are read this many steps after they were asked for, when the device has long finished them
+READ_BEHIND = 3
+MAX_SKIPPED_IN_A_ROW = 20
+
+
+@dataclass
+class Position:
+    """Where a run is, beside the train state: all that its records depend on.
+
+    Attributes:
+      step: micro-batches seen.
+      best_score: the lowest validation loss so far.
+      loss, correct, count: sums since the last row of the log.
+      skipped: micro-batches since the last row whose gradient was not finite.
+      skipped_in_a_row: the latest uninterrupted run of them.
+    """
+
+    step: int = 0
+    best_score: float = math.inf
+    loss: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+
+@dataclass
+class Speed:
+    """Real tokens a second since the last row; time spent on evaluation and saving does not count."""
+
+    tokens: int = 0
+    started: float = field(default_factory=time.perf_counter)
+
+    def rate(self) -> float:
+        return self.tokens / max(time.perf_counter() - self.started, 1e-9)
+
+
+@dataclass
+class Loop:
+    """Trains from a state to the end of the run, or to a request to stop.
+
+    Attributes:
+      task: MLM or classification.
+      train, val: data; without val the last weights count as the best.
+      buckets: padded lengths of training batches.
+      programs: a compiled training step for each bucket.
+      evaluator: for the validation split.
+      length: steps and updates of the run.
+      logger, progress, checkpoints, stop: where results go, and the request to stop.
+      run_dir: folder of the run.
+      model_metadata, vocabulary: what goes into `model.ckpt` beside the arrays.
+      fingerprint: of config and data, kept with each checkpoint.
+    """
+
+    task: Task
+    train: Dataset
+    val: Dataset | None
+    buckets: tuple[int, ...]
+    programs: dict[int, Compiled]
+    evaluator: Evaluator
+    length: TrainingLength
+    logger: RunLogger
+    progress: Progress
+    checkpoints: Checkpoints
+    stop: StopRequest
+    run_dir: Path
+    model_metadata: dict[str, Any]
+    vocabulary: list[Path]
+    fingerprint: dict[str, Any]
+
+    def run(self, state: TrainState, position: Position) -> TrainState:
+        """Runs from `position`; returns the last state. What was best is in `model.ckpt`."""
+        self.position, self.speed = position, Speed()
+        self.unread: deque[tuple[HostStep, dict[str, jax.Array]]] = deque()
+        self.saved_at = time.monotonic()
+        stream = training_stream(self.task, self.train, self.buckets, self.length, position.step)
+        for host, arrays in prefetched(stream, lambda host: (host, jax.device_put(host.arrays))):
+            state, figures = self.programs[host.length](state, arrays)
+            self.unread.append((host, figures))
+            if len(self.unread) > READ_BEHIND:
+                self.read(*self.unread.popleft())
+            self.after_step(state, host)
+            if self.stop.signal:
+                break
+        self.drain()
+        self.save(state)
+        return state
+
+    def read(self, host: HostStep, figures: dict[str, jax.Array]) -> None:
+        """Takes the figures of one step from the device and writes a row where one is due."""
+        values, p = {name: float(value) for name, value in figures.items()}, self.position
+        p.step = host.step + 1
+        self.speed.tokens += host.tokens
+        if values["skipped"]:
+            p.skipped += 1
+            p.skipped_in_a_row += 1
+            if p.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                raise UserError(
+                    f"the gradient was not finite {p.skipped_in_a_row} times in a row, up to step {host.step} (epoch "
+                    f"{host.epoch + 1}); the last checkpoint is from before. Lower training.learning_rate or set "
+                    "training.max_grad_norm, and start again."
+                )
+        else:
+            p.skipped_in_a_row = 0
+            p.loss, p.correct, p.count = (
+                p.loss + values["loss"],
+                p.correct + values["correct"],
+                p.count + values["count"],
+            )
+        update = int(values["updates"])
+        self.progress.update(
+            update, loss=p.loss / max(p.count, 1.0), learning_rate=values["lr"], tokens_per_second=self.speed.rate()
+        )
+        interval = self.task.config.logging.log_interval_updates
+        ends_window = (host.step + 1) % self.length.accumulation == 0
+        if ends_window and (update % interval == 0 or update == self.length.updates):
+            self.write_row(host, update, values)
+
+    def write_row(self, host: HostStep, update: int, values: dict[str, float]) -> None:
+        p = self.position
+        place = {"step": p.step, "update": update, "epoch": host.epoch + 1}
+        row = {
+            "loss": p.loss / max(p.count, 1.0),
+            "accuracy": p.correct / max(p.count, 1.0),
+            "lr": values["lr"],
+            "grad_norm": values["grad_norm"],
+            "skipped_steps": p.skipped,
+        }
+        self.logger.log("train", row, **place)
+        self.logger.log_throughput({"tokens_per_second": round(self.speed.rate(), 1)}, **place)
+        p.loss = p.correct = p.count = 0.0
+        p.skipped, self.speed = 0, Speed()
+
+    def drain(self) -> None:
+        """Reads all figures that are still on the device."""
+        while self.unread:
+            self.read(*self.unread.popleft())
+
+    def after_step(self, state: TrainState, host: HostStep) -> None:
+        """Evaluates and saves where it is due."""
+        training, done = self.task.config.training, host.step + 1
+        window_ended, interval = done % self.length.accumulation == 0, training.eval_interval_updates
+        evaluates = host.ends_epoch or (interval and window_ended and done // self.length.accumulation % interval == 0)
+        minutes = (time.monotonic() - self.saved_at) / 60
+        overdue = 0 < training.checkpoint_interval_minutes <= minutes
+        if not (evaluates or overdue):
+            return
+        self.drain()
+        before = time.perf_counter()
+        if evaluates:
+            self.evaluate(state, host)
+        self.save(state)
+        self.speed.started += time.perf_counter() - before
+
+    def evaluate(self, state: TrainState, host: HostStep) -> None:
+        """Evaluates on the validation split and keeps the model if it is the best so far (or there is no split)."""
+        variables = {"params": state.params, **state.collections}
+        update, score = int(state.opt_state.gradient_step), None
+        place = {"step": host.step + 1, "update": update, "epoch": host.epoch + 1}
+        if self.val is not None:
+            metrics = self.evaluator(variables, self.val)
+            self.logger.log("eval", metrics, **place)
+            shown = "  ".join(f"{n} {metrics[n]:.4f}" for n in ("loss", "accuracy", "f1_macro") if n in metrics)
+            self.progress.note(f"epoch {host.epoch + 1}, update {update}: validation {shown}")
+            score = metrics["loss"]
+            # a NaN never counts as an improvement
+            if not score < self.position.best_score:
+                return
+            self.position.best_score = score
+        metadata = self.model_metadata | place | {"which": "last" if score is None else "best", "score": score}
+        save_model(self.run_dir, variables, metadata, self.vocabulary)
+
+    def save(self, state: TrainState) -> None:
+        """Saves a checkpoint to resume from."""
+        self.checkpoints.save(self.position.step, state, {**asdict(self.position), "fingerprint": self.fingerprint})
+        self.saved_at = time.monotonic()

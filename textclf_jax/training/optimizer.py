@@ -1,0 +1,198 @@
+"""AdamW by parameter groups, its learning-rate schedules, accumulation and freezing: `make_optimizer` is the entry."""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from textclf_jax.config import Training
+
+Schedule = Callable[[Any], Any]
+CLASSIFIER_PARTS = ("classifier", "pooler")
+
+
+class Group(NamedTuple):
+    """What one parameter is subject to; parameters with equal groups share one transformation."""
+
+    decays: bool
+    is_head: bool
+    is_frozen_first: bool
+
+
+class TrainingLength(NamedTuple):
+    """How long a run is. A step is one micro-batch, an update is `accumulation` steps."""
+
+    steps_per_epoch: int
+    epochs: int
+    accumulation: int
+    variant: str
+
+    @property
+    def steps(self) -> int:
+        """Steps on data. The last window may be incomplete; it is filled with empty steps (or dropped: reference)."""
+        return self.steps_per_epoch * self.epochs
+
+    @property
+    def updates(self) -> int:
+        whole = self.steps // self.accumulation
+        return whole if self.variant == "reference" else -(-self.steps // self.accumulation)
+
+    @property
+    def scheduled_updates(self) -> int:
+        """The length of the learning-rate schedule; the reference rounds the updates of each epoch up."""
+        if self.variant == "reference":
+            return self.epochs * -(-self.steps_per_epoch // self.accumulation)
+        return self.updates
+
+
+def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """The keys of a tree path as strings."""
+    return tuple(str(getattr(entry, "key", getattr(entry, "name", entry))) for entry in path)
+
+
+def group_of(names: tuple[str, ...], training: Training) -> Group:
+    """Decides by its path what a parameter is subject to.
+
+    Weight decay spares biases and LayerNorm scales; in the reference's variant only biases. Multipliers tell the
+    classifier from the rest (all of a masked language model is backbone).
+    """
+    is_bias = "bias" in names[-1]
+    is_norm = names[-1] == "scale"
+    decays = not is_bias if training.variant == "reference" else not (is_bias or is_norm)
+    return Group(decays, names[0] in CLASSIFIER_PARTS, training.freeze_epochs > 0 and is_frozen_first(names, training))
+
+
+def is_frozen_first(names: tuple[str, ...], training: Training) -> bool:
+    """Whether a parameter rests during the first `freeze_epochs` epochs."""
+    if names[0] != "encoder":
+        return False
+    if names[1] == "embeddings":
+        return training.freeze_embeddings
+    return int(names[1].removeprefix("layers_")) < training.freeze_n_layers
+
+
+def make_schedule(training: Training, scheduled_updates: int, multiplier: float) -> Schedule:
+    """The learning rate by update, counted from 0: linear warm-up, then a cosine.
+
+    Standard: the warm-up of W = floor(updates * warmup_ratio) updates starts at base / (W + 1), so that no update runs
+    at rate 0, and the cosine ends at base * min_lr_ratio for every group. The reference's schedule starts at 0; without
+    warm-up it ends every group at the floor of the first one, and it climbs again past its end.
+    """
+    base, warmup = training.learning_rate * multiplier, math.floor(scheduled_updates * training.warmup_ratio)
+    if training.variant == "standard":
+        return optax.warmup_cosine_decay_schedule(
+            init_value=base / (warmup + 1),
+            peak_value=base,
+            warmup_steps=warmup,
+            decay_steps=max(scheduled_updates, warmup + 1),
+            end_value=base * training.min_lr_ratio,
+        )
+
+    def reference(count):
+        progress = (count - warmup) / max(1, scheduled_updates - warmup)
+        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
+        if warmup == 0:
+            floor = training.learning_rate * training.backbone_lr_mult * training.min_lr_ratio
+            return floor + (base - floor) * cosine
+        factor = training.min_lr_ratio + (1.0 - training.min_lr_ratio) * cosine
+        return base * jnp.where(count < warmup, count / max(1, warmup), factor)
+
+    return reference
+
+
+class ClipState(NamedTuple):
+    """The global norm of the latest gradient, before clipping."""
+
+    grad_norm: jax.Array
+
+
+def clip_by_recorded_norm(max_norm: float) -> optax.GradientTransformation:
+    """Clips the gradient to a global L2 norm and keeps the norm for the logs. `max_norm` 0 only records it."""
+
+    def init(params):
+        del params
+        return ClipState(jnp.zeros((), jnp.float32))
+
+    def update(updates, state, params=None):
+        del state, params
+        norm = optax.tree.norm(updates)
+        scale = jnp.where(norm > max_norm, max_norm / (norm + 1e-6), 1.0) if max_norm > 0 else 1.0
+        return jax.tree.map(lambda g: g * scale, updates), ClipState(norm)
+
+    return optax.GradientTransformation(init, update)
+
+
+class DelayedState(NamedTuple):
+    """How many updates there were, and the state of the transformation that waits."""
+
+    count: jax.Array
+    inner: Any
+
+
+def delayed(inner: optax.GradientTransformation, start: int) -> optax.GradientTransformation:
+    """Keeps `inner` and its parameters at rest until update `start`: no update, no decay, no moments."""
+
+    def init(params):
+        return DelayedState(jnp.zeros((), jnp.int32), inner.init(params))
+
+    def update(updates, state, params=None):
+        active = state.count >= start
+        changed, inner_state = inner.update(updates, state.inner, params)
+
+        def choose(new, old):
+            return jnp.where(active, new, old)
+
+        kept = jax.tree.map(choose, inner_state, state.inner)
+        changed = jax.tree.map(lambda u: choose(u, jnp.zeros_like(u)), changed)
+        return changed, DelayedState(state.count + 1, kept)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _group_transformation(group: Group, training: Training, length: TrainingLength) -> optax.GradientTransformation:
+    adam = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
+    if group.decays and training.weight_decay > 0:
+        adam = optax.chain(adam, optax.add_decayed_weights(training.weight_decay))
+    if group.is_frozen_first:
+        # the first update whose window holds a step that is no longer frozen
+        adam = delayed(adam, training.freeze_epochs * length.steps_per_epoch // length.accumulation)
+    multiplier = training.head_lr_mult if group.is_head else training.backbone_lr_mult
+    schedule = make_schedule(training, length.scheduled_updates, multiplier)
+    return optax.chain(adam, optax.scale_by_learning_rate(schedule))
+
+
+def make_optimizer(training: Training, length: TrainingLength, params: Any) -> optax.MultiSteps:
+    """Builds the optimizer: accumulate, clip, AdamW with a schedule for each group.
+
+    A micro-batch whose gradient is not finite is left out of its window. Gradients are averaged over the window, so the
+    loss of each micro-batch must be scaled by (steps of the window / examples of the window) times its examples' sum.
+
+    Args:
+      training: rates, decay, freezing, accumulation.
+      length: steps and updates of the run.
+      params: the parameter tree, for its paths.
+
+    Returns:
+      An optax.MultiSteps; its updates are added to the parameters.
+    """
+    groups = jax.tree_util.tree_map_with_path(lambda path, _: group_of(path_names(path), training), params)
+    labels = jax.tree.map(repr, groups, is_leaf=lambda x: isinstance(x, Group))
+    distinct = {repr(g): g for g in jax.tree.leaves(groups, is_leaf=lambda x: isinstance(x, Group))}
+    transformations = {name: _group_transformation(g, training, length) for name, g in distinct.items()}
+    inner = optax.chain(clip_by_recorded_norm(training.max_grad_norm), optax.partition(transformations, labels))
+    return optax.MultiSteps(inner, every_k_schedule=length.accumulation, should_skip_update_fn=optax.skip_not_finite)
+
+
+def zero_frozen(grads: Any, training: Training, step: jax.Array, frozen_steps: int) -> Any:
+    """Zeroes the gradients of the parameters that rest until step `frozen_steps`."""
+    if not frozen_steps:
+        return grads
+
+    def mask(path, grad):
+        rests = is_frozen_first(path_names(path), training)
+        return jnp.where(step < frozen_steps, jnp.zeros_like(grad), grad) if rests else grad
+
+    return jax.tree_util.tree_map_with_path(mask, grads)

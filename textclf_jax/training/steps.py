@@ -1,0 +1,129 @@
+"""The pure functions that are compiled: one training step, one evaluation step, and the loss inside them."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jaxtyping import Array, Float, Int
+
+from textclf_jax.config import Training
+from textclf_jax.training.optimizer import Schedule, zero_frozen
+
+Batch = dict[str, Any]
+Sums = dict[str, Array]
+
+
+class TrainState(struct.PyTreeNode):
+    """All that changes while training, and nothing else: with the config it determines the rest of the run.
+
+    Attributes:
+      step: () int32, micro-batches seen.
+      params: the parameter tree, float32.
+      collections: further variables of the model ("features" of kind favor), or empty.
+      opt_state: of the optimizer, moments and accumulated gradient included.
+    """
+
+    step: Array
+    params: Any
+    collections: Any
+    opt_state: Any
+
+
+class StepSettings(NamedTuple):
+    """What a training step needs besides state and batch; fixed for a run.
+
+    Attributes:
+      module: a model from `model.heads`.
+      tx: from `optimizer.make_optimizer`.
+      schedule: learning rate by update, for the logs.
+      training: the `training` section.
+      seed: of dropout and hashing.
+      frozen_steps: steps before frozen parameters begin to learn.
+    """
+
+    module: nn.Module
+    tx: optax.MultiSteps
+    schedule: Schedule
+    training: Training
+    seed: int
+    frozen_steps: int
+
+
+def cross_entropy(
+    logits: Float[Array, "N C"], targets: Int[Array, " N"]
+) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+    """Computes -log softmax(logits)[target] and whether the target has the largest logit.
+
+    Args:
+      logits: [N, C], any float dtype; computed in float32.
+      targets: [N] in [0, C).
+
+    Returns:
+      losses [N] in nats and hits [N], 1.0 or 0.0.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    largest = jax.lax.stop_gradient(logits.max(axis=-1))
+    chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    partition = jnp.log(jnp.exp(logits - largest[:, None]).sum(axis=-1)) + largest
+    return partition - chosen, (chosen >= largest).astype(jnp.float32)
+
+
+def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rngs: Any = None) -> tuple[Sums, Array]:
+    """Runs the model on a batch.
+
+    Args:
+      module: a masked language model, whose batch has `positions` [P], or a classifier.
+      variables: the model's collections.
+      batch: input_ids [B, L], lengths [B], targets and weights [P] or [B], `positions` [P] for MLM.
+      train: whether dropout is on; then `rngs` has the streams "dropout" and "hashing".
+
+    Returns:
+      Sums over the weighted predictions (loss, correct, count), each () float32, and the logits.
+    """
+    places = (batch["positions"],) if "positions" in batch else ()
+    logits = module.apply(variables, batch["input_ids"], batch["lengths"], *places, train=train, rngs=rngs)
+    losses, hits = cross_entropy(logits, batch["targets"])  # pyright: ignore[reportArgumentType]
+    weights = batch["weights"]
+    # a selection, not a product: the logits of rows that do not count may be anything
+    summed = jnp.where(weights > 0, losses * weights, 0.0).sum()
+    sums = {"loss": summed, "correct": (hits * weights).sum(), "count": weights.sum()}
+    return sums, logits  # pyright: ignore[reportReturnType]
+
+
+def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tuple[TrainState, Sums]:
+    """Handles one micro-batch: loss, gradient, accumulation, and an update where a window ends. Donates `state`.
+
+    The gradient is that of batch["scale"] times the summed loss. A micro-batch whose gradient is not finite changes
+    nothing but the step.
+
+    Returns:
+      The new state and the sums of `forward`, with `grad_norm` (of the latest update, before clipping), `lr` (of the
+      update this step belongs to), `updates` (finished ones) and `skipped` (1 where the gradient was not finite).
+    """
+    key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
+    rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(("dropout", "hashing"))}
+
+    def loss_fn(params):
+        sums, _ = forward(settings.module, {"params": params, **state.collections}, batch, train=True, rngs=rngs)
+        return sums["loss"] * batch["scale"], sums
+
+    (_, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+    grads = zero_frozen(grads, settings.training, state.step, settings.frozen_steps)
+    updates, opt_state = settings.tx.update(grads, state.opt_state, state.params)
+    sums |= {
+        "grad_norm": optax.tree.get(opt_state, "grad_norm"),
+        "lr": jnp.asarray(settings.schedule(state.opt_state.gradient_step), jnp.float32),
+        "updates": opt_state.gradient_step,
+        "skipped": opt_state.skip_state["should_skip"].astype(jnp.int32),
+    }
+    params = optax.apply_updates(state.params, updates)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), sums
+
+
+def evaluation_step(variables: Any, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
+    """Runs the model without dropout: the sums of `forward`, and a classifier's logits [B, C] (None for MLM)."""
+    sums, logits = forward(module, variables, batch, train=False)
+    return sums, None if "positions" in batch else logits
