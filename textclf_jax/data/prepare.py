@@ -120,10 +120,10 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     if task != "mlm":
         given = None if options.label_names is None else read_label_names(options.label_names)
         report.label_names, labels = class_ids({n: part for n, part in splits.items() if n != "extra"}, given)
+    wrapper = _vocabulary(splits, options, stage)
+    report.vocab_size, report.fingerprint = wrapper.vocab_size, wrapper.fingerprint
     with _whole_folder(options.out, options.force) as folder:
-        wrapper = _vocabulary(splits, options, stage)
         wrapper.save(folder / "vocab")
-        report.vocab_size, report.fingerprint = wrapper.vocab_size, wrapper.fingerprint
         encoder = _Encoder(folder, wrapper, task, options, stage)
         for name in (name for name in SPLITS if name in splits):
             extra = splits.get("extra", []) if name == "train" else []
@@ -163,6 +163,9 @@ def _check_options(options: PrepareOptions) -> None:
 def _check_target(out: Path, force: bool) -> None:
     """Raises UserError unless `out` is free, or one of our datasets that may be replaced."""
     if not out.exists() and not out.is_symlink():
+        parent = next(parent for parent in out.absolute().parents if parent.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise UserError(f"{out}: cannot be made, for {parent} is not a folder that you may write to")
         return
     if not out.is_dir() or out.is_symlink():
         raise UserError(f"{out}: is there already and is no folder; choose another --out")

@@ -34,7 +34,10 @@ def stratified_split(
     sizes = np.bincount(classes)
     kept = by_class[np.cumsum(sizes) - sizes]  # one row of every class stays in train
     pool = by_class[~np.isin(by_class, kept)]
-    val_rows, test_rows = round(len(labels) * val_fraction), round(len(labels) * test_fraction)
+    # a split that was asked for has a row, however few there are
+    val_rows, test_rows = (
+        max(round(len(labels) * fraction), 1) if fraction else 0 for fraction in (val_fraction, test_fraction)
+    )
     # rows at even distances in the order of classes: each class gives its share
     held_out = pool[_evenly(len(pool), min(val_rows + test_rows, len(pool)))]
     test = held_out[_evenly(len(held_out), min(test_rows, len(held_out)))]

@@ -92,6 +92,8 @@ def _table_rows(path: Path, delimiter: str, options: ReadOptions) -> Iterator[Ro
         label = None if label_at is None else record[label_at].strip()
         if label == "":
             raise UserError(f"{path} line {line}: has no label")
+        if label is not None and len(label.splitlines()) > 1:
+            raise UserError(f"{path} line {line}: the label {label!r} has a line break in it")
         yield Row(record[text_at].strip(), label, path, line)
 
 

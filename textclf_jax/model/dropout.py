@@ -6,6 +6,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt32
 
 
+def _mix(bits: UInt32[Array, "..."], salt: UInt32[Array, ""] | int = 0) -> UInt32[Array, "..."]:
+    """Scrambles words: each bit depends on all others. Shape is kept.
+
+    Source: the finaliser `lowbias32` (C. Wellons, "Prospecting for Hash Functions", 2018).
+    """
+    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
+    bits = (bits ^ (bits >> 15) ^ salt) * jnp.uint32(0x846CA68B)
+    return bits ^ (bits >> 16)
+
+
 def hash_bits(key: Array, size: int) -> UInt32[Array, " size"]:
     """Hashes the counters 0..size-1 with a key to uniform 32-bit words.
 
@@ -17,15 +27,13 @@ def hash_bits(key: Array, size: int) -> UInt32[Array, " size"]:
       size: number of words, below 2**32.
 
     Returns:
-      [size] uint32.
-
-    Source: the finaliser `lowbias32` (C. Wellons, "Prospecting for Hash Functions", 2018) on a Weyl sequence.
+      [size] uint32: `_mix` of a Weyl sequence.
     """
-    seed = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)
-    bits = jax.lax.iota(jnp.uint32, size) * jnp.uint32(0x9E3779B9) + seed[-2]
-    bits = (bits ^ (bits >> 16)) * jnp.uint32(0x7FEB352D)
-    bits = (bits ^ (bits >> 15) ^ seed[-1]) * jnp.uint32(0x846CA68B)
-    return bits ^ (bits >> 16)
+    first, second = jax.random.key_data(key).astype(jnp.uint32).reshape(-1)[-2:]
+    # keys of neighbouring seeds differ in one bit of one word, which alone would give related masks
+    offset = _mix(second ^ _mix(first + jnp.uint32(1)))
+    salt = _mix(first + offset)
+    return _mix(jax.lax.iota(jnp.uint32, size) * jnp.uint32(0x9E3779B9) + offset, salt)
 
 
 def dropout(x: Float[Array, "..."], rate: float, key: Array | None) -> Float[Array, "..."]:

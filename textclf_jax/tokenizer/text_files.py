@@ -55,5 +55,5 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} line {number}: byte {error.start + 1} is not UTF-8. "
-            "Convert the file, for example: iconv -f WINDOWS-1252 -t UTF-8"
+            "If this is text in another encoding, convert it, for example: iconv -f WINDOWS-1252 -t UTF-8"
         ) from error

@@ -138,7 +138,7 @@ def train_vocabulary(
     if len(fixed) > vocab_size:
         raise UserError(
             f"vocab_size {vocab_size} is too small: special tokens and single characters take {len(fixed)}. "
-            "Use a larger vocab_size, or a smaller limit_alphabet."
+            "Use a larger one."
         )
     ids = _run_trainer(
         read(), normalizer, vocab_size, min_frequency, limit_alphabet=len(alphabet), fixed=fixed, alphabet=alphabet

@@ -283,7 +283,7 @@ class WordPieceTokenizerWrapper:
 
 def _require_one(files: Paths | None, texts: Sequence[str] | None, method: str) -> None:
     if (files is None) == (texts is None):
-        raise UserError(f"{method}: give either files or texts")
+        raise UserError(f"{method}: give either texts or files")
 
 
 def _as_paths(files: Paths | None) -> list[Path]:

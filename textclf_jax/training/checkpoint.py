@@ -27,7 +27,7 @@ logging.getLogger("absl").setLevel(logging.ERROR)
 
 def _checksums(tree: Any) -> dict[str, int]:
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf)) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).data) for path, leaf in leaves}
 
 
 def _differing(tree: Any, expected: dict[str, int]) -> list[str]:

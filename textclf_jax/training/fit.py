@@ -88,7 +88,7 @@ def _train_and_test(run: Run, run_dir: Path, stack: ExitStack, *, fresh: bool, p
     if resumed:
         state, position = resumed
         print(f"resuming after step {position.step} of {run.length.steps}", flush=True)
-    (run_dir / "config.resolved.yaml").write_text(dump_config(config), encoding="utf-8")  # pyright: ignore[reportArgumentType]
+    (run_dir / "config.resolved.yaml").write_text(dump_config(config), encoding="utf-8")
     keep = position.step if resumed else None
     resolved = config.model_dump(mode="json")
     logger = stack.enter_context(RunLogger(run_dir, config.logging, resolved=resolved, keep_until_step=keep))

@@ -181,7 +181,9 @@ def make_optimizer(training: Training, length: TrainingLength, params: Any) -> o
     groups = jax.tree_util.tree_map_with_path(lambda path, _: group_of(path_names(path), training), params)
     labels = jax.tree.map(repr, groups, is_leaf=lambda x: isinstance(x, Group))
     distinct = {repr(g): g for g in jax.tree.leaves(groups, is_leaf=lambda x: isinstance(x, Group))}
-    transformations = {name: _group_transformation(g, training, length) for name, g in distinct.items()}
+    transformations: dict[Any, optax.GradientTransformation] = {
+        name: _group_transformation(g, training, length) for name, g in distinct.items()
+    }
     inner = optax.chain(clip_by_recorded_norm(training.max_grad_norm), optax.partition(transformations, labels))
     return optax.MultiSteps(inner, every_k_schedule=length.accumulation, should_skip_update_fn=optax.skip_not_finite)
 

@@ -95,16 +95,22 @@ class Run:
     def training_program(self, bucket: int, state: TrainState, settings: StepSettings) -> Any:
         """Compiles the training step for a bucket; the state is donated."""
         step = jax.jit(functools.partial(train_step, settings=settings), donate_argnums=0)
-        arrays = self.empty_batch(bucket) | {"scale": np.float32(0)}
+        arrays = _empty_batch(self.task, bucket) | {"scale": np.float32(0)}
         return step.lower(_shapes(state), _shapes(arrays)).compile()
 
     def evaluation_program(self, bucket: int, variables: Any) -> Any:
         """Compiles the evaluation step for a bucket."""
-        step = jax.jit(functools.partial(evaluation_step, module=self.module))
-        return step.lower(_shapes(variables), _shapes(self.empty_batch(bucket))).compile()
+        return compile_evaluation(self.task, self.module, bucket, variables)
 
-    def empty_batch(self, bucket: int) -> dict[str, np.ndarray]:
-        return self.task.batch(None, BatchRows(np.zeros(0, np.int64), bucket), (0,))
+
+def compile_evaluation(task: Task, module: nn.Module, bucket: int, variables: Any) -> Any:
+    """Compiles the evaluation step of a model for batches of one length."""
+    step = jax.jit(functools.partial(evaluation_step, module=module))
+    return step.lower(_shapes(variables), _shapes(_empty_batch(task, bucket))).compile()
+
+
+def _empty_batch(task: Task, bucket: int) -> dict[str, np.ndarray]:
+    return task.batch(None, BatchRows(np.zeros(0, np.int64), bucket), (0,))
 
 
 def _shapes(tree: Any) -> Any:

@@ -71,7 +71,7 @@ def cross_entropy(
     return partition - chosen, (chosen >= largest).astype(jnp.float32)
 
 
-def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rngs: Any = None) -> tuple[Sums, Array]:
+def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rngs: Any = None) -> tuple[Sums, Any]:
     """Runs the model on a batch.
 
     Args:
@@ -84,13 +84,13 @@ def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rng
       Sums over the weighted predictions (loss, correct, count), each () float32, and the logits.
     """
     places = (batch["positions"],) if "positions" in batch else ()
-    logits = module.apply(variables, batch["input_ids"], batch["lengths"], *places, train=train, rngs=rngs)
-    losses, hits = cross_entropy(logits, batch["targets"])  # pyright: ignore[reportArgumentType]
+    logits: Any = module.apply(variables, batch["input_ids"], batch["lengths"], *places, train=train, rngs=rngs)
+    losses, hits = cross_entropy(logits, batch["targets"])
     weights = batch["weights"]
     # a selection, not a product: the logits of rows that do not count may be anything
     summed = jnp.where(weights > 0, losses * weights, 0.0).sum()
     sums = {"loss": summed, "correct": (hits * weights).sum(), "count": weights.sum()}
-    return sums, logits  # pyright: ignore[reportReturnType]
+    return sums, logits
 
 
 def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tuple[TrainState, Sums]:
@@ -113,11 +113,12 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
     (_, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     grads = zero_frozen(grads, settings.training, state.step, settings.frozen_steps)
     updates, opt_state = settings.tx.update(grads, state.opt_state, state.params)
+    skip_state: Any = opt_state.skip_state
     sums |= {
         "grad_norm": optax.tree.get(opt_state, "grad_norm"),
         "lr": jnp.asarray(settings.schedule(state.opt_state.gradient_step), jnp.float32),
         "updates": opt_state.gradient_step,
-        "skipped": opt_state.skip_state["should_skip"].astype(jnp.int32),
+        "skipped": skip_state["should_skip"].astype(jnp.int32),
     }
     params = optax.apply_updates(state.params, updates)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), sums

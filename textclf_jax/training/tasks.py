@@ -20,8 +20,8 @@ Arrays = dict[str, np.ndarray]
 class Task(Protocol):
     """What the loop asks of a task."""
 
-    name: str
-    config: RunConfig
+    @property
+    def config(self) -> RunConfig: ...
 
     def module(self, dtype: Any) -> nn.Module:
         """The model, computing in `dtype`."""
@@ -51,7 +51,6 @@ class MlmTask:
 
     config: PretrainingConfig
     tokenizer: LoadedTokenizer
-    name: str = "mlm"
 
     def module(self, dtype: Any) -> nn.Module:
         return MaskedLanguageModel(self.config.architecture, self.config.mlm_head, self.tokenizer.vocab_size, dtype)
@@ -79,7 +78,6 @@ class ClassificationTask:
 
     config: FinetuningConfig
     tokenizer: LoadedTokenizer
-    name: str = "cls"
 
     def module(self, dtype: Any) -> nn.Module:
         config = self.config

@@ -1,0 +1,181 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests import tiny
+from textclf_jax.config import Training
+from textclf_jax.training.optimizer import TrainingLength, group_of, make_optimizer, make_schedule, zero_frozen
+from textclf_jax.training.run import prepare_run
+from textclf_jax.training.steps import train_step
+from textclf_jax.training.stream import training_stream
+
+
+def section(**changes) -> Training:
+    return Training.model_validate({"learning_rate": 0.1, "batch_size": 8, "epochs": 1, **changes})
+
+
+@pytest.mark.parametrize("warmup_ratio", [0.0, 0.1, 0.35])
+def test_schedule_warms_up_from_above_zero_to_the_floor(warmup_ratio):
+    total, training = 40, section(warmup_ratio=warmup_ratio, min_lr_ratio=0.2)
+    rates = np.array([float(make_schedule(training, total, 0.5)(k)) for k in range(total + 3)])
+    warmup = int(total * warmup_ratio)
+    peak = 0.1 * 0.5
+    np.testing.assert_allclose(rates[: warmup + 1], peak * np.arange(1, warmup + 2) / (warmup + 1), rtol=1e-5)
+    progress = (np.arange(warmup, total) - warmup) / (total - warmup)
+    expected = peak * (0.2 + 0.8 * (1 + np.cos(np.pi * progress)) / 2)
+    np.testing.assert_allclose(rates[warmup:total], expected, rtol=1e-5)
+    np.testing.assert_allclose(rates[total:], 0.2 * peak, rtol=1e-5)
+
+
+def test_length_counts_whole_and_incomplete_windows():
+    standard = TrainingLength(5, 2, 3, "standard")
+    assert (standard.steps, standard.updates, standard.scheduled_updates) == (10, 4, 4)
+    reference = TrainingLength(5, 2, 3, "reference")
+    assert (reference.steps, reference.updates, reference.scheduled_updates) == (10, 3, 4)
+
+
+def test_decay_spares_biases_and_norms():
+    training = section()
+    decays = {
+        name: group_of(tuple(name.split("/")), training).decays
+        for name in (
+            "encoder/embeddings/word/embedding",
+            "encoder/layers_0/attention/qkv/kernel",
+            "encoder/layers_0/attention/qkv/bias",
+            "encoder/layers_0/mlp_norm/scale",
+            "decoder_bias",
+        )
+    }
+    assert list(decays.values()) == [True, True, False, False, False]
+    assert group_of(("encoder", "layers_0", "mlp_norm", "scale"), section(variant="reference")).decays
+
+
+def adamw_in_numpy(params, grads, *, rate, decay, b1=0.9, b2=0.999, eps=1e-8):
+    """AdamW with constant rate, in float64 (Loshchilov & Hutter 2019, algorithm 2)."""
+    p, m, v = params.astype(np.float64), 0.0, 0.0
+    for t, g in enumerate(np.asarray(grads, np.float64), start=1):
+        m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g**2
+        p = p - rate * (m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + eps) + decay * p)
+    return p
+
+
+def apply(tx, params, gradients):
+    state = tx.init(params)
+    for grads in gradients:
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def test_adamw_matches_float64():
+    rng = np.random.default_rng(0)
+    params = {"encoder": {"layers_0": {"mlp": {"up": {"kernel": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32)}}}}}
+    gradients = [jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params) for _ in range(6)]
+    training = section(warmup_ratio=0.0, min_lr_ratio=1.0, weight_decay=0.3, max_grad_norm=0.0)
+    tx = make_optimizer(training, TrainingLength(6, 1, 1, "standard"), params)
+    after, _ = apply(tx, params, gradients)
+    expected = adamw_in_numpy(
+        np.asarray(jax.tree.leaves(params)[0]), [jax.tree.leaves(g)[0] for g in gradients], rate=0.1, decay=0.3
+    )
+    np.testing.assert_allclose(jax.tree.leaves(after)[0], expected, rtol=1e-4)
+
+
+def test_clipping_is_of_the_accumulated_mean():
+    params = {"encoder": {"w": {"kernel": jnp.zeros(2)}}}
+    params = {"transform": {"kernel": jnp.zeros(2)}}
+    tx = make_optimizer(section(grad_accum_steps=2, max_grad_norm=1.0), TrainingLength(4, 1, 2, "standard"), params)
+    gradients = [{"transform": {"kernel": jnp.array(g)}} for g in ([30.0, 0.0], [-30.0, 0.4])]
+    _, state = apply(tx, params, gradients)
+    # the parts are far above the norm, their mean is below it
+    assert float(optax.tree.get(state, "grad_norm")) == pytest.approx(0.2)
+
+
+def test_a_gradient_that_is_not_finite_leaves_no_trace():
+    params = {"transform": {"kernel": jnp.ones(3)}}
+    good = [{"transform": {"kernel": jnp.array(g)}} for g in ([1.0, 2.0, 3.0], [3.0, -1.0, 0.5])]
+    bad = {"transform": {"kernel": jnp.array([1.0, jnp.nan, 0.0])}}
+    for k in (1, 2):
+        tx = make_optimizer(section(grad_accum_steps=k), TrainingLength(2, 1, k, "standard"), params)
+        expected, _ = apply(tx, params, good)
+        found, state = apply(tx, params, [good[0], bad, good[1]])
+        np.testing.assert_array_equal(found["transform"]["kernel"], expected["transform"]["kernel"])
+        assert int(state.gradient_step) == 2 // k
+
+
+def test_freezing_stops_updates_decay_and_moments():
+    params = {
+        "encoder": {"embeddings": {"word": {"embedding": jnp.ones(2)}}, "layers_1": {"up": {"kernel": jnp.ones(2)}}}
+    }
+    training = section(freeze_epochs=1, freeze_embeddings=True, freeze_n_layers=1, weight_decay=0.5)
+    tx = make_optimizer(training, TrainingLength(3, 2, 1, "standard"), params)
+    state, trail = tx.init(params), []
+    for step in range(6):
+        grads = zero_frozen(jax.tree.map(jnp.ones_like, params), training, jnp.int32(step), 3)
+        updates, state = tx.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+        trail.append(
+            (
+                float(params["encoder"]["embeddings"]["word"]["embedding"][0]),
+                float(params["encoder"]["layers_1"]["up"]["kernel"][0]),
+                float(optax.tree.get(state, "grad_norm")),
+            )
+        )
+    frozen, free, norms = zip(*trail, strict=True)
+    assert frozen[:3] == (1.0, 1.0, 1.0)
+    assert frozen[3] < 1.0
+    assert list(free) == sorted(free, reverse=True)
+    # frozen gradients stay out of the norm
+    assert norms == pytest.approx([2**0.5] * 3 + [2.0] * 3)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.write_data(tmp_path_factory.mktemp("data"), train=40)
+
+
+NO_DROPOUT = {"mlp_dropout": 0.0, "embedding_dropout": 0.0, "attention": {"attn_dropout": 0.0, "attn_out_dropout": 0.0}}
+
+
+@pytest.mark.parametrize("build", [tiny.pretraining, tiny.finetuning])
+def test_accumulation_equals_one_big_batch(data, build):
+    """k micro-batches with unequal counts give the update of their union."""
+    k, changes = 5, {"architecture": tiny.architecture(**NO_DROPOUT), "data": {"num_length_buckets": 1}}
+    if build is tiny.finetuning:
+        changes["classification_head"] = {"num_labels": 3, "classifier_dropout": 0.0}
+    run = prepare_run(build(data, training={"grad_accum_steps": k, "epochs": 1}, **changes), tiny.Path("/"))
+    hosts = list(training_stream(run.task, run.train, run.buckets, run.length, 0))
+    counts = [host.arrays["weights"].sum() for host in hosts]
+    assert len(hosts) == k
+    if build is tiny.pretraining:
+        assert len(set(counts)) > 1
+    variables = run.init_variables()
+    settings = run.step_settings(variables["params"])
+    state = run.init_state(variables, settings)
+    step = jax.jit(functools.partial(train_step, settings=settings))
+    for host in hosts:
+        state, _ = step(state, host.arrays)
+
+    big = union([host.arrays for host in hosts])
+    single = settings._replace(
+        tx=make_optimizer(settings.training, TrainingLength(1, 1, 1, "standard"), variables["params"])
+    )
+    one, _ = jax.jit(functools.partial(train_step, settings=single))(run.init_state(variables, single), big)
+    norms = [float(optax.tree.get(s.opt_state, "grad_norm")) for s in (state, one)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+    # Adam's first step is the sign of the gradient: compare the moments, which are the gradient itself
+    moments = [optax.tree.get_all_with_path(s.opt_state, "mu") for s in (state, one)]
+    for (_, ours), (_, theirs) in zip(*moments, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7), ours, theirs)
+
+
+def union(parts):
+    """The batches as one, with the scale of its mean."""
+    batch = {name: np.concatenate([part[name] for part in parts]) for name in parts[0] if name != "scale"}
+    if "positions" in batch:
+        size = parts[0]["input_ids"].size
+        batch["positions"] = np.concatenate([part["positions"] + i * size for i, part in enumerate(parts)])
+    return batch | {"scale": np.float32(1 / batch["weights"].sum())}

@@ -1,0 +1,93 @@
+"""Predicting with a finished model: nothing but its `model.ckpt` folder is needed."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from textclf_jax.config import DEFAULT_WRAPPER, FinetuningConfig
+from textclf_jax.data.collate import choose_buckets
+from textclf_jax.data.dataset import Dataset
+from textclf_jax.errors import UserError
+from textclf_jax.tokenizer.loading import load_wrapper
+from textclf_jax.training.checkpoint import load_model
+from textclf_jax.training.evaluation import Evaluator
+from textclf_jax.training.run import compile_evaluation
+from textclf_jax.training.tasks import ClassificationTask
+
+BUCKETS = 2
+TEXTS_AT_ONCE = 4096
+
+
+class Prediction(NamedTuple):
+    """What the model says of one text.
+
+    Attributes:
+      text: the text.
+      label: name of the most probable class.
+      probabilities: [C] of every class, in the order of `Predictor.labels`.
+    """
+
+    text: str
+    label: str
+    probabilities: Float[np.ndarray, " C"]
+
+    @property
+    def probability(self) -> float:
+        """Of the label."""
+        return float(self.probabilities.max())
+
+
+class Predictor:
+    """A trained classifier with its tokenizer. Programs are compiled when first needed.
+
+    Attributes:
+      labels: class names in the order of their numbers.
+    """
+
+    def __init__(self, folder: Path):
+        """Loads a `model.ckpt` folder.
+
+        Raises:
+          UserError: it is missing, damaged, or no classifier.
+        """
+        saved = load_model(folder)
+        sections = saved.metadata["config"]
+        if "classification_head" not in sections:
+            raise UserError(f"{folder}: this is a pretrained encoder, not a classifier. Finetune it first.")
+        config = FinetuningConfig.model_validate(sections)
+        wrapper = saved.vocab_dir / Path(config.tokenizer.wrapper_path).name
+        wrapper_path = str(wrapper) if wrapper.is_file() else DEFAULT_WRAPPER
+        self._tokenizer = load_wrapper(wrapper_path, str(saved.vocab_dir), root=Path())
+        self._task = ClassificationTask(config, self._tokenizer)
+        self._module = self._task.module(jnp.float32)
+        self._variables = saved.variables
+        self._programs = {}
+        self._max_length = config.architecture.max_sequence_length
+        self.labels: list[str] = saved.metadata["labels"]
+
+    def __call__(self, texts: Sequence[str]) -> Iterator[Prediction]:
+        """Yields a prediction for each text, in order; texts longer than the model's maximum are cut."""
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            part = list(texts[start : start + TEXTS_AT_ONCE])
+            for text, logits in zip(part, self._logits(part), strict=True):
+                probabilities = np.exp(logits - logits.max())
+                probabilities /= probabilities.sum()
+                yield Prediction(text, self.labels[int(logits.argmax())], probabilities)
+
+    def _logits(self, texts: list[str]) -> Float[np.ndarray, "N C"]:
+        ids, mask = self._tokenizer.encode_texts(texts, self._max_length)
+        lengths = (~mask).sum(axis=1).astype(np.int32)
+        data = Dataset(Path("texts"), ids, lengths, None, "", ())
+        buckets = choose_buckets(lengths, self._max_length, BUCKETS)
+        for bucket in buckets:
+            if bucket not in self._programs:
+                self._programs[bucket] = compile_evaluation(self._task, self._module, bucket, self._variables)
+        evaluator = Evaluator(self._task, self._programs, buckets)
+        logits = np.zeros((len(texts), len(self.labels)), np.float64)
+        for batch, (_, batch_logits) in evaluator.results(self._variables, data):
+            logits[batch.rows] = np.asarray(batch_logits)[: len(batch.rows)]
+        return logits
