@@ -53,15 +53,15 @@ def architecture(**changes: Any) -> dict[str, Any]:
     return {**sizes, "attention": attention, **changes}
 
 
-def pretraining(data: Path, name: str = "tiny", **changes: Any) -> PretrainingConfig:
+def pretraining(folder: Path, /, name: str = "tiny", **changes: Any) -> PretrainingConfig:
     """A pretraining run of a few seconds; `changes` are merged into the sections."""
-    return PretrainingConfig.model_validate(_sections(data, name, "pretraining", "mlm", changes))
+    return PretrainingConfig.model_validate(_sections(folder, name, "pretraining", "mlm", changes))
 
 
-def finetuning(data: Path, name: str = "tiny", **changes: Any) -> FinetuningConfig:
+def finetuning(folder: Path, /, name: str = "tiny", **changes: Any) -> FinetuningConfig:
     """A finetuning run of a few seconds."""
     changes.setdefault("classification_head", {"num_labels": 3})
-    return FinetuningConfig.model_validate(_sections(data, name, "finetuning", "cls", changes))
+    return FinetuningConfig.model_validate(_sections(folder, name, "finetuning", "cls", changes))
 
 
 def _sections(data: Path, name: str, kind: str, task: str, changes: dict[str, Any]) -> dict[str, Any]:

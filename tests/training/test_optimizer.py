@@ -81,11 +81,10 @@ def test_adamw_matches_float64():
     expected = adamw_in_numpy(
         np.asarray(jax.tree.leaves(params)[0]), [jax.tree.leaves(g)[0] for g in gradients], rate=0.1, decay=0.3
     )
-    np.testing.assert_allclose(jax.tree.leaves(after)[0], expected, rtol=1e-4)
+    np.testing.assert_allclose(jax.tree.leaves(after)[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_clipping_is_of_the_accumulated_mean():
-    params = {"encoder": {"w": {"kernel": jnp.zeros(2)}}}
     params = {"transform": {"kernel": jnp.zeros(2)}}
     tx = make_optimizer(section(grad_accum_steps=2, max_grad_norm=1.0), TrainingLength(4, 1, 2, "standard"), params)
     gradients = [{"transform": {"kernel": jnp.array(g)}} for g in ([30.0, 0.0], [-30.0, 0.4])]

@@ -11,6 +11,7 @@ import optax
 from textclf_jax.config import Training
 
 Schedule = Callable[[Any], Any]
+Optimizer = optax.GradientTransformation | optax.MultiSteps
 CLASSIFIER_PARTS = ("classifier", "pooler")
 
 
@@ -152,6 +153,34 @@ def delayed(inner: optax.GradientTransformation, start: int) -> optax.GradientTr
     return optax.GradientTransformation(init, update)
 
 
+class SingleStepsState(NamedTuple):
+    """The fields of optax.MultiStepsState that the training step reads, for windows of one step."""
+
+    gradient_step: jax.Array
+    inner_opt_state: Any
+    skip_state: dict[str, jax.Array]
+
+
+def single_steps(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """What optax.MultiSteps does for windows of one step, without its buffer and its copies.
+
+    A gradient whose norm is not finite changes nothing. `inner` must record the norm as `grad_norm`.
+    """
+
+    def init(params):
+        skip_state = {"should_skip": jnp.zeros((), bool)}
+        return SingleStepsState(jnp.zeros((), jnp.int32), inner.init(params), skip_state)
+
+    def update(updates, state, params=None):
+        changed, inner_state = inner.update(updates, state.inner_opt_state, params)
+        finite = jnp.isfinite(optax.tree.get(inner_state, "grad_norm"))
+        changed = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), changed)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), inner_state, state.inner_opt_state)
+        return changed, SingleStepsState(state.gradient_step + finite, kept, {"should_skip": ~finite})
+
+    return optax.GradientTransformation(init, update)
+
+
 def _group_transformation(group: Group, training: Training, length: TrainingLength) -> optax.GradientTransformation:
     adam = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
     if group.decays and training.weight_decay > 0:
@@ -164,7 +193,7 @@ def _group_transformation(group: Group, training: Training, length: TrainingLeng
     return optax.chain(adam, optax.scale_by_learning_rate(schedule))
 
 
-def make_optimizer(training: Training, length: TrainingLength, params: Any) -> optax.MultiSteps:
+def make_optimizer(training: Training, length: TrainingLength, params: Any) -> Optimizer:
     """Builds the optimizer: accumulate, clip, AdamW with a schedule for each group.
 
     A micro-batch whose gradient is not finite is left out of its window. Gradients are averaged over the window, so the
@@ -176,7 +205,7 @@ def make_optimizer(training: Training, length: TrainingLength, params: Any) -> o
       params: the parameter tree, for its paths.
 
     Returns:
-      An optax.MultiSteps; its updates are added to the parameters.
+      An optax.MultiSteps, or its equal for windows of one step; its updates are added to the parameters.
     """
     groups = jax.tree_util.tree_map_with_path(lambda path, _: group_of(path_names(path), training), params)
     labels = jax.tree.map(repr, groups, is_leaf=lambda x: isinstance(x, Group))
@@ -185,6 +214,8 @@ def make_optimizer(training: Training, length: TrainingLength, params: Any) -> o
         name: _group_transformation(g, training, length) for name, g in distinct.items()
     }
     inner = optax.chain(clip_by_recorded_norm(training.max_grad_norm), optax.partition(transformations, labels))
+    if length.accumulation == 1:
+        return single_steps(inner)
     return optax.MultiSteps(inner, every_k_schedule=length.accumulation, should_skip_update_fn=optax.skip_not_finite)
 
 

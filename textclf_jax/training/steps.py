@@ -10,7 +10,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Training
-from textclf_jax.training.optimizer import Schedule, zero_frozen
+from textclf_jax.training.optimizer import Optimizer, Schedule, zero_frozen
 
 Batch = dict[str, Any]
 Sums = dict[str, Array]
@@ -45,7 +45,7 @@ class StepSettings(NamedTuple):
     """
 
     module: nn.Module
-    tx: optax.MultiSteps
+    tx: Optimizer
     schedule: Schedule
     training: Training
     seed: int
@@ -112,13 +112,13 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
 
     (_, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     grads = zero_frozen(grads, settings.training, state.step, settings.frozen_steps)
+    opt_state: Any
     updates, opt_state = settings.tx.update(grads, state.opt_state, state.params)
-    skip_state: Any = opt_state.skip_state
     sums |= {
         "grad_norm": optax.tree.get(opt_state, "grad_norm"),
         "lr": jnp.asarray(settings.schedule(state.opt_state.gradient_step), jnp.float32),
         "updates": opt_state.gradient_step,
-        "skipped": skip_state["should_skip"].astype(jnp.int32),
+        "skipped": opt_state.skip_state["should_skip"].astype(jnp.int32),
     }
     params = optax.apply_updates(state.params, updates)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), sums

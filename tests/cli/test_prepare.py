@@ -1,0 +1,74 @@
+"""`textclf prepare` as a command."""
+
+import argparse
+import subprocess
+import sys
+
+import pytest
+
+from textclf_jax.cli import prepare
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    prepare.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["prepare", *map(str, arguments)])
+    return args.run(args)
+
+
+@pytest.fixture
+def table(tmp_path):
+    rows = "".join(f'"the number {i}, written",{"odd" if i % 2 else "even"}\n' for i in range(30))
+    (tmp_path / "all.csv").write_text("body,kind\n" + rows)
+    return tmp_path / "all.csv"
+
+
+def test_a_dataset_and_its_summary(table, tmp_path, capsys):
+    out = tmp_path / "data" / "numbers"
+    columns = ("--text-column", "body", "--label-column", "kind")
+    assert run(table, "--out", out, *columns, "--vocab-size", 80, "--max-length", 16) == 0
+    assert (out / "cls" / "train.pt").is_file()
+    printed = capsys.readouterr()
+    assert "classes: 2 (even, odd)" in printed.out
+    assert "[UNK]" in printed.out
+    assert "is ready" in printed.out
+    assert printed.err.splitlines()[0] == "reading"
+    assert "encoding train for MLM" in printed.err
+    assert "\x1b" not in printed.out + printed.err
+
+
+FLAGS = """
+    --train a.csv b.csv --val c.csv --test d.csv --extra-text e.txt --out o --force --seed 7 --text-column t
+    --label-column l --label-names n --no-quotes --text-unit paragraph --deduplicate --skip-empty --task cls
+    --max-length 9 --long-texts truncate --vocab v --no-lowercase --min-frequency 4
+"""
+
+
+def test_flags_reach_the_options():
+    parser = argparse.ArgumentParser()
+    prepare.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["prepare", *FLAGS.split()])
+    options = prepare._options(args)
+    assert [path.name for path in options.train] == ["a.csv", "b.csv"]
+    assert [path.name for paths in (options.val, options.test, options.extra_text) for path in paths] == [
+        "c.csv",
+        "d.csv",
+        "e.txt",
+    ]
+    assert vars(options.read) == {"text_column": "t", "label_column": "l", "quotes": False, "text_unit": "paragraph"}
+    assert (options.force, options.deduplicate, options.skip_empty, options.lowercase) == (True, True, True, False)
+    assert (options.seed, options.max_length, options.min_frequency, options.vocab_size) == (7, 9, 4, None)
+    assert (options.task, options.long_texts, str(options.vocab), str(options.label_names)) == (
+        "cls",
+        "truncate",
+        "v",
+        "n",
+    )
+
+
+def test_the_command_line_imports_nothing_heavy():
+    code = (
+        "import sys, textclf_jax.cli.prepare; "
+        "assert not {'torch', 'jax', 'tokenizers', 'numpy', 'rich', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,43 @@
+"""Reading text files strictly."""
+
+import gzip
+
+import pytest
+
+from textclf_jax.errors import UserError
+from textclf_jax.tokenizer.text_files import iterate_lines
+
+
+def test_plain_and_gzip_give_the_same_lines_without_byte_order_mark(tmp_path):
+    raw = b"\xef\xbb\xbfone\r\ntwo \xf0\x9f\xa6\x84 and \xe2\x80\xa8 in a line\nlast"
+    (tmp_path / "a.txt").write_bytes(raw)
+    (tmp_path / "b.txt").write_bytes(gzip.compress(raw))  # told by its bytes, not by its name
+    expected = ["one\r\n", "two 🦄 and \u2028 in a line\n", "last"]
+    assert list(iterate_lines(tmp_path / "a.txt")) == expected
+    assert list(iterate_lines(tmp_path / "b.txt")) == expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "is empty"),
+        (b"fine\nbad \xff\n", "line 2: byte 5 is not UTF-8"),
+        (b"fine\nfine\nbad \0 byte", "line 3: has a NUL byte"),
+        ("text".encode("utf-16"), "is UTF-16"),
+        (gzip.compress(b"words " * 1000)[:-20], "damaged or cut off"),
+        (gzip.compress(b"words\n" * 1000)[:20] + b"\xff" * 50, "damaged or cut off"),
+    ],
+)
+def test_faults_name_file_and_line(tmp_path, raw, message):
+    path = tmp_path / "a.txt"
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=message) as caught:
+        list(iterate_lines(path))
+    assert str(path) in str(caught.value)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(UserError, match="no such text file"):
+        list(iterate_lines(tmp_path / "none.txt"))
+    with pytest.raises(UserError, match="is a folder"):
+        list(iterate_lines(tmp_path))
