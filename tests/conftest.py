@@ -1,7 +1,10 @@
 """Fixtures shared by all tests."""
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,15 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Before jax is imported. Programs of tests run a few times: machine code need not be polished (XLA's own passes all
+# run), and what one test has compiled the next one takes from a cache of this session
+_CACHE = tempfile.mkdtemp(prefix="textclf-test-cache-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 
 class Golden:

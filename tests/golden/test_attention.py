@@ -42,7 +42,7 @@ def architecture(config: dict[str, Any], length: int) -> Architecture:
     )
 
 
-def paths(config: Architecture) -> dict[str, tuple[str, str, str]]:
+def paths(config: Architecture) -> dict[str, tuple[str, ...]]:
     """(collection, layer, leaf) in our module's variables of each of the attention's parameters."""
     return {
         name.removeprefix(MECHANISM): (path[0], *path[1 + len(MODULE) :])

@@ -9,14 +9,15 @@ from jaxtyping import Array, Float, Int
 from textclf_jax.config import Architecture
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.initializers import xavier_uniform, xavier_uniform_with_pad_row
+from textclf_jax.model.precision import FULL, Precision
 
 PAD_ID = 0
 LAYER_NORM_EPSILON = 1e-12
 
 
-def layer_norm(dtype, name: str | None = None) -> nn.LayerNorm:
+def layer_norm(precision: Precision, name: str | None = None) -> nn.LayerNorm:
     """A LayerNorm with BERT's epsilon. The two-pass variance: with an epsilon this small, E[x^2] - E[x]^2 cancels."""
-    return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=dtype, use_fast_variance=False, name=name)
+    return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=precision.activations, use_fast_variance=False, name=name)
 
 
 def sinusoidal_table(length: int, width: int) -> Float[np.ndarray, "L D"]:
@@ -34,12 +35,12 @@ class Embeddings(nn.Module):
     Attributes:
       config: sizes, kind of positions, dropout.
       vocab_size: V.
-      dtype: of the output; parameters are float32.
+      precision: its activations' dtype is the output's.
     """
 
     config: Architecture
     vocab_size: int
-    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    precision: Precision = FULL
 
     def setup(self):
         c = self.config
@@ -48,7 +49,7 @@ class Embeddings(nn.Module):
             self.position = nn.Embed(c.max_sequence_length, c.embedding_dim, embedding_init=xavier_uniform)
         if c.type_vocab_size:
             self.token_type = nn.Embed(c.type_vocab_size, c.embedding_dim, embedding_init=xavier_uniform)
-        self.layer_norm = layer_norm(self.dtype)
+        self.layer_norm = layer_norm(self.precision)
         self.dropout = Dropout(c.embedding_dropout)
 
     def __call__(

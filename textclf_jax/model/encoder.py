@@ -2,7 +2,6 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Architecture
@@ -10,6 +9,7 @@ from textclf_jax.model.attention import SelfAttention
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.embeddings import Embeddings, layer_norm
 from textclf_jax.model.initializers import uniform_by_fan_in
+from textclf_jax.model.precision import FULL, Linear, Precision
 
 
 def gelu(x):
@@ -21,7 +21,7 @@ class FeedForward(nn.Module):
     """Two linear layers with a GELU between. [B, L, D] -> [B, L, D] through width F."""
 
     config: Architecture
-    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    precision: Precision = FULL
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
@@ -29,7 +29,7 @@ class FeedForward(nn.Module):
 
     def linear(self, x, features: int, name: str):
         init = uniform_by_fan_in(x.shape[-1])
-        return nn.Dense(features, dtype=self.dtype, kernel_init=init, bias_init=init, name=name)(x)
+        return Linear(features, self.precision, kernel_init=init, bias_init=init, name=name)(x)
 
 
 class EncoderBlock(nn.Module):
@@ -37,16 +37,16 @@ class EncoderBlock(nn.Module):
 
     config: Architecture
     layer: int
-    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    precision: Precision = FULL
 
     def setup(self):
         c = self.config
-        self.attention = SelfAttention(c, self.layer, self.dtype)
+        self.attention = SelfAttention(c, self.layer, self.precision)
         self.attention_dropout = Dropout(c.attention.attn_out_dropout)
-        self.attention_norm = layer_norm(self.dtype)
-        self.mlp = FeedForward(c, self.dtype)
+        self.attention_norm = layer_norm(self.precision)
+        self.mlp = FeedForward(c, self.precision)
         self.mlp_dropout = Dropout(c.mlp_dropout)
-        self.mlp_norm = layer_norm(self.dtype)
+        self.mlp_norm = layer_norm(self.precision)
 
     def __call__(self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], *, train: bool) -> Float[Array, "B L D"]:
         x = self.attention_norm(x + self.attention_dropout(self.attention(x, lengths, train=train), train=train))
@@ -59,16 +59,16 @@ class Encoder(nn.Module):
     Attributes:
       config: the architecture.
       vocab_size: V.
-      dtype: of activations and matrix products; parameters, softmax and LayerNorm statistics are float32.
+      precision: of activations and matrix products.
     """
 
     config: Architecture
     vocab_size: int
-    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    precision: Precision = FULL
 
     def setup(self):
-        self.embeddings = Embeddings(self.config, self.vocab_size, self.dtype)
-        self.layers = [EncoderBlock(self.config, i, self.dtype) for i in range(self.config.num_layers)]
+        self.embeddings = Embeddings(self.config, self.vocab_size, self.precision)
+        self.layers = [EncoderBlock(self.config, i, self.precision) for i in range(self.config.num_layers)]
 
     def __call__(
         self,

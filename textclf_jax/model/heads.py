@@ -8,19 +8,19 @@ from textclf_jax.config import Architecture, ClassificationHead, MlmHead
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.embeddings import layer_norm
 from textclf_jax.model.encoder import Encoder, gelu
-from textclf_jax.model.initializers import xavier_uniform
 from textclf_jax.model.pooling import pool
+from textclf_jax.model.precision import FULL, Linear, Precision, matmul
 
 
 class MlmTransform(nn.Module):
     """Linear, GELU, LayerNorm before the decoder. [..., D] -> [..., D]."""
 
-    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    precision: Precision = FULL
 
     @nn.compact
     def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        x = nn.Dense(x.shape[-1], dtype=self.dtype, kernel_init=xavier_uniform, name="dense")(x)
-        return layer_norm(self.dtype, name="norm")(gelu(x))
+        x = Linear(x.shape[-1], self.precision, name="dense")(x)
+        return layer_norm(self.precision, name="norm")(gelu(x))
 
 
 class MaskedLanguageModel(nn.Module):
@@ -30,19 +30,19 @@ class MaskedLanguageModel(nn.Module):
       config: the architecture.
       head: tying, decoder bias.
       vocab_size: V.
-      dtype: of matrix products.
+      precision: of activations and matrix products.
     """
 
     config: Architecture
     head: MlmHead
     vocab_size: int
-    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    precision: Precision = FULL
 
     def setup(self):
-        self.encoder = Encoder(self.config, self.vocab_size, self.dtype)
-        self.transform = MlmTransform(self.dtype)
+        self.encoder = Encoder(self.config, self.vocab_size, self.precision)
+        self.transform = MlmTransform(self.precision)
         if not self.head.tie_mlm_weights:
-            self.decoder = nn.Dense(self.vocab_size, use_bias=False, dtype=self.dtype, kernel_init=xavier_uniform)
+            self.decoder = Linear(self.vocab_size, self.precision, use_bias=False)
         if self.head.decoder_bias:
             self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (self.vocab_size,))
 
@@ -75,10 +75,10 @@ class MaskedLanguageModel(nn.Module):
             x = x.reshape(-1, x.shape[-1])[positions]
         x = self.transform(x)
         if self.head.tie_mlm_weights:
-            table = self.encoder.embeddings.word.embedding.astype(self.dtype)
-            logits = jnp.einsum("...d,vd->...v", x, table, preferred_element_type=jnp.float32)
+            logits = matmul(x, self.encoder.embeddings.word.embedding.T, self.precision)
         else:
-            logits = self.decoder(x).astype(jnp.float32)
+            logits = self.decoder(x)
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         return logits + self.decoder_bias if self.head.decoder_bias else logits
 
 
@@ -89,20 +89,20 @@ class TextClassifier(nn.Module):
       config: the architecture.
       head: number of classes C, pooling, pooler, dropout.
       vocab_size: V.
-      dtype: of the encoder's matrix products; the head is float32.
+      precision: of the encoder; the head is float32.
     """
 
     config: Architecture
     head: ClassificationHead
     vocab_size: int
-    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    precision: Precision = FULL
 
     def setup(self):
-        self.encoder = Encoder(self.config, self.vocab_size, self.dtype)
+        self.encoder = Encoder(self.config, self.vocab_size, self.precision)
         if self.head.pooler_type:
-            self.pooler = nn.Dense(self.config.embedding_dim, kernel_init=xavier_uniform)
+            self.pooler = Linear(self.config.embedding_dim)
         self.dropout = Dropout(self.head.classifier_dropout)
-        self.classifier = nn.Dense(self.head.num_labels, kernel_init=xavier_uniform)
+        self.classifier = Linear(self.head.num_labels)
 
     def __call__(
         self,
@@ -115,7 +115,8 @@ class TextClassifier(nn.Module):
     ) -> Float[Array, "B C"]:
         """Computes class logits [B, C] float32. Arguments as for the encoder."""
         hidden = self.encoder(input_ids, lengths, position_ids=position_ids, token_type_ids=token_type_ids, train=train)
-        x = pool(hidden, lengths, self.head.pooling, self.head.pooling_stride)
+        # a row without tokens (it fills up a batch) pools its first place: the extremes of max and min would overflow
+        x = pool(hidden, jnp.maximum(lengths, 1), self.head.pooling, self.head.pooling_stride)
         if self.head.pooler_type == "roberta":
             x = self.dropout(x, train=train)
         if self.head.pooler_type:

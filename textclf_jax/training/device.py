@@ -2,13 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from textclf_jax.config import Training
 from textclf_jax.errors import UserError
+from textclf_jax.model.precision import Precision
 
 
 def cache_folder() -> Path:
@@ -43,9 +43,24 @@ def set_up_device(training: Training) -> str:
     return jax.default_backend()
 
 
-def compute_dtype(training: Training) -> Any:
-    """bfloat16 where `use_amp` is on and the device is a GPU; float32, at full precision, otherwise."""
+def compute_precision(training: Training) -> Precision:
+    """What the model computes with.
+
+    With `use_amp`: bfloat16 on a GPU; on a CPU that multiplies bfloat16 natively, float32 with products of operands
+    rounded to bfloat16. Otherwise float32 at full precision.
+    """
     if training.use_amp and jax.default_backend() == "gpu":
-        return jnp.bfloat16
+        return Precision(activations=jnp.bfloat16, products=jnp.bfloat16)
+    if training.use_amp and cpu_multiplies_bf16():
+        return Precision(activations=jnp.float32, products=jnp.bfloat16)
     jax.config.update("jax_default_matmul_precision", "highest")
-    return jnp.float32
+    return Precision()
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this x86 CPU has instructions for products of bfloat16 (AVX512-BF16 or AMX), as Linux tells."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

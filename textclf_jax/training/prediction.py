@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -12,6 +11,7 @@ from textclf_jax.config import DEFAULT_WRAPPER, FinetuningConfig
 from textclf_jax.data.collate import choose_buckets
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
+from textclf_jax.model.precision import FULL
 from textclf_jax.tokenizer.loading import load_wrapper
 from textclf_jax.training.checkpoint import load_model
 from textclf_jax.training.evaluation import Evaluator
@@ -63,7 +63,7 @@ class Predictor:
         wrapper_path = str(wrapper) if wrapper.is_file() else DEFAULT_WRAPPER
         self._tokenizer = load_wrapper(wrapper_path, str(saved.vocab_dir), root=Path())
         self._task = ClassificationTask(config, self._tokenizer)
-        self._module = self._task.module(jnp.float32)
+        self._module = self._task.module(FULL)
         self._variables = saved.variables
         self._programs = {}
         self._max_length = config.architecture.max_sequence_length

@@ -16,7 +16,7 @@ from textclf_jax.data.collate import BatchRows, choose_buckets, evaluation_batch
 from textclf_jax.data.dataset import Dataset, load_dataset
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper
-from textclf_jax.training.device import compute_dtype
+from textclf_jax.training.device import compute_precision
 from textclf_jax.training.optimizer import TrainingLength, make_optimizer, make_schedule
 from textclf_jax.training.steps import StepSettings, TrainState, evaluation_step, train_step
 from textclf_jax.training.stream import plan_epoch
@@ -154,7 +154,7 @@ def prepare_run(config: RunConfig, root: Path) -> Run:
     buckets = choose_buckets(train.lengths, max_length, config.data.num_length_buckets)
     held_out = [data.lengths for data in (val, test) if data is not None]
     eval_buckets = choose_buckets(np.concatenate(held_out), max_length, EVALUATION_BUCKETS) if held_out else ()
-    module = task.module(compute_dtype(training))
+    module = task.module(compute_precision(training))
     return Run(config, root, tokenizer, task, train, val, test, buckets, eval_buckets, length, module)
 
 

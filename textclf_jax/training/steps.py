@@ -10,6 +10,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Training
+from textclf_jax.model.attention.favor import redraw_features
 from textclf_jax.training.optimizer import Optimizer, Schedule, zero_frozen
 
 Batch = dict[str, Any]
@@ -105,9 +106,10 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
     """
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(("dropout", "hashing"))}
+    collections = _redrawn(state, jax.random.fold_in(key, len(rngs)), settings)
 
     def loss_fn(params):
-        sums, _ = forward(settings.module, {"params": params, **state.collections}, batch, train=True, rngs=rngs)
+        sums, _ = forward(settings.module, {"params": params, **collections}, batch, train=True, rngs=rngs)
         return sums["loss"] * batch["scale"], sums
 
     (_, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -121,7 +123,17 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
         "skipped": opt_state.skip_state["should_skip"].astype(jnp.int32),
     }
     params = optax.apply_updates(state.params, updates)
-    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), sums
+    return TrainState(state.step + 1, params, collections, opt_state), sums
+
+
+def _redrawn(state: TrainState, key: Array, settings: StepSettings) -> Any:
+    """The collections, with new random features every `redraw_interval` steps where the attention kind has them."""
+    favor = settings.module.config.attention.favor  # pyright: ignore[reportAttributeAccessIssue]
+    if "features" not in state.collections or not favor.redraw_interval:
+        return state.collections
+    due = (state.step % favor.redraw_interval == 0) & (state.step > 0)
+    old = state.collections["features"]
+    return {**state.collections, "features": jax.lax.cond(due, lambda: redraw_features(old, key, favor), lambda: old)}
 
 
 def evaluation_step(variables: Any, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:

@@ -1,7 +1,7 @@
 """The two tasks, seen from the training loop: how rows become a batch, and how sums become metrics."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import flax.linen as nn
 import numpy as np
@@ -11,6 +11,7 @@ from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.masking import gather_predictions, max_predictions
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.precision import Precision
 from textclf_jax.tokenizer.loading import LoadedTokenizer
 from textclf_jax.training.metrics import classification_metrics, mlm_metrics
 
@@ -23,8 +24,8 @@ class Task(Protocol):
     @property
     def config(self) -> RunConfig: ...
 
-    def module(self, dtype: Any) -> nn.Module:
-        """The model, computing in `dtype`."""
+    def module(self, precision: Precision) -> nn.Module:
+        """The model, computing in a precision."""
         ...
 
     def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
@@ -52,8 +53,8 @@ class MlmTask:
     config: PretrainingConfig
     tokenizer: LoadedTokenizer
 
-    def module(self, dtype: Any) -> nn.Module:
-        return MaskedLanguageModel(self.config.architecture, self.config.mlm_head, self.tokenizer.vocab_size, dtype)
+    def module(self, precision: Precision) -> nn.Module:
+        return MaskedLanguageModel(self.config.architecture, self.config.mlm_head, self.tokenizer.vocab_size, precision)
 
     def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
         size, head = self.config.training.batch_size, self.config.mlm_head
@@ -79,9 +80,9 @@ class ClassificationTask:
     config: FinetuningConfig
     tokenizer: LoadedTokenizer
 
-    def module(self, dtype: Any) -> nn.Module:
+    def module(self, precision: Precision) -> nn.Module:
         config = self.config
-        return TextClassifier(config.architecture, config.classification_head, self.tokenizer.vocab_size, dtype)
+        return TextClassifier(config.architecture, config.classification_head, self.tokenizer.vocab_size, precision)
 
     def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
         del seed

@@ -10,7 +10,7 @@ from textclf_jax.model.attention.favor import draw_features, favor_attention
 from textclf_jax.model.attention.local import local_attention
 from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_buckets, padded_length
 from textclf_jax.model.attention.softmax import softmax_attention
-from textclf_jax.model.initializers import xavier_uniform
+from textclf_jax.model.precision import FULL, Linear, Precision
 from textclf_jax.model.rope import rotate
 
 EVALUATION_SEED = 0
@@ -22,7 +22,7 @@ class SelfAttention(nn.Module):
     Attributes:
       config: the architecture.
       layer: index of the layer, from 0.
-      dtype: of matrix products; parameters are float32.
+      precision: of activations and projections.
 
     Random streams: "dropout", and "hashing" (kind lsh; in evaluation its rotations are fixed). Collections: "features"
     holds the random directions of kind favor; "hashing" may hold `rotations` to be used instead of drawn ones.
@@ -30,7 +30,7 @@ class SelfAttention(nn.Module):
 
     config: Architecture
     layer: int = 0
-    dtype: jnp.dtype = jnp.float32  # pyright: ignore[reportAssignmentType]
+    precision: Precision = FULL
 
     @nn.compact
     def __call__(self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], *, train: bool) -> Float[Array, "B L D"]:
@@ -47,7 +47,7 @@ class SelfAttention(nn.Module):
 
     def project(self, x, features: int, name: str):
         use_bias = self.config.attention.projection_bias
-        return nn.Dense(features, use_bias, dtype=self.dtype, kernel_init=xavier_uniform, name=name)(x)
+        return Linear(features, self.precision, use_bias=use_bias, name=name)(x)
 
     def split_heads(self, x):
         return x.reshape(*x.shape[:2], self.config.attention.num_heads, self.config.head_dim)

@@ -1,5 +1,7 @@
 """FAVOR+ attention: softmax by positive random features (kind `favor`; Choromanski et al. 2021, Performer)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -30,6 +32,14 @@ def draw_features(key: Array, num_heads: int, head_dim: int, settings: Favor) ->
     rows = orthogonal.swapaxes(-1, -2).reshape(num_heads, blocks * head_dim, head_dim)[:, :count]
     norms = jnp.linalg.norm(jax.random.normal(norms_key, (num_heads, count, head_dim)), axis=-1)
     return rows * norms[..., None]
+
+
+def redraw_features(features: Any, key: Array, settings: Favor) -> Any:
+    """Draws new directions for every layer of a "features" collection; each leaf is [H, nb_features / 2, K]."""
+    leaves, structure = jax.tree.flatten(features)
+    keys = jax.random.split(key, len(leaves))
+    drawn = [draw_features(k, old.shape[0], old.shape[2], settings) for k, old in zip(keys, leaves, strict=True)]
+    return jax.tree.unflatten(structure, drawn)
 
 
 def feature_map(

@@ -1,0 +1,141 @@
+"""Imports run one way, and heavy libraries each live behind few modules."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import textclf_jax
+
+PACKAGE = Path(textclf_jax.__file__).parent
+
+# what each folder may import of the package; "" is the modules at its top: configuration, errors
+ALLOWED = {
+    "": {""},
+    "tokenizer": {"", "tokenizer"},
+    "model": {"", "model"},
+    "data": {"", "data", "tokenizer"},
+    "training": {"", "tokenizer", "data", "model", "training"},
+    "interop": {"", "tokenizer", "data", "model", "training", "interop"},
+    "cli": {"", "tokenizer", "data", "model", "training", "interop", "cli"},
+}
+
+# the modules and folders that may know a library
+OWNERS = {
+    "yaml": ("yaml_reader.py", "config_file.py"),
+    "orbax": ("training/checkpoint.py",),
+    "wandb": ("training/wandb_run.py",),
+    "tokenizers": ("tokenizer/",),
+    "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/"),
+    "matplotlib": ("training/plots.py",),
+}
+
+LAZY = {"wandb", "torch", "matplotlib", "sklearn", "pandas"}
+
+
+def modules() -> list[str]:
+    """Paths of the package's modules, relative to it."""
+    return sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    """Whether this is `if TYPE_CHECKING:`, whose imports never run."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def imports(module: str) -> Iterator[tuple[str, bool]]:
+    """(imported name, whether importing the module imports it) of each import statement that can run."""
+    todo: list[tuple[ast.AST, bool]] = [(ast.parse((PACKAGE / module).read_text(encoding="utf-8")), True)]
+    while todo:
+        node, at_once = todo.pop()
+        if is_type_checking(node):
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, at_once) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            yield from ((f"{node.module}.{alias.name}", at_once) for alias in node.names)
+        at_once = at_once and not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        todo += [(child, at_once) for child in ast.iter_child_nodes(node)]
+
+
+def folder_of(name: str) -> str:
+    """The folder of the package that `textclf_jax.<...>` lies in, "" for its top."""
+    first = name.split(".")[1]
+    return first if (PACKAGE / first).is_dir() else ""
+
+
+def folders() -> set[str]:
+    return {"", *(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file())}
+
+
+def test_every_folder_has_its_rule():
+    assert folders() == set(ALLOWED)
+
+
+# the package's own `__init__` and `__main__` stand above everything
+@pytest.mark.parametrize("module", [name for name in modules() if name not in ("__init__.py", "__main__.py")])
+def test_imports_run_one_way(module):
+    own = module.split("/")[0] if "/" in module else ""
+    for name, _ in imports(module):
+        if name.split(".")[0] == "textclf_jax":
+            assert folder_of(name) in ALLOWED[own], f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_libraries_have_owners(module):
+    for name, _ in imports(module):
+        owners = OWNERS.get(name.split(".")[0])
+        assert owners is None or module.startswith(owners), f"{module} imports {name}, which belongs to {owners}"
+
+
+@pytest.mark.parametrize("module", modules())
+def test_slow_libraries_are_imported_where_they_are_used(module):
+    for name, at_once in imports(module):
+        assert not (at_once and name.split(".")[0] in LAZY), f"{module} imports {name} at once"
+
+
+@pytest.mark.parametrize("module", ["textclf_jax", "textclf_jax.config", "textclf_jax.cli"])
+def test_the_command_line_starts_light(module):
+    """What `--help` and a config error import: none of the libraries that take a second."""
+    slow = sorted(LAZY | {"jax", "flax", "optax", "orbax", "tokenizers"})
+    code = f"import sys, {module}; print([name for name in {slow} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
+def test_the_checks_see_what_they_look_for(tmp_path, monkeypatch):
+    """Imports at the top, in a class, in a function, and those for type checkers alone."""
+    source = """
+import os.path, torch
+from textclf_jax.model import encoder
+if TYPE_CHECKING:
+    import pandas
+class C:
+    import wandb
+    def f(self):
+        import sklearn.metrics
+try:
+    from textclf_jax import training
+except ImportError: pass
+"""
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
+    (tmp_path / "m.py").write_text(source)
+    for name in ("model", "training"):
+        (tmp_path / name).mkdir()
+    assert set(imports("m.py")) == {
+        ("os.path", True),
+        ("torch", True),
+        ("textclf_jax.model.encoder", True),
+        ("wandb", True),
+        ("sklearn.metrics", False),
+        ("textclf_jax.training", True),
+    }
+    assert [folder_of(f"textclf_jax.{name}") for name in ("model.x", "training", "errors.UserError")] == [
+        "model",
+        "training",
+        "",
+    ]

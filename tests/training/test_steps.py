@@ -1,0 +1,86 @@
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import tiny
+from textclf_jax.training.run import prepare_run
+from textclf_jax.training.steps import cross_entropy, train_step
+from textclf_jax.training.stream import training_stream
+
+
+def test_cross_entropy_matches_float64():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20, 7)) * np.array([1, 30, 1e3, 1e-3])[:, None].repeat(5, 0).reshape(20, 1)
+    targets = rng.integers(0, 7, 20)
+    shifted = logits - logits.max(1, keepdims=True)
+    expected = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(20), targets]
+    losses, hits = cross_entropy(jnp.asarray(logits, jnp.float32), jnp.asarray(targets))
+    np.testing.assert_allclose(losses, expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(hits, logits.argmax(1) == targets)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.write_data(tmp_path_factory.mktemp("data"))
+
+
+def first_steps(config, count):
+    """The states after each of the first steps of a run, and the settings."""
+    run = prepare_run(config, tiny.Path("/"))
+    variables = run.init_variables()
+    settings = run.step_settings(variables["params"])
+    state = run.init_state(variables, settings)
+    step = jax.jit(functools.partial(train_step, settings=settings))
+    states = [state]
+    for host in training_stream(run.task, run.train, run.buckets, run.length, 0):
+        if host.step == count:
+            break
+        state, _ = step(state, host.arrays)
+        states.append(state)
+    return states
+
+
+ATTENTION = {
+    "mha": {},
+    "lsh": {"kind": "lsh", "lsh": {"chunk_size": 4}},
+    "favor": {"kind": "favor", "attn_dropout": 0.0, "favor": {"nb_features": 8}},
+    "local": {"kind": "local", "local": {"window": 4}},
+}
+
+
+@pytest.mark.parametrize("kind", ATTENTION)
+@pytest.mark.parametrize("build", [tiny.pretraining, tiny.finetuning])
+def test_one_step_changes_every_parameter(data, kind, build):
+    config = build(data, architecture=tiny.architecture(attention=ATTENTION[kind]), data={"num_length_buckets": 1})
+    before, after = first_steps(config, 1)
+    for path, (old, new) in jax.tree.leaves_with_path(
+        jax.tree.map(lambda a, b: (a, b), before.params, after.params), is_leaf=lambda x: isinstance(x, tuple)
+    ):
+        assert not np.array_equal(old, new), jax.tree_util.keystr(path)
+
+
+def test_an_empty_batch_changes_nothing_but_decay_and_step(data):
+    run = prepare_run(tiny.pretraining(data, training={"weight_decay": 0.0}), tiny.Path("/"))
+    variables = run.init_variables()
+    settings = run.step_settings(variables["params"])
+    state = run.init_state(variables, settings)
+    host = next(iter(training_stream(run.task, run.train, run.buckets, run.length, 0)))
+    empty = {name: np.zeros_like(array) for name, array in host.arrays.items()}
+    after, sums = jax.jit(functools.partial(train_step, settings=settings))(state, empty)
+    assert float(sums["loss"]) == float(sums["count"]) == float(sums["skipped"]) == 0
+    jax.tree.map(np.testing.assert_array_equal, state.params, after.params)
+    assert int(after.step) == 1
+
+
+def test_features_are_redrawn_by_the_interval(data):
+    favor = ATTENTION["favor"] | {"favor": {"nb_features": 8, "redraw_interval": 2}}
+    config = tiny.pretraining(data, architecture=tiny.architecture(attention=favor), data={"num_length_buckets": 1})
+    omegas = [jax.tree.leaves(state.collections["features"]) for state in first_steps(config, 5)]
+    changed = [not np.array_equal(old[0], new[0]) for old, new in itertools.pairwise(omegas)]
+    # steps 0 to 4: a new draw at steps 2 and 4
+    assert changed == [False, False, True, False, True]
+    assert not np.array_equal(omegas[3][0], omegas[3][1])
