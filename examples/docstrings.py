@@ -1,0 +1,194 @@
+"""A real corpus without a download: the docstrings of the Python packages installed beside this interpreter.
+
+The task: which package does a docstring come from? Source files are parsed, never imported. Which files are read, and
+which split a file belongs to, is decided by hashes of their names: the same packages give the same corpus.
+"""
+
+import ast
+import csv
+import hashlib
+import re
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import NamedTuple
+
+SKIPPED_FOLDERS = {"tests", "test", "testing", "_vendor", "vendor", "__pycache__"}
+MIN_CHARACTERS, MAX_CHARACTERS = 60, 320
+MAX_FILES, MAX_DOCSTRINGS_OF_FILE = 600, 40
+SPLIT_SHARES = {"test": 0.2, "val": 0.06}  # of a package's modules; the others are for training
+
+
+class Docstring(NamedTuple):
+    """One text: its package, its file inside the packages' folder, and the text on one line."""
+
+    package: str
+    module: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The task's rows (package and text) by split, and the texts that have no label."""
+
+    packages: tuple[str, ...]
+    splits: dict[str, list[Docstring]]
+    unlabelled: list[str]
+
+
+def build_corpus(folder: Path, *, num_packages: int, rows_per_package: dict[str, int], max_unlabelled: int) -> Corpus:
+    """Makes the task from a folder of packages.
+
+    Args:
+      folder: the packages' folder, such as `site-packages`.
+      num_packages: the classes are as many packages, those with most docstrings.
+      rows_per_package: the most rows of a package in "train", "val" and "test".
+      max_unlabelled: the most texts without a label, which come from all packages alike.
+
+    Returns:
+      Splits that share neither a module nor a text, and further texts, none of them from a val or test module.
+    """
+    found = collect(folder)
+    counts = Counter(docstring.package for docstring in found)
+    packages = tuple(sorted(sorted(counts, key=lambda name: (-counts[name], name))[:num_packages]))
+    names = names_pattern(packages)
+    splits: dict[str, list[Docstring]] = {"test": [], "val": [], "train": []}  # the copy in test stays
+    rest: list[Docstring] = []
+    for docstring in found:
+        if docstring.package in packages:
+            splits[split_of(docstring.module)].append(docstring)
+        else:
+            rest.append(docstring)
+    seen: set[str] = set()
+    kept = {name: list(_cleaned(part, names, seen)) for name, part in splits.items()}
+    rows = {name: _capped(part, rows_per_package[name]) for name, part in kept.items()}
+    chosen = set(rows["train"])
+    spare = [docstring for docstring in kept["train"] if docstring not in chosen]
+    unlabelled = _spread([*spare, *_cleaned(rest, names, seen)], max_unlabelled)
+    return Corpus(packages, {name: rows[name] for name in ("train", "val", "test")}, unlabelled)
+
+
+def write_corpus(corpus: Corpus, out: Path) -> None:
+    """Writes train.csv, val.csv, test.csv (columns text and label) and unlabelled.txt (a text a line)."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, rows in corpus.splits.items():
+        with (out / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["text", "label"])
+            writer.writerows((row.text, row.package) for row in rows)
+    (out / "unlabelled.txt").write_text("".join(text + "\n" for text in corpus.unlabelled), encoding="utf-8")
+
+
+# --- reading --------------------------------------------------------------------------------------------------
+
+
+def collect(folder: Path) -> list[Docstring]:
+    """All docstrings of the packages in a folder, in an order that depends on names alone."""
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in folder.rglob("*.py"):
+        relative = path.relative_to(folder)
+        if len(relative.parts) > 1 and not SKIPPED_FOLDERS & set(relative.parts):
+            files[relative.parts[0]].append(path)
+    chosen = [
+        (folder, path)
+        for package in sorted(files)
+        for path in sorted(files[package], key=lambda path: _number(path.relative_to(folder).as_posix()))[:MAX_FILES]
+    ]
+    with ProcessPoolExecutor() as pool:
+        return [found for part in pool.map(_docstrings_of_file, chosen, chunksize=64) for found in part]
+
+
+def _docstrings_of_file(place: tuple[Path, Path]) -> list[Docstring]:
+    folder, path = place
+    module = path.relative_to(folder)
+    return [Docstring(module.parts[0], module.as_posix(), text) for text in docstrings(path)]
+
+
+def docstrings(path: Path) -> list[str]:
+    """The first docstrings of a source file as written; none where it cannot be read or parsed."""
+    try:
+        source = path.read_bytes()
+        with warnings.catch_warnings(action="ignore"):  # of odd escapes in other people's strings
+            tree = ast.parse(source) if b'"""' in source or b"'''" in source else ast.Module([], [])
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [text for text, _ in zip(_docstrings_in(tree), range(MAX_DOCSTRINGS_OF_FILE), strict=False)]
+
+
+def _docstrings_in(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    """Docstrings of the definitions in a module or definition, not of the module: those are often licences."""
+    for child in node.body:
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if text := ast.get_docstring(child, clean=False):
+                yield text
+            yield from _docstrings_in(child)
+
+
+# --- cleaning -------------------------------------------------------------------------------------------------
+
+
+def names_pattern(packages: Sequence[str]) -> re.Pattern[str]:
+    """Matches every word that has the name of a package in it: torch, PyTorch, torchvision; not `.nn` in torch.nn."""
+    names = set(packages)
+    for distribution in distributions():
+        tops = {file.parts[0] for file in distribution.files or () if len(file.parts) > 1}
+        if tops & set(packages):
+            names.add(distribution.metadata["Name"])
+    spellings = {"[-_ ]?".join(map(re.escape, re.split("[-_]", name))) for name in names}
+    # only from the start of a word: \w* anywhere takes quadratic time
+    return re.compile(rf"\b\w*(?:{'|'.join(sorted(spellings))})\w*", re.IGNORECASE)
+
+
+def _cleaned(found: Iterable[Docstring], names: re.Pattern[str], seen: set[str]) -> Iterator[Docstring]:
+    """Docstrings without names of packages, cut to MAX_CHARACTERS, without short ones and those seen before."""
+    for docstring in found:
+        text = clean(docstring.text, names)
+        key = re.sub(r"[\W\d_]+", " ", text.lower()).strip()
+        if len(text) >= MIN_CHARACTERS and key not in seen:
+            seen.add(key)
+            yield docstring._replace(text=text)
+
+
+def clean(text: str, names: re.Pattern[str]) -> str:
+    """One line of at most MAX_CHARACTERS, cut between words, without the names of packages."""
+    line = " ".join(names.sub(" ", text[: 4 * MAX_CHARACTERS]).split())
+    return line if len(line) <= MAX_CHARACTERS else line[: MAX_CHARACTERS + 1].rpartition(" ")[0]
+
+
+# --- choosing -------------------------------------------------------------------------------------------------
+
+
+def split_of(module: str) -> str:
+    """ "train", "val" or "test": the split of a module and of all its docstrings."""
+    place = _number("split " + module)
+    for name, share in SPLIT_SHARES.items():
+        if place < share:
+            return name
+        place -= share
+    return "train"
+
+
+def _number(name: str) -> float:
+    """A hash in [0, 1) that is the same on every machine and in every run."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) / 2**48
+
+
+def _capped(found: Sequence[Docstring], count: int) -> list[Docstring]:
+    """The first `count` docstrings of every package."""
+    taken: Counter[str] = Counter()
+    kept = []
+    for docstring in found:
+        taken[docstring.package] += 1
+        if taken[docstring.package] <= count:
+            kept.append(docstring)
+    return kept
+
+
+def _spread(found: Sequence[Docstring], count: int) -> list[str]:
+    """`count` texts, the same share of every package."""
+    order = sorted(found, key=lambda docstring: _number("order " + docstring.text))
+    return [docstring.text for docstring in order[:count]]
