@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.compiling import jit_once
 from tests.golden import adapters
 from textclf_jax.config import Architecture
 from textclf_jax.interop.reference import parameter_names
@@ -70,7 +69,7 @@ def real_lengths(arrays: dict[str, np.ndarray]) -> np.ndarray:
     return np.full(arrays["in/x"].shape[0], arrays["in/x"].shape[1], np.int32)
 
 
-@partial(jit_once, static_argnums=0)
+@partial(jax.jit, static_argnums=0)
 def forward_and_back(module: SelfAttention, params, constants, x, lengths, cotangent):
     """The output, and the gradients of sum(output * cotangent) by parameters and input."""
     y, backward = jax.vjp(lambda p, x: module.apply({"params": p, **constants}, x, lengths, train=False), params, x)
@@ -131,7 +130,7 @@ def test_hash_codes_and_orders_are_exact(golden, subtests):
             qk = projected_heads(arrays, config)[0].swapaxes(1, 2)
             qk = np.pad(qk, ((0, 0), (0, 0), (0, total - length), (0, 0)))
             real = (np.arange(total) < real_lengths(arrays)[:, None])[:, None]
-            hashed = jit_once(hash_and_sort, static_argnums=3)(qk, real, arrays["lsh/R"], settings)
+            hashed = jax.jit(hash_and_sort, static_argnums=3)(qk, real, arrays["lsh/R"], settings)
             np.testing.assert_array_equal(hashed.codes, arrays["lsh/hash_codes"])
             np.testing.assert_array_equal(hashed.order, arrays["lsh/sort_indices"])
             np.testing.assert_array_equal(hashed.inverse, arrays["lsh/undo_sort"])
@@ -147,7 +146,7 @@ def test_feature_maps(golden, subtests):
             omega = arrays["sd/_omega"] if arrays["sd/_omega"].size else None
             q, k, _ = projected_heads(arrays, config)
             for key, part in {"aux/phi_q": q, "aux/phi_k": k}.items():
-                mapped = jit_once(partial(feature_map, settings=config.attention.favor, is_query=key == "aux/phi_q"))
+                mapped = jax.jit(partial(feature_map, settings=config.attention.favor, is_query=key == "aux/phi_q"))
                 features = mapped(part, omega)
                 np.testing.assert_allclose(features.swapaxes(1, 2), arrays[key], **entry["tolerance"], err_msg=key)
 

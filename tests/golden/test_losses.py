@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 
-from tests.compiling import jit_once
 from tests.golden import adapters
 from tests.golden.test_models import build, hashing
 from textclf_jax.interop.reference import state_dict_from_variables, variables_from_state_dict
@@ -53,14 +52,14 @@ def check_losses(entry, arrays):
         logits = module.apply({"params": params, **constants}, ids, lengths, *places, train=True)
         return cross_entropy(logits, labels, weights), logits
 
-    (loss, logits), grads = jit_once(jax.value_and_grad(loss_of, has_aux=True))(params)
+    (loss, logits), grads = jax.jit(jax.value_and_grad(loss_of, has_aux=True))(params)
     recorded = arrays["out/logits"].reshape(-1, logits.shape[-1])
     np.testing.assert_allclose(logits, recorded[places[0]] if places else recorded, **entry["tolerance"])
     np.testing.assert_allclose(loss, arrays["out/loss"], **entry["tolerance"])
     np.testing.assert_allclose(optax.tree.norm(grads), arrays["out/grad_norm"], **entry["tolerance"])
     check_gradients(entry, arrays, state_dict_from_variables({**constants, "params": grads}, architecture, head))
     if places:
-        everything = jit_once(partial(module.apply, train=True))({"params": params, **constants}, ids, lengths)
+        everything = jax.jit(partial(module.apply, train=True))({"params": params, **constants}, ids, lengths)
         np.testing.assert_allclose(everything, arrays["out/logits"], **entry["tolerance"])
         by_label = cross_entropy(everything, arrays["in/labels"], (arrays["in/labels"] != IGNORED_LABEL).astype(float))
         np.testing.assert_allclose(by_label, arrays["out/loss"], **entry["tolerance"])

@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tests.compiling import jit_once
 from textclf_jax.config import Architecture
 from textclf_jax.model.precision import Precision
 
@@ -109,7 +108,7 @@ def check_float64_gradients(function: Callable[..., Any], *arguments: Any) -> No
         output = jax.eval_shape(function, *point)
         assert output.dtype == np.float64
         weights = draw.normal(size=output.shape)
-        evaluate = jit_once(jax.value_and_grad(lambda point: (function(*point) * weights).sum()))
+        evaluate = jax.jit(jax.value_and_grad(lambda point: (function(*point) * weights).sum()))
         _, gradients = evaluate(point)
         for _ in range(3):
             direction = tuple(draw.normal(size=x.shape) for x in point)

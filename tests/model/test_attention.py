@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.compiling import jit_once
 from tests.model.cases import HALF, KINDS, architecture, normal, random_variables, real_lengths
 from textclf_jax.model.attention import SelfAttention
 from textclf_jax.model.precision import FULL
@@ -22,7 +21,7 @@ def with_variables(config, layer: int = 0, precision=FULL):
     return module, random_variables(module, X, LENGTHS, train=False)
 
 
-@partial(jit_once, static_argnums=0, static_argnames="train")
+@partial(jax.jit, static_argnums=0, static_argnames="train")
 def run(module, variables, train=False, rngs=None):
     """The module's output on the inputs of these tests."""
     return module.apply(variables, X, LENGTHS, train=train, rngs=rngs)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.compiling import jit_once
 from tests.model.cases import HALF, VOCAB_SIZE, architecture, batch, normal, random_variables
 from textclf_jax.model.embeddings import Embeddings, layer_norm, sinusoidal_table
 from textclf_jax.model.precision import FULL
@@ -60,7 +59,7 @@ def expected_output(variables, summed):
 
 def test_sum_of_words_positions_and_types():
     module, variables = with_variables(architecture(pos_encoding="learned", type_vocab_size=2))
-    run = jit_once(partial(module.apply, train=False))
+    run = jax.jit(partial(module.apply, train=False))
     tables = {name: leaves["embedding"] for name, leaves in variables["params"].items() if "embedding" in leaves}
     positions = np.array([[3, 1, 4, 0, 5, 9], [2, 6, 5, 3, 5, 8]])
     types = np.array([[0, 0, 1, 1, 1, 1], [0, 1, 0, 1, 0, 1]])
@@ -75,13 +74,13 @@ def test_fixed_positions_have_no_table(positions, added):
     module, variables = with_variables(architecture(pos_encoding=positions))
     assert set(variables["params"]) == {"word", "layer_norm"}
     expected = expected_output(variables, variables["params"]["word"]["embedding"][IDS] + added)
-    actual = jit_once(partial(module.apply, train=False))(variables, IDS, None, None)
+    actual = jax.jit(partial(module.apply, train=False))(variables, IDS, None, None)
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 
 def test_pad_starts_at_zero():
     module, _ = with_variables(architecture())
-    fresh = jit_once(partial(module.init, train=False))(jax.random.key(0), IDS, None, None)
+    fresh = jax.jit(partial(module.init, train=False))(jax.random.key(0), IDS, None, None)
     assert not np.asarray(fresh["params"]["word"]["embedding"])[0].any()
 
 
@@ -93,5 +92,5 @@ def test_pad_does_not_learn_from_being_looked_up():
         output: Any = module.apply(variables, IDS, None, None, train=False)
         return (output * weights).sum()
 
-    by_row = np.abs(jit_once(jax.grad(loss))(variables)["params"]["word"]["embedding"]).max(axis=1)
+    by_row = np.abs(jax.jit(jax.grad(loss))(variables)["params"]["word"]["embedding"]).max(axis=1)
     assert {i for i in range(VOCAB_SIZE) if by_row[i] > 0} == set(IDS.reshape(-1)) - {0}

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.compiling import jit_once
 from tests.model.cases import (
     HALF,
     KINDS,
@@ -32,7 +31,7 @@ def with_variables(config, precision=FULL):
 def test_more_padding_changes_nothing(kind, pos_encoding):
     encoder, variables = with_variables(architecture(kind, pos_encoding=pos_encoding))
 
-    @jit_once
+    @jax.jit
     def at_widths(variables):
         return [encoder.apply(variables, np.pad(IDS, ((0, 0), (0, more))), LENGTHS) for more in (0, 10)]
 
@@ -43,7 +42,7 @@ def test_more_padding_changes_nothing(kind, pos_encoding):
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_of_a_batch_do_not_see_each_other(kind):
     encoder, variables = with_variables(architecture(kind))
-    run = jit_once(encoder.apply)
+    run = jax.jit(encoder.apply)
     before = run(variables, IDS, LENGTHS)
     changed, lengths = IDS.copy(), LENGTHS.copy()
     changed[0], lengths[0] = changed[0, ::-1], 4
@@ -57,7 +56,7 @@ def test_one_step_changes_every_parameter(kind):
     weights = normal((*IDS.shape, 16))
     constants = {name: value for name, value in variables.items() if name != "params"}
 
-    @jit_once
+    @jax.jit
     def step(params, key):
         rngs = {"dropout": key, "hashing": key}
 
@@ -82,7 +81,7 @@ def test_bf16_activations_on_float32_parameters(kind):
     encoder, variables = with_variables(config)
     half, half_variables = with_variables(config, HALF)
     assert {leaf.dtype for leaf in jax.tree.leaves(half_variables)} == {jnp.dtype("float32")}
-    expected, actual = (jit_once(m.apply)(variables, IDS, LENGTHS) for m in (encoder, half))
+    expected, actual = (jax.jit(m.apply)(variables, IDS, LENGTHS) for m in (encoder, half))
     assert actual.dtype == jnp.bfloat16
     assert_real_tokens_close(actual.astype(jnp.float32), expected, LENGTHS, rtol=0, atol=0.1)
 
@@ -90,7 +89,7 @@ def test_bf16_activations_on_float32_parameters(kind):
 def test_dropout_is_for_training_alone():
     config = architecture(mlp_dropout=0.5, attn_out_dropout=0.5, embedding_dropout=0.5)
     encoder, variables = with_variables(config)
-    run = jit_once(encoder.apply, static_argnames="train")
+    run = jax.jit(encoder.apply, static_argnames="train")
     keys = [{"dropout": jax.random.key(seed)} for seed in (0, 0, 1)]
     first, again, other = (run(variables, IDS, LENGTHS, train=True, rngs=rngs) for rngs in keys)
     np.testing.assert_array_equal(first, again)

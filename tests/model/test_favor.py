@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.compiling import jit_once
 from tests.model.cases import check_float64_gradients, dense_attention, normal, real_lengths
 from textclf_jax.config import Favor
 from textclf_jax.model.attention.favor import draw_features, favor_attention, feature_map
@@ -16,7 +15,7 @@ DRAWS = 96
 LENGTHS = real_lengths(12, 5)
 SHAPE = (2, 12, 2, 8)
 
-attend = jit_once(favor_attention, static_argnames="settings")
+attend = jax.jit(favor_attention, static_argnames="settings")
 
 
 def estimation_error(settings: Favor, seed: int) -> float:
@@ -29,7 +28,7 @@ def estimation_error(settings: Favor, seed: int) -> float:
         estimate = favor_attention(q, k, v, LENGTHS, draw_features(key, 2, 8, settings), settings=settings)
         return jnp.square((estimate - exact)[real]).mean()
 
-    errors = jit_once(jax.vmap(squared_error))(jax.random.split(jax.random.key(seed), DRAWS))
+    errors = jax.jit(jax.vmap(squared_error))(jax.random.split(jax.random.key(seed), DRAWS))
     return float(jnp.sqrt(errors.mean()))
 
 

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.compiling import jit_once
 from tests.model.cases import HALF, KINDS, VOCAB_SIZE, architecture, batch, normal, random_variables, real_lengths
 from textclf_jax.config import ClassificationHead, MlmHead
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
@@ -44,7 +43,7 @@ def test_decoding_some_positions_equals_decoding_all(head):
         logits = logits.reshape(-1, VOCAB_SIZE)[POSITIONS]
         return (logits * weights).sum(), logits
 
-    @jit_once
+    @jax.jit
     def both(variables):
         return [jax.value_and_grad(way, has_aux=True)(variables) for way in (few, all_of_them)]
 
@@ -62,7 +61,7 @@ def test_tied_weights_decode_with_the_embeddings_and_teach_all_of_them():
         logits: Any = module.apply(variables, IDS, LENGTHS)
         return jax.nn.logsumexp(logits, axis=-1).sum()
 
-    gradient = jit_once(jax.grad(loss))(variables)
+    gradient = jax.jit(jax.grad(loss))(variables)
     by_row = np.abs(gradient["params"]["encoder"]["embeddings"]["word"]["embedding"]).max(axis=1)
     assert (by_row > 0).all(), "words that do not occur, and PAD, learn from the decoder"
 
@@ -70,7 +69,7 @@ def test_tied_weights_decode_with_the_embeddings_and_teach_all_of_them():
 def test_decoder_bias_is_added():
     module, variables = language_model(decoder_bias=True)
     without = {"params": {name: value for name, value in variables["params"].items() if name != "decoder_bias"}}
-    difference = jit_once(module.apply)(variables, IDS, LENGTHS) - jit_once(language_model()[0].apply)(
+    difference = jax.jit(module.apply)(variables, IDS, LENGTHS) - jax.jit(language_model()[0].apply)(
         without, IDS, LENGTHS
     )
     np.testing.assert_allclose(
@@ -89,7 +88,7 @@ def test_classifier_by_its_definition(pooler_type):
     module, variables = classifier(pooler_type=pooler_type, pooling="mean")
     params = jax.tree.map(np.float64, variables["params"])
     assert ("pooler" in params) == (pooler_type is not None)
-    both = jit_once(partial(module.apply, method=lambda model, *inputs: (model(*inputs), model.encoder(*inputs))))
+    both = jax.jit(partial(module.apply, method=lambda model, *inputs: (model(*inputs), model.encoder(*inputs))))
     logits, hidden = (np.asarray(out, np.float64) for out in both(variables, IDS, LENGTHS))
     pooled = np.stack([row[:length].mean(axis=0) for row, length in zip(hidden, LENGTHS, strict=True)])
     if pooler_type:
@@ -101,7 +100,7 @@ def test_classifier_by_its_definition(pooler_type):
 @pytest.mark.parametrize("pooler_type", [None, "bert", "roberta"])
 def test_classifier_dropout_is_for_training_alone(pooler_type):
     module, variables = classifier(pooler_type=pooler_type, classifier_dropout=0.5)
-    run = jit_once(module.apply, static_argnames="train")
+    run = jax.jit(module.apply, static_argnames="train")
     a, b = ({"dropout": jax.random.key(seed)} for seed in (0, 1))
     first, other = (run(variables, IDS, LENGTHS, train=True, rngs=rngs) for rngs in (a, b))
     assert np.abs(first - other).max() > 0
@@ -119,7 +118,7 @@ def assert_finite_beside_a_row_of_padding(config, head):
         losses = jax.nn.logsumexp(logits, axis=-1) - logits[:, 0]
         return (losses * jnp.array([1.0, 0.0])).sum(), logits
 
-    (_, logits), gradients = jit_once(jax.value_and_grad(loss, has_aux=True))(random_variables(module, ids, lengths))
+    (_, logits), gradients = jax.jit(jax.value_and_grad(loss, has_aux=True))(random_variables(module, ids, lengths))
     for leaf in (logits, *jax.tree.leaves(gradients)):
         assert np.isfinite(leaf).all()
 

@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 
-from tests.compiling import jit_once
 from tests.model.cases import assert_real_tokens_close, check_float64_gradients, dense_attention, normal, real_lengths
 from textclf_jax.config import Local
 from textclf_jax.model.attention.local import local_attention
@@ -13,7 +12,7 @@ from textclf_jax.model.attention.softmax import softmax_attention
 LENGTHS = real_lengths(13, 7, 1, 4)
 SHAPE = (4, 13, 2, 4)
 
-attend = jit_once(local_attention, static_argnames=("settings", "dropout_rate"))
+attend = jax.jit(local_attention, static_argnames=("settings", "dropout_rate"))
 
 
 def window_mask(lengths: np.ndarray, length: int, settings: Local) -> np.ndarray:
@@ -38,14 +37,14 @@ def test_equals_dense_softmax_within_the_window(window, global_tokens):
 @pytest.mark.parametrize("window", [12, 100])
 def test_a_window_over_everything_is_exact_attention(window):
     q, k, v = normal(SHAPE, count=3)
-    exact = jit_once(softmax_attention)(q, k, v, LENGTHS)
+    exact = jax.jit(softmax_attention)(q, k, v, LENGTHS)
     np.testing.assert_array_equal(attend(q, k, v, LENGTHS, settings=Local(window=window)), exact)
 
 
 def test_all_tokens_global_is_exact_attention():
     q, k, v = normal(SHAPE, count=3)
     settings = Local(window=2, global_tokens=50)
-    exact = jit_once(softmax_attention)(q, k, v, LENGTHS)
+    exact = jax.jit(softmax_attention)(q, k, v, LENGTHS)
     np.testing.assert_allclose(attend(q, k, v, LENGTHS, settings=settings), exact, atol=1e-6)
 
 

@@ -6,7 +6,6 @@ import jax
 import numpy as np
 import pytest
 
-from tests.compiling import jit_once
 from tests.model.cases import assert_real_tokens_close, check_float64_gradients, dense_attention, normal, real_lengths
 from textclf_jax.config import Lsh
 from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_buckets, padded_length
@@ -15,7 +14,7 @@ LENGTHS = real_lengths(13, 6, 1)
 SHAPE = (3, 13, 2, 4)
 LONE_PENALTY = 1e5
 
-attend = jit_once(lsh_attention, static_argnames=("settings", "dropout_rate"))
+attend = jax.jit(lsh_attention, static_argnames=("settings", "dropout_rate"))
 
 
 def rotations(settings: Lsh, buckets: int, seed: int = 0):
@@ -107,7 +106,7 @@ def test_a_row_of_padding_is_finite():
     def summed(qk, v):
         return lsh_attention(qk, v, lengths, directions, settings=settings).sum()
 
-    assert all(np.isfinite(gradient).all() for gradient in jit_once(jax.grad(summed, (0, 1)))(qk, v))
+    assert all(np.isfinite(gradient).all() for gradient in jax.jit(jax.grad(summed, (0, 1)))(qk, v))
 
 
 @pytest.mark.parametrize("variant", ["standard", "reference"])

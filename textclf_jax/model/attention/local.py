@@ -67,7 +67,7 @@ def local_attention(
 
 def _window_bias(
     lengths: Int[Array, " B"], num_blocks: int, window: int, num_global: int
-) -> Float[Array, "B 1 N c 3c"]:
+) -> Float[Array, "B 1 N c 3*c"]:
     """-1e9 where a key of the three blocks is too far, padding, outside the row, or global (it is counted apart)."""
     places = jnp.arange(num_blocks * window).reshape(num_blocks, window)
     keys = with_neighbours(places, axis=0, fill=-1)

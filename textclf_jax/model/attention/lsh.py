@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from textclf_jax.config import Lsh
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
@@ -42,7 +42,7 @@ def draw_rotations(key: Array, num_heads: int, head_dim: int, buckets: int, sett
 
 
 def hash_and_sort(
-    qk: Float[Array, "B H L K"], real: Float[Array, "B 1 L"], rotations: Float[Array, "R H K N"], settings: Lsh
+    qk: Float[Array, "B H L K"], real: Bool[Array, "B 1 L"], rotations: Float[Array, "R H K N"], settings: Lsh
 ) -> HashedOrder:
     """Hashes tokens to buckets and sorts them by (bucket, position), padding first (reference) or last (standard).
 
@@ -56,7 +56,7 @@ def hash_and_sort(
     return HashedOrder(codes, order, jnp.argsort(order, axis=-1))
 
 
-def _mask_scores(hashed: HashedOrder, real: Array, settings: Lsh) -> Float[Array, "B R H N c 3c"]:
+def _mask_scores(hashed: HashedOrder, real: Array, settings: Lsh) -> Float[Array, "B R H N c 3*c"]:
     """The numbers to add to the scores of each chunk's queries against the keys of three chunks."""
 
     def chunked(x):
