@@ -124,7 +124,9 @@ def main() -> None:
         run(*TEXTCLF, "finetune", NAME)
     with stages.stage("baselines"):
         files = "--train", TEXTS / "train.csv", "--test", TEXTS / "test.csv"
-        baselines = [json.loads(line) for line in run(*TEXTCLF, "baseline", *files, "--json", capture=True).splitlines()]
+        baselines = [
+            json.loads(line) for line in run(*TEXTCLF, "baseline", *files, "--json", capture=True).splitlines()
+        ]
     with stages.stage("predict"):
         run(*TEXTCLF, "predict", NAME, "--text", SAMPLE)
     report(baselines, stages.seconds)
@@ -178,7 +180,7 @@ def report(baselines: list[dict[str, Any]], seconds: dict[str, float]) -> None:
     print(f"""
 try next
   {shlex.join(TEXTCLF)} predict {NAME} --text "Plot a histogram of the data." --format json
-  {python} {GENERATORS}/generate_finetuning_experiment.py scratch --from-scratch --data {DATA}   (what did pretraining bring?)
+  {python} {GENERATORS}/generate_finetuning_experiment.py scratch --from-scratch --data {DATA}  # without pretraining
   your own csv: see README.md""")
 
 

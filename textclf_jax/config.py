@@ -303,3 +303,12 @@ class PretrainingConfig(RunConfig):
 class FinetuningConfig(RunConfig):
     classification_head: ClassificationHead
     pretrained_experiment: PretrainedExperiment = PretrainedExperiment()
+
+    @model_validator(mode="after")
+    def _resumes_nothing(self):
+        if self.training.resume.path:
+            raise ValueError(
+                f"training.resume.path {self.training.resume.path} is for pretraining runs; "
+                "pretrained_experiment.path says what finetuning starts from"
+            )
+        return self

@@ -19,12 +19,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     # imported here: guarded() is also used by scripts that need none of them
-    from textclf_jax.cli import finetune, predict, prepare, pretrain
+    from textclf_jax.cli import baseline, export, finetune, import_, predict, prepare, pretrain
 
-    commands = {"prepare": prepare, "pretrain": pretrain, "finetune": finetune, "predict": predict}
+    commands = {
+        "prepare": prepare,
+        "pretrain": pretrain,
+        "finetune": finetune,
+        "predict": predict,
+        "baseline": baseline,
+        "import": import_,
+        "export": export,
+    }
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Train text classifiers from scratch: prepare data, pretrain, finetune, predict.",
+        description="Train text classifiers from scratch: prepare data, pretrain, finetune, predict, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -2,10 +2,13 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
-from textclf_jax.config import FinetuningConfig
 from textclf_jax.config_file import AnyConfig, Kind, load_config
 from textclf_jax.experiment import find_run
+
+if TYPE_CHECKING:
+    from textclf_jax.training.pretrained import Pretrained
 
 
 def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, kind: Kind, text: str) -> None:
@@ -37,16 +40,22 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
     # jax takes a second to import: only a valid config gets here
     from textclf_jax.training.fit import fit
 
-    return fit(loaded.config, folder, dry_run=args.dry_run, fresh=args.fresh, pretrained=_pretrained(loaded.config))
+    config, pretrained = _start(loaded.config)
+    return fit(config, folder, dry_run=args.dry_run, fresh=args.fresh, pretrained=pretrained)
 
 
-def _pretrained(config: AnyConfig):
-    """The encoder that a finetuning run starts from; None for any other run."""
+def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":
+    """The weights that a run starts from, if any, and the config with the architecture they need."""
     from textclf_jax.training.device import set_up_device
-    from textclf_jax.training.pretrained import load_pretrained, pretrained_path
+    from textclf_jax.training.pretrained import start_path
 
-    path = pretrained_path(config) if isinstance(config, FinetuningConfig) else None
+    path = start_path(config)
     if path is None:
-        return None
+        return config, None
+    from textclf_jax.interop.pretrained import load_start
+
     set_up_device(config.training)  # loading touches JAX, and then it is too late to choose
-    return load_pretrained(path)
+    pretrained, config, notes = load_start(path, config)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    return config, pretrained

@@ -1,4 +1,4 @@
-"""The one place that touches torch's file format: datasets of plain tensors, written whole, read with suspicion.
+"""Torch's file format: written whole, read with suspicion; and datasets of plain tensors in it.
 
 Nothing in a file is believed before it is checked: checksums first (torch itself does not look at them), then the names
 in the pickle, then a load that can build nothing but tensors, then the tensors' extents.
@@ -11,9 +11,9 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,14 +23,27 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK_BYTES = 1 << 20
-MAX_PICKLE_BYTES = 16 << 20  # a dataset's own is about a kilobyte
+MAX_PICKLE_BYTES = 16 << 20  # that of a dataset takes about a kilobyte, of a large model's checkpoint a few hundred
 DICT_KEYS = ("input_ids", "attention_mask", "labels")
-EXPECTED = "Expected: torch.save(TensorDataset(input_ids, attention_mask[, labels]), path), or make it: textclf prepare"
-HARMLESS = {
-    "torch.utils.data.dataset TensorDataset",
-    "torch._utils _rebuild_tensor_v2",
-    "collections OrderedDict",
-}
+TENSORS = frozenset({"torch._utils _rebuild_tensor_v2", "collections OrderedDict"})
+
+
+class Content(NamedTuple):
+    """What a file should hold.
+
+    Attributes:
+      expected: a sentence for messages: the form, and the way to make such a file.
+      harmless: what its pickle may name, "module name", beside the storages of tensors.
+    """
+
+    expected: str
+    harmless: frozenset[str] = TENSORS
+
+
+DATASET = Content(
+    "Expected: torch.save(TensorDataset(input_ids, attention_mask[, labels]), path), or make it: textclf prepare",
+    TENSORS | {"torch.utils.data.dataset TensorDataset"},
+)
 
 
 def write_tensors(path: Path, *arrays: np.ndarray) -> None:
@@ -43,17 +56,7 @@ def write_tensors(path: Path, *arrays: np.ndarray) -> None:
     from torch.utils.data import TensorDataset
 
     tensors = [torch.from_numpy(np.require(array, requirements=["C", "W"])) for array in arrays]
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            torch.save(TensorDataset(*tensors), file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
-        raise UserError(f"{path}: cannot be written: {error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    save(path, TensorDataset(*tensors))
 
 
 def read_tensors(path: Path) -> list[np.ndarray]:
@@ -68,30 +71,78 @@ def read_tensors(path: Path) -> list[np.ndarray]:
     Raises:
       UserError: not such a file, damaged, holding anything but plain tensors, or tensors it cannot hold.
     """
-    _check_kind(path)
-    record_sizes = _check_archive(path)
-    return [_check_tensor(path, name, tensor, record_sizes) for name, tensor in _tensors_in(path, _load(path))]
+    loaded, record_sizes = load(path, DATASET)
+    return [_as_array(path, name, tensor, record_sizes) for name, tensor in _tensors_in(path, loaded)]
+
+
+def save(path: Path, thing: Any) -> None:
+    """torch.save; the file appears whole or not at all.
+
+    Raises:
+      UserError: the folder or disk does not take it.
+    """
+    import torch
+
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            torch.save(thing, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
+        raise UserError(f"{path}: cannot be written: {error}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
+
+
+def load(path: Path, content: Content) -> tuple[Any, Counter[int]]:
+    """What torch.save wrote to a file, after the checks that the file itself allows.
+
+    Returns:
+      The object, its tensors mapped from the file, and how many records the file has of each size in bytes, for
+      `check_extent`.
+
+    Raises:
+      UserError: no such file, of another kind, damaged, or naming anything but `content.harmless`.
+    """
+    _check_kind(path, content)
+    record_sizes = _check_archive(path, content)
+    return _load(path, content), record_sizes
+
+
+def check_extent(path: Path, name: str, tensor: "torch.Tensor", record_sizes: Counter[int], content: Content) -> None:
+    """Raises UserError unless a tensor is dense, on the CPU, and no longer than its record in the file."""
+    import torch
+
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        raise UserError(f"{path}: {name} is not a plain dense tensor. {content.expected}")
+    stored = tensor.untyped_storage().nbytes()
+    needed = (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
+    if stored not in record_sizes or needed > stored:
+        raise UserError(f"{path}: {name} claims {max(needed, stored)} bytes, which no record of the file has")
 
 
 # --- before torch sees the file -------------------------------------------------------------------------------
 
 
-def _check_kind(path: Path) -> None:
+def _check_kind(path: Path, content: Content) -> None:
     """Raises UserError unless the file looks like a zip, and says what it is instead."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"{path}: is a folder; name the .pt file in it")
+            raise UserError(f"{path}: is a folder; name the file in it")
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path}: is not a regular file")
         with path.open("rb") as file:
             head = file.read(512)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file. Make it: textclf prepare") from error
+        raise UserError(f"{path}: there is no such file. {content.expected}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     if not head.startswith(b"PK\x03\x04"):
-        raise UserError(f"{path}: {_describe(head)}. {EXPECTED}")
+        raise UserError(f"{path}: {_describe(head)}. {content.expected}")
 
 
 def _describe(head: bytes) -> str:
@@ -114,7 +165,7 @@ def _describe(head: bytes) -> str:
     return "is a text file, not one that torch.save wrote"
 
 
-def _check_archive(path: Path) -> Counter[int]:
+def _check_archive(path: Path, content: Content) -> Counter[int]:
     """Verifies the zip: plain records that fit the file, right checksums, harmless names in the pickle.
 
     Returns:
@@ -130,11 +181,11 @@ def _check_archive(path: Path) -> Counter[int]:
                         pass
             pickles = [record for record in records if record.filename.endswith("/data.pkl")]
             if len(pickles) != 1:
-                raise UserError(f"{path}: is a zip, but not one that torch.save wrote. {EXPECTED}")
+                raise UserError(f"{path}: is a zip, but not one that torch.save wrote. {content.expected}")
             if pickles[0].file_size > MAX_PICKLE_BYTES:
-                raise UserError(f"{path}: describes its objects in {pickles[0].file_size} bytes. {EXPECTED}")
+                raise UserError(f"{path}: describes its objects in {pickles[0].file_size} bytes. {content.expected}")
             with archive.open(pickles[0]) as stream:
-                _check_names(path, stream)
+                _check_names(path, stream, content)
             return Counter(record.file_size for record in records)
     except UserError:
         raise
@@ -158,17 +209,17 @@ def _check_directory(path: Path, records: list[zipfile.ZipInfo]) -> None:
         raise UserError(f"{path}: is damaged: its records claim more than the {size} bytes there are")
 
 
-def _check_names(path: Path, stream: IO[bytes]) -> None:
-    """Raises UserError where the pickle names anything but tensors, their storages and TensorDataset."""
+def _check_names(path: Path, stream: IO[bytes], content: Content) -> None:
+    """Raises UserError where the pickle names anything but what is harmless and the storages of tensors."""
     for operation, argument, _ in pickletools.genops(stream):
         if operation.name not in ("GLOBAL", "STACK_GLOBAL", "INST"):
             continue
         name = str(argument)
-        if name in HARMLESS or (name.startswith("torch ") and name.endswith("Storage")):
+        if name in content.harmless or (name.startswith("torch ") and name.endswith("Storage")):
             continue
         shown = name.replace(" ", ".") if argument else "objects of a newer pickle protocol"
         raise UserError(
-            f"{path}: holds {shown}, not only plain tensors. It was refused, and nothing in it ran. {EXPECTED}"
+            f"{path}: holds {shown}, not only plain tensors. It was refused, and nothing in it ran. {content.expected}"
         )
 
 
@@ -182,7 +233,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, content: Content) -> Any:
     """What the file holds; only tensors and TensorDataset can be built, whatever the environment says."""
     import torch
     from torch.utils.data import TensorDataset
@@ -192,7 +243,7 @@ def _load(path: Path) -> Any:
             # weights_only is given, so that TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD has no say
             return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # torch's own message is withheld: it may advise an unsafe load
-        raise UserError(f"{path}: torch could not read it ({type(error).__name__}). {EXPECTED}") from None
+        raise UserError(f"{path}: torch could not read it ({type(error).__name__}). {content.expected}") from None
 
 
 def _tensors_in(path: Path, loaded: Any) -> list[tuple[str, "torch.Tensor"]]:
@@ -204,31 +255,26 @@ def _tensors_in(path: Path, loaded: Any) -> list[tuple[str, "torch.Tensor"]]:
         missing = [key for key in DICT_KEYS[:2] if key not in loaded]
         extra = [str(key) for key in loaded if key not in DICT_KEYS]
         if missing or extra:
-            raise UserError(f"{path}: is a dict with the keys {', '.join(map(str, loaded))}. {EXPECTED}")
+            raise UserError(f"{path}: is a dict with the keys {', '.join(map(str, loaded))}. {DATASET.expected}")
         named = [(key, loaded[key]) for key in DICT_KEYS if key in loaded]
     else:
         tensors = getattr(loaded, "tensors", None) if isinstance(loaded, TensorDataset) else loaded
         if not isinstance(tensors, tuple | list):
-            raise UserError(f"{path}: holds one {type(loaded).__name__}. {EXPECTED}")
+            raise UserError(f"{path}: holds one {type(loaded).__name__}. {DATASET.expected}")
         named = [(f"tensor {i}", tensor) for i, tensor in enumerate(tensors)]
     for name, tensor in named:
         if not isinstance(tensor, torch.Tensor):
-            raise UserError(f"{path}: {name} is a {type(tensor).__name__}, not a tensor. {EXPECTED}")
+            raise UserError(f"{path}: {name} is a {type(tensor).__name__}, not a tensor. {DATASET.expected}")
     return named
 
 
-def _check_tensor(path: Path, name: str, tensor: "torch.Tensor", record_sizes: Counter[int]) -> np.ndarray:
-    """The tensor as an array, if it is dense, contiguous and no longer than its record in the file."""
+def _as_array(path: Path, name: str, tensor: "torch.Tensor", record_sizes: Counter[int]) -> np.ndarray:
+    """The tensor as a read-only array, if it is dense, contiguous and no longer than its record in the file."""
     import torch
 
-    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-        raise UserError(f"{path}: {name} is not a plain dense tensor. {EXPECTED}")
-    if not tensor.is_contiguous():
+    if tensor.layout == torch.strided and not tensor.is_contiguous():
         raise UserError(f"{path}: {name} is a view (strides {tuple(tensor.stride())}). Save its .contiguous() copy")
-    stored = tensor.untyped_storage().nbytes()
-    needed = (tensor.storage_offset() + tensor.numel()) * tensor.element_size()
-    if stored not in record_sizes or needed > stored:
-        raise UserError(f"{path}: {name} claims {max(needed, stored)} bytes, which no record of the file has")
+    check_extent(path, name, tensor, record_sizes, DATASET)
     if tensor.dtype == torch.bfloat16:
         raise UserError(f"{path}: {name} is bfloat16; ids and labels are int64, masks bool")
     array = tensor.detach().numpy()

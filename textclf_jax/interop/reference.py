@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from textclf_jax.config import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 
 Path = tuple[str, ...]
+HEADS = ("mlm.", "classifier.")
 
 
 def _linear(theirs: str, ours: Path, use_bias: bool = True) -> dict[str, Path]:
@@ -66,13 +68,52 @@ def _head_names(head: MlmHead | ClassificationHead) -> dict[str, Path]:
     return names
 
 
+def with_reference_variants(config: Architecture) -> tuple[Architecture, list[str]]:
+    """The architecture that computes what the reference does, and a line for each key that it changes."""
+    notes, reference = [], {"variant": "reference"}
+    if config.pos_encoding == "rope" and config.rope.variant != "reference":
+        config = config.model_copy(update={"rope": config.rope.model_copy(update=reference)})
+        notes.append("architecture.rope.variant is reference: the weights were trained with the reference's positions")
+    if config.attention.kind == "lsh" and config.attention.lsh.variant != "reference":
+        lsh = config.attention.lsh.model_copy(update=reference)
+        config = config.model_copy(update={"attention": config.attention.model_copy(update={"lsh": lsh})})
+        notes.append("architecture.attention.lsh.variant is reference: the weights were trained with its hashing")
+    return config, notes
+
+
+def missing_in_reference(config: Architecture, head: MlmHead | ClassificationHead) -> list[str]:
+    """The keys, with their values, that the reference has nothing for."""
+    attention, missing = config.attention, []
+    if attention.kind == "local":
+        missing.append("architecture.attention.kind: local")
+    if attention.kind == "lsh":
+        missing += [
+            f"architecture.attention.lsh.{key}: {value}"
+            for key, value in attention.lsh.model_dump(include={"variant", "combine"}).items()
+            if value not in ("reference", "mean")
+        ]
+    if config.pos_encoding == "rope" and config.rope.variant != "reference":
+        missing.append(f"architecture.rope.variant: {config.rope.variant}")
+    if isinstance(head, MlmHead) and head.decoder_bias:
+        missing.append("mlm_head.decoder_bias: true")
+    return missing
+
+
 def parameter_names(config: Architecture, head: MlmHead | ClassificationHead | None) -> dict[str, Path]:
     """Maps each name of the reference's state dict to its path in our variables ("params" or "features" first)."""
     return _encoder_names(config) | (_head_names(head) if head is not None else {})
 
 
+def head_names(state: Mapping[str, Any]) -> list[str]:
+    """Those names of a state dict that stand for heads."""
+    return [name for name in state if name.startswith(HEADS)]
+
+
 def variables_from_state_dict(
-    state: Mapping[str, np.ndarray], config: Architecture, head: MlmHead | ClassificationHead | None
+    state: Mapping[str, np.ndarray],
+    config: Architecture,
+    head: MlmHead | ClassificationHead | None,
+    source: object = "the reference checkpoint",
 ) -> dict[str, Any]:
     """Turns a reference state dict into Linen variables.
 
@@ -80,6 +121,7 @@ def variables_from_state_dict(
       state: arrays by the reference's names.
       config: the architecture they were made with.
       head: the head to read; None reads the encoder and leaves heads unread.
+      source: where they come from, for messages.
 
     Returns:
       {"params": ..., "features": ... (favor only)}, nested dicts of float32 arrays.
@@ -92,11 +134,11 @@ def variables_from_state_dict(
     expected = set(names) | ({tied} if isinstance(head, MlmHead) and head.tie_mlm_weights else set())
     left_over = {name for name in state if name not in expected}
     if head is None:
-        left_over = {name for name in left_over if not name.startswith(("mlm.", "classifier."))}
+        left_over -= set(head_names(state))
     missing = expected - set(state)
     if missing or left_over:
         raise UserError(
-            "the reference checkpoint does not fit this architecture\n"
+            f"{source} does not fit this architecture\n"
             f"  missing: {', '.join(sorted(missing)) or 'nothing'}\n"
             f"  left over: {', '.join(sorted(left_over)) or 'nothing'}"
         )
@@ -105,35 +147,27 @@ def variables_from_state_dict(
         and tied not in names
         and not np.array_equal(state[tied], state["embeddings.word_embeddings.weight"])
     ):
-        raise UserError(f"{tied} differs from the word embeddings. Set mlm_head.tie_mlm_weights to false.")
-    variables: dict[str, Any] = {}
+        raise UserError(f"{source}: {tied} differs from the word embeddings. Set mlm_head.tie_mlm_weights to false.")
+    flat = {}
     for name, path in names.items():
         value = np.asarray(state[name], np.float32)
         if value.size == 0:
             continue  # favor's kernels elu and relu2 have no directions
-        _insert(variables, path, value.T if path[-1] == "kernel" else value)
-    return variables
+        flat[path] = value.T if path[-1] == "kernel" else value
+    return unflatten_dict(flat)
 
 
 def state_dict_from_variables(
     variables: Mapping[str, Any], config: Architecture, head: MlmHead | ClassificationHead
 ) -> dict[str, np.ndarray]:
     """The inverse of `variables_from_state_dict`: arrays in torch's layout by the reference's names."""
-    state = {}
+    state, flat = {}, flatten_dict(variables)
     for name, path in parameter_names(config, head).items():
         if path[-1] == "omega" and config.attention.favor.phi != "exp":
             state[name] = np.zeros(0, np.float32)
             continue
-        value: Any = variables
-        for key in path:
-            value = value[key]
-        state[name] = np.ascontiguousarray(np.asarray(value).T if path[-1] == "kernel" else np.asarray(value))
+        value = np.asarray(flat[path])
+        state[name] = np.ascontiguousarray(value.T if path[-1] == "kernel" else value)
     if isinstance(head, MlmHead) and head.tie_mlm_weights:
         state["mlm.decoder.weight"] = state["embeddings.word_embeddings.weight"]
     return state
-
-
-def _insert(tree: dict[str, Any], path: Path, value: np.ndarray) -> None:
-    for key in path[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[path[-1]] = value

@@ -5,10 +5,11 @@ Orbax restores flipped bits in array data silently, so a checksum of every array
 
 import json
 import logging
+import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import orbax.checkpoint as ocp
 from textclf_jax.errors import UserError
 
 STATE, POSITION = "state", "position"
-MODEL_FOLDER = "model.ckpt"
+MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
 KEPT = 2
 logging.getLogger("absl").setLevel(logging.ERROR)
 
@@ -31,8 +32,14 @@ def _checksums(tree: Any) -> dict[str, int]:
 
 
 def _differing(tree: Any, expected: dict[str, int]) -> list[str]:
-    found = _checksums(tree)
+    # fields of a NamedTuple come back as keys of a dict where the structure is not known
+    found, expected = ({_plain(name): crc for name, crc in sums.items()} for sums in (_checksums(tree), expected))
     return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+
+
+def _plain(name: str) -> str:
+    """.a[0]['b'] and ['a'][0]['b'] -> a/0/b."""
+    return re.sub(r"[.\[\]']+", "/", name).strip("/")
 
 
 def _on_host(tree: Any) -> Any:
@@ -43,11 +50,13 @@ def _on_host(tree: Any) -> Any:
 class Checkpoints:
     """The folder of checkpoints to resume from; the newest two are kept. Saving goes on in the background."""
 
-    def __init__(self, folder: Path, *, fresh: bool = False):
-        """Opens the folder; `fresh` removes what is in it."""
+    def __init__(self, folder: Path, *, fresh: bool = False, read_only: bool = False):
+        """Opens the folder; `fresh` removes what is in it, `read_only` leaves everything as it is."""
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
-        options = ocp.CheckpointManagerOptions(max_to_keep=KEPT, cleanup_tmp_directories=True)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else KEPT, cleanup_tmp_directories=not read_only, read_only=read_only
+        )
         self._folder = folder.resolve()
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=(STATE, POSITION))
 
@@ -69,12 +78,15 @@ class Checkpoints:
         if not saved:
             raise UserError(f"{self._folder}: the checkpoint of step {step} was not saved: a later one exists")
 
-    def restore(self, like: Any, notes: list[str]) -> tuple[Any, dict[str, Any]] | None:
+    def restore(
+        self, like: Any, notes: list[str], check: Callable[[dict[str, Any]], None] = lambda position: None
+    ) -> tuple[Any, dict[str, Any]] | None:
         """Restores the newest sound checkpoint.
 
         Args:
-          like: a state of the same structure, or its shapes and dtypes.
+          like: a state of the same structure, or its shapes and dtypes; None: nested dicts of whatever there is.
           notes: gets a line for each damaged checkpoint that was passed over.
+          check: sees the position before any array is read; its UserError ends the search.
 
         Returns:
           The state and the position, or None where there is no checkpoint.
@@ -85,7 +97,9 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps(), reverse=True)
         for step in steps:
             try:
-                return self._restore_step(step, like)
+                return self._restore_step(step, like, check)
+            except UserError:
+                raise
             except Exception as error:  # whatever Orbax and its stores raise on damaged files
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 notes.append(
@@ -97,14 +111,16 @@ class Checkpoints:
             )
         return None
 
-    def _restore_step(self, step: int, like: Any) -> tuple[Any, dict[str, Any]]:
-        # the position holds the checksums: read it first
+    def _restore_step(self, step: int, like: Any, check: Callable[[dict[str, Any]], None]):
+        # the position holds the checksums, and tells whether the arrays are wanted at all
+        saved = self._manager.restore(step, args=ocp.args.Composite(**{POSITION: ocp.args.JsonRestore()}))[POSITION]
+        check(saved["position"])
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), like)
-        arguments = {STATE: ocp.args.StandardRestore(shapes), POSITION: ocp.args.JsonRestore()}
-        restored = self._manager.restore(step, args=ocp.args.Composite(**arguments))
-        if differing := _differing(restored[STATE], restored[POSITION]["checksums"]):
+        arguments = {STATE: ocp.args.StandardRestore(shapes)}
+        state = self._manager.restore(step, args=ocp.args.Composite(**arguments))[STATE]
+        if differing := _differing(state, saved["checksums"]):
             raise ValueError(f"checksum of {differing[0]} differs")
-        return restored[STATE], restored[POSITION]["position"]
+        return state, saved["position"]
 
     def wait(self) -> None:
         """Waits until all is on disk. Raises UserError if a save in the background failed."""
@@ -156,7 +172,7 @@ def save_model(run_dir: Path, variables: Any, metadata: dict[str, Any], vocabula
         for file in vocabulary:
             shutil.copy2(file, temporary / "vocab" / file.name)
         metadata = metadata | {"checksums": _checksums(host)}
-        (temporary / "metadata.json").write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+        (temporary / METADATA_FILE).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
         _replace(temporary, target)
     except OSError as error:
         raise UserError(f"{target}: the model could not be saved: {error}") from error
@@ -173,19 +189,24 @@ def _replace(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def contents_of(folder: Path) -> str:
+    """What a folder holds, as a sentence for messages."""
+    if not folder.is_dir():
+        return f"{folder} does not exist."
+    return f"{folder} holds: {', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}."
+
+
 def load_model(folder: Path) -> SavedModel:
     """Loads a `model.ckpt` folder with nothing but the folder itself.
 
     Raises:
       UserError: it is missing, of another kind, or damaged.
     """
-    metadata_path = folder / "metadata.json"
+    metadata_path = folder / METADATA_FILE
     if not metadata_path.is_file():
-        there = sorted(p.name for p in folder.parent.iterdir()) if folder.parent.is_dir() else []
-        listing = (
-            f"{folder.parent} holds: {', '.join(there) or 'nothing'}" if there else f"{folder.parent} does not exist"
+        raise UserError(
+            f"{folder}: there is no saved model. {contents_of(folder if folder.is_dir() else folder.parent)}"
         )
-        raise UserError(f"{folder}: there is no saved model. {listing}")
     try:
         metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
         with ocp.StandardCheckpointer() as checkpointer:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from textclf_jax import __version__
-from textclf_jax.config import FinetuningConfig, RunConfig
+from textclf_jax.config import FinetuningConfig, PretrainingConfig, RunConfig
 from textclf_jax.config_file import dump_config
 from textclf_jax.errors import UserError
 from textclf_jax.training.checkpoint import MODEL_FOLDER, Checkpoints, load_model
@@ -22,6 +21,7 @@ from textclf_jax.training.loop import Loop, Position
 from textclf_jax.training.plots import learning_curves
 from textclf_jax.training.pretrained import Pretrained, adopt
 from textclf_jax.training.progress import Progress, table
+from textclf_jax.training.resuming import continue_earlier, fingerprint_of, go_on
 from textclf_jax.training.run import Run, compile_programs, describe, memory_estimate, prepare_run
 from textclf_jax.training.signals import StopRequest
 
@@ -45,7 +45,7 @@ def fit(
       run_dir: the folder of the run.
       dry_run: check everything, report, and stop before training; writes nothing.
       fresh: start over even where there are checkpoints or a finished run.
-      pretrained: the encoder that finetuning starts from.
+      pretrained: the weights to start from; finetuning takes the encoder, pretraining all of them.
       root: the folder that relative data paths start from; the current one by default.
 
     Returns:
@@ -62,8 +62,7 @@ def fit(
     for note in run.notes:
         print(note, flush=True)
     if dry_run:
-        if pretrained:
-            adopt(pretrained, jax.eval_shape(run.init_variables), config.architecture, run.tokenizer.fingerprint)
+        _check_start(run, pretrained)
         table(f"dry run of {config.experiment.name}", [*facts, ("memory", memory_estimate(run))], ("what", "value"))
         return 0
     table(config.experiment.name, facts, ("what", "value"))
@@ -79,15 +78,17 @@ def _train_and_test(run: Run, run_dir: Path, stack: ExitStack, *, fresh: bool, p
     stack.callback(checkpoints.close)
     variables = run.init_variables()
     if pretrained:
-        variables, report = adopt(pretrained, variables, config.architecture, run.tokenizer.fingerprint)
+        variables, report = _adopted(run, pretrained, variables)
         print("\n".join(report), flush=True)
     settings = run.step_settings(variables["params"])
     state, position = run.init_state(variables, settings), Position()
-    fingerprint = _fingerprint(run)
-    resumed = _resume(checkpoints, state, fingerprint)
+    fingerprint = fingerprint_of(run)
+    resumed = go_on(checkpoints, state, fingerprint)
     if resumed:
         state, position = resumed
         print(f"resuming after step {position.step} of {run.length.steps}", flush=True)
+    elif _continues(run):
+        state, position = continue_earlier(run, state, fingerprint)
     (run_dir / "config.resolved.yaml").write_text(dump_config(config), encoding="utf-8")
     keep = position.step if resumed else None
     resolved = config.model_dump(mode="json")
@@ -127,45 +128,29 @@ def _train_and_test(run: Run, run_dir: Path, stack: ExitStack, *, fresh: bool, p
     return 0
 
 
+def _adopted(run: Run, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:
+    heads = isinstance(run.config, PretrainingConfig)
+    return adopt(pretrained, variables, run.config.architecture, run.tokenizer.fingerprint, heads=heads)
+
+
+def _continues(run: Run) -> bool:
+    """Whether the run takes over the optimizer state of an earlier one."""
+    resume = run.config.training.resume
+    return resume.path is not None and not resume.weights_only
+
+
+def _check_start(run: Run, pretrained: Pretrained | None) -> None:
+    """Raises the UserError that starting from other weights would raise."""
+    shapes = jax.eval_shape(run.init_variables)
+    if pretrained:
+        _adopted(run, pretrained, shapes)
+    if _continues(run):
+        settings = run.step_settings(shapes["params"])
+        continue_earlier(run, jax.eval_shape(lambda v: run.init_state(v, settings), shapes), fingerprint_of(run))
+
+
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _fingerprint(run: Run) -> dict[str, Any]:
-    """What must be the same when a run goes on: data, vocabulary and every key that has to do with numbers."""
-    dump = run.config.model_dump(mode="json", exclude={"logging": True, "experiment": {"output_dir", "name"}})
-    dump["training"].pop("checkpoint_interval_minutes")
-    data = {name: data.fingerprint for name, data in run.splits.items()}
-    return {"config": dump, "data": data, "vocabulary": run.tokenizer.fingerprint}
-
-
-def _resume(checkpoints: Checkpoints, state: Any, fingerprint: dict[str, Any]):
-    notes: list[str] = []
-    restored = checkpoints.restore(state, notes)
-    for note in notes:
-        _say(note)
-    if restored is None:
-        return None
-    arrays, position = restored
-    before = _flat(position.pop("fingerprint"))
-    now = _flat(fingerprint)
-    changed = [
-        f"{key}: {before.get(key)} before, {now.get(key)} now"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
-        raise UserError(
-            "\n  ".join(["this run was begun with other settings or data, and cannot go on with these:", *changed])
-            + "\nUndo the change, start over with --fresh, or make a new experiment."
-        )
-    return jax.tree.map(jnp.asarray, arrays), Position(**position)
-
-
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(tree, dict):
-        return {path: tree}
-    return {k: v for key, value in tree.items() for k, v in _flat(value, f"{path}.{key}".lstrip(".")).items()}
 
 
 def _model_metadata(run: Run) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""`textclf baseline`: both baselines on a split, and what it refuses."""
+
+import gzip
+import json
+
+import pytest
+
+from textclf_jax.cli import main
+
+WORDS = {"sport": "goal match team", "money": "bank share profit", "sky": "star planet orbit"}
+
+
+def write_rows(path, labels, columns=("text", "label")):
+    """A csv in which the label can be told from the words; every tenth text is another class's."""
+    names = list(WORDS)
+    lines = [",".join(columns)]
+    for i, label in enumerate(labels):
+        told = names[(names.index(label) + 1) % 3] if i % 10 == 9 else label
+        lines.append(f'"a text, of {WORDS[told]}",{label}')
+    text = "\n".join(lines) + "\n"
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return str(path)
+
+
+@pytest.fixture
+def split(tmp_path):
+    train = write_rows(tmp_path / "train.csv", ["sport"] * 30 + ["money"] * 20 + ["sky"] * 10)
+    test = write_rows(tmp_path / "test.csv.gz", ["sport"] * 10 + ["money"] * 10 + ["sky"] * 20)
+    return "--train", train, "--test", test
+
+
+def test_scores_of_both_baselines(split, capsys):
+    assert main(["baseline", *split, "--json"]) == 0
+    majority, tfidf = map(json.loads, capsys.readouterr().out.splitlines())
+    assert majority["model"] == "majority class"
+    assert majority["accuracy"] == pytest.approx(10 / 40)
+    # F1 of "sport" is 2 * 10 / (10 + 40), of the two others 0
+    assert majority["f1_macro"] == pytest.approx(0.4 / 3)
+    assert tfidf["accuracy"] == pytest.approx(36 / 40)  # wrong on the four mislabelled rows alone
+    assert tfidf["seconds"] > 0
+
+
+def test_a_table_without_json(split, capsys):
+    assert main(["baseline", *split]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "baselines on 40 test rows"
+    assert lines[-1].startswith("TF-IDF + logistic regression    0.9000")
+
+
+def test_other_column_names(tmp_path, capsys):
+    path = write_rows(tmp_path / "all.csv", ["sport", "money"] * 5, columns=("body", "topic"))
+    files = ["baseline", "--train", path, "--test", path]
+    assert main([*files, "--text-column", "body", "--label-column", "topic", "--json"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("text\nno label here\n", "has no labels: name their column with --label-column"),
+        ("text,label\nfirst,new\n", "label 'new' does not occur in the training rows"),
+    ],
+)
+def test_unusable_test_rows_are_refused(split, tmp_path, capsys, rows, message):
+    path = tmp_path / "odd.csv"
+    path.write_text(rows)
+    assert main(["baseline", *split[:2], "--test", str(path)]) == 2
+    assert f"{path}" in (error := capsys.readouterr().err)
+    assert message in error
+
+
+def test_texts_without_words_are_refused(tmp_path, capsys):
+    path = tmp_path / "marks.csv"
+    path.write_text("text,label\n!!,a\n??,b\n")
+    assert main(["baseline", "--train", str(path), "--test", str(path)]) == 2
+    assert "no training text has a word" in capsys.readouterr().err

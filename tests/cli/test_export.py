@@ -1,0 +1,52 @@
+"""`textclf export` on the command line; the formats are tested in tests/interop/test_exporting.py."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.interop import bert
+from textclf_jax.cli import main
+from textclf_jax.interop.importing import import_huggingface
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch) -> Path:
+    """A project with a classifier `news` and an encoder with MLM head `wiki`."""
+    monkeypatch.chdir(tmp_path)
+    for kind, name in {"BertForSequenceClassification": "news", "BertForMaskedLM": "wiki"}.items():
+        import_huggingface(bert.save(bert.random_model(kind), tmp_path / kind), name)
+    return tmp_path
+
+
+def test_runs_of_both_kinds_by_name(project, capsys):
+    assert main(["export", "news", "--format", "hf", "--out", "out"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "wrote out"
+    files = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt"}
+    assert {path.name for path in Path("out").iterdir()} == files
+    # BERT's decoder has a bias, and the reference's has none
+    assert main(["export", "wiki", "--format", "reference", "--out", "model.ckpt"]) == 2
+    assert "mlm_head.decoder_bias: true" in capsys.readouterr().err
+
+
+def test_a_model_by_its_path(project):
+    shutil.copytree("experiments/finetuning/news/model.ckpt", "copy")
+    assert main(["export", "copy", "--format", "reference", "--out", "classifier.ckpt"]) == 0
+    state = torch.load("classifier.ckpt", weights_only=True)["model_state"]
+    assert state["classifier.classifier.weight"].shape == (2, 16)
+
+
+def test_a_name_of_two_runs(project, capsys):
+    shutil.copytree("experiments/finetuning/news", "experiments/pretraining/news")
+    assert main(["export", "news", "--format", "hf", "--out", "out"]) == 2
+    paths = "experiments/finetuning/news/model.ckpt or experiments/pretraining/news/model.ckpt"
+    assert f"there are two runs news. Give the path of one: {paths}" in capsys.readouterr().err
+
+
+def test_no_such_run_and_no_model_yet(project, capsys):
+    assert main(["export", "nwes", "--format", "hf", "--out", "out"]) == 2
+    assert 'Did you mean "news"?' in capsys.readouterr().err
+    shutil.rmtree("experiments/finetuning/news/model.ckpt")
+    assert main(["export", "news", "--format", "hf", "--out", "out"]) == 2
+    assert "there is no saved model" in capsys.readouterr().err

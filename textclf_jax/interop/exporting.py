@@ -1,0 +1,105 @@
+"""Writing a trained model for the PyTorch reference and for Hugging Face's transformers."""
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from textclf_jax.config import FinetuningConfig, PretrainingConfig
+from textclf_jax.config_file import AnyConfig
+from textclf_jax.errors import UserError
+from textclf_jax.interop import huggingface, reference
+from textclf_jax.interop.torch_checkpoint import write_state
+from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
+from textclf_jax.training.checkpoint import SavedModel
+from textclf_jax.training.pretrained import ENCODER
+
+WEIGHTS, CONFIG, TOKENIZER_CONFIG = "model.safetensors", "config.json", "tokenizer_config.json"
+
+
+def export_reference(saved: SavedModel, out: Path) -> None:
+    """Writes {"model_state": state_dict}, which the reference loads with strict=True.
+
+    Raises:
+      UserError: the reference has no such model (the keys are named), or `out` exists or cannot be written.
+    """
+    config, head = model_of(saved)
+    _refuse(saved, "the PyTorch reference", reference.missing_in_reference(config.architecture, head))
+    _require_new(out)
+    write_state(out, reference.state_dict_from_variables(saved.variables, config.architecture, head))
+
+
+def export_huggingface(saved: SavedModel, out: Path) -> None:
+    """Writes a folder that transformers' Auto classes load: weights, config.json and the tokenizer.
+
+    Raises:
+      UserError: transformers' BERT is no such model (the keys are named), or `out` exists or cannot be written.
+    """
+    from safetensors.numpy import save_file
+
+    config, head = model_of(saved)
+    missing = huggingface.missing_in_bert(config.architecture, head)
+    if (saved.vocab_dir / Path(config.tokenizer.wrapper_path).name).is_file():
+        missing.append(f"tokenizer.wrapper_path: {config.tokenizer.wrapper_path}, a tokenizer of your own")
+    _refuse(saved, "transformers' BERT", missing)
+    _require_new(out)
+    tokenizer = WordPieceTokenizerWrapper().load(saved.vocab_dir)
+    state = huggingface.state_from(saved.variables["params"], config.architecture, head)
+    labels = saved.metadata["labels"]
+    described = huggingface.config_json(config.architecture, head, tokenizer.vocab_size, labels)
+    unfinished = None
+    try:
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        save_file(state, unfinished / WEIGHTS, metadata={"format": "pt"})
+        tokenizer.save(unfinished)
+        _write_json(unfinished / CONFIG, described)
+        _write_json(unfinished / TOKENIZER_CONFIG, _tokenizer_config(config.architecture.max_sequence_length))
+        unfinished.chmod(0o755)
+        os.replace(unfinished, out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error}") from error
+    finally:
+        if unfinished is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def model_of(saved: SavedModel) -> tuple[AnyConfig, huggingface.Head]:
+    """The typed config of a saved model, and its head."""
+    sections = saved.metadata["config"]
+    if "classification_head" in sections:
+        config = FinetuningConfig.model_validate(sections)
+        return config, config.classification_head
+    if set(saved.variables["params"]) == {ENCODER}:
+        raise UserError(
+            f"{saved.folder}: holds an encoder without its MLM head. Finetune it, and export the classifier."
+        )
+    config = PretrainingConfig.model_validate(sections)
+    return config, config.mlm_head
+
+
+def _refuse(saved: SavedModel, whose: str, missing: list[str]) -> None:
+    if missing:
+        raise UserError("\n  ".join([f"{saved.folder} cannot be exported: {whose} has nothing for", *missing]))
+
+
+def _require_new(out: Path) -> None:
+    if os.path.lexists(out):
+        raise UserError(f"{out} exists already. Take another name, or remove it first.")
+    if not out.parent.is_dir():
+        raise UserError(f"{out.parent}: there is no such folder. Make it first.")
+
+
+def _tokenizer_config(max_length: int) -> dict[str, Any]:
+    """Has transformers take tokenizer.json as it is: its own BertTokenizer would build the normalisation anew."""
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length,
+        "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
+        **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
