@@ -48,19 +48,24 @@ class Size:
 FULL = Size(
     num_packages=8,
     rows_per_package={"train": 1200, "val": 100, "test": 250},
-    max_unlabelled=22_000,
+    max_unlabelled=6_000,
     vocab_size=8_000,
     max_length=96,
     pretraining=(
         "architecture.embedding_dim=128",
         "architecture.mlp_size=512",
-        "architecture.num_layers=4",
+        "architecture.num_layers=2",
         "architecture.attention.num_heads=4",
-        "training.batch_size=64",
-        "training.epochs=2",
-        "training.learning_rate=2e-3",
+        "training.batch_size=32",
+        "training.epochs=1",
+        "training.learning_rate=1e-3",
     ),
-    finetuning=("training.batch_size=32", "training.epochs=4", "training.learning_rate=5e-4"),
+    finetuning=(
+        "classification_head.pooling=mean",
+        "training.batch_size=32",
+        "training.epochs=1",
+        "training.learning_rate=5e-4",
+    ),
 )
 QUICK = Size(
     num_packages=3,

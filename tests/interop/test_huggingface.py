@@ -1,5 +1,7 @@
 """transformers' BERT, its names and its config keys. Logits are compared in test_importing.py and test_exporting.py."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -42,11 +44,13 @@ def test_there_and_back_again(head):
 
 
 def test_names_of_bare_models_and_of_early_files():
-    state = {"embeddings.LayerNorm.gamma": 1, "embeddings.position_ids": 2, "pooler.dense.bias": 3}
+    state: Any = {"embeddings.LayerNorm.gamma": 1, "embeddings.position_ids": 2, "pooler.dense.bias": 3}
     assert hf.with_full_names(state) == {"bert.embeddings.LayerNorm.weight": 1, "bert.pooler.dense.bias": 3}
     # BertForMaskedLM adds the bias of the decoder, whose other name is a leftover wherever the two are not tied
-    assert hf.with_full_names({"bert.x": 0, hf.SECOND_BIAS: 1, hf.DECODER_BIAS: 2}) == {"bert.x": 0, hf.DECODER_BIAS: 2}
-    assert hf.with_full_names({"bert.x": 0, hf.SECOND_BIAS: 1}) == {"bert.x": 0, hf.DECODER_BIAS: 1}
+    untied: Any = {"bert.x": 0, hf.SECOND_BIAS: 1, hf.DECODER_BIAS: 2}
+    assert hf.with_full_names(untied) == {"bert.x": 0, hf.DECODER_BIAS: 2}
+    tied: Any = {"bert.x": 0, hf.SECOND_BIAS: 1}
+    assert hf.with_full_names(tied) == {"bert.x": 0, hf.DECODER_BIAS: 1}
 
 
 def test_missing_and_unknown_arrays_are_listed():
@@ -91,7 +95,7 @@ def test_other_architectures_are_refused_by_key(change, message):
 
 
 def test_heads():
-    mlm = {"cls.predictions.transform.dense.weight": 0, hf.WORDS: np.ones((3, 2))}
+    mlm: Any = {"cls.predictions.transform.dense.weight": 0, hf.WORDS: np.ones((3, 2))}
     assert hf.head_from({}, {}, "") is None
     assert hf.head_from({}, mlm, "") == MlmHead()
     assert hf.head_from({}, mlm | {hf.DECODER_BIAS: 0}, "") == MlmHead(decoder_bias=True)

@@ -13,6 +13,7 @@ from tests import tiny
 from tests.golden import adapters
 from tests.interop import bert
 from textclf_jax.cli import main
+from textclf_jax.config import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.experiment import generate_finetuning
 from textclf_jax.interop.importing import import_huggingface, import_reference
@@ -177,8 +178,9 @@ def _module_of(run: Path):
     from textclf_jax.model.heads import MaskedLanguageModel
 
     saved = bert.load(run)
-    config, head = model_of(saved)
-    return MaskedLanguageModel(config.architecture, head, saved.metadata["vocab_size"]), saved.variables
+    config, _ = model_of(saved)
+    assert isinstance(config, PretrainingConfig)
+    return MaskedLanguageModel(config.architecture, config.mlm_head, saved.metadata["vocab_size"]), saved.variables
 
 
 def state_of(config) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """Runs that start from a file of the PyTorch reference."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,7 +41,7 @@ def write(path: Path, config, **payload):
 
 
 def test_finetuning_takes_the_encoder_and_switches_the_variants_on(data, tmp_path):
-    changes = {"architecture": tiny.architecture(attention=LSH)}
+    changes: Any = {"architecture": tiny.architecture(attention=LSH)}
     variables = write(tmp_path / "model.ckpt", tiny.pretraining(data, **changes), epoch=1)
     start, config, notes = load_start(tmp_path / "model.ckpt", tiny.finetuning(data, **changes))
     jax.tree.map(np.testing.assert_array_equal, start.variables["params"], {"encoder": variables["params"]["encoder"]})
@@ -66,7 +67,7 @@ def test_pretraining_takes_the_head_too(data, tmp_path):
 
 
 def test_favor_s_directions_come_along(data, tmp_path):
-    changes = {"architecture": tiny.architecture(attention={"kind": "favor", "favor": {"nb_features": 8}})}
+    changes: Any = {"architecture": tiny.architecture(attention={"kind": "favor", "favor": {"nb_features": 8}})}
     variables = write(tmp_path / "model.ckpt", tiny.pretraining(data, **changes))
     start, _, _ = load_start(tmp_path / "model.ckpt", tiny.finetuning(data, **changes))
     jax.tree.map(np.testing.assert_array_equal, start.variables["features"], variables["features"])

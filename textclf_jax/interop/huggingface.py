@@ -238,7 +238,7 @@ def config_json(config: Architecture, head: Head, vocab_size: int, labels: list[
     return described
 
 
-def state_from(params: Mapping[str, Any], config: Architecture, head: Head) -> dict[str, np.ndarray]:
+def state_from(params: Mapping[str, Any], config: Architecture, head: Head | None) -> dict[str, np.ndarray]:
     """The state dict of a parameter tree; where this project has no token types or decoder bias, theirs are zero."""
     state, flat = {}, flatten_dict(params)
     for name, place in _names(config, head).items():

@@ -76,21 +76,10 @@ def _train_and_test(run: Run, run_dir: Path, stack: ExitStack, *, fresh: bool, p
     (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
     checkpoints = Checkpoints(run_dir / "checkpoints", fresh=fresh)
     stack.callback(checkpoints.close)
-    variables = run.init_variables()
-    if pretrained:
-        variables, report = _adopted(run, pretrained, variables)
-        print("\n".join(report), flush=True)
-    settings = run.step_settings(variables["params"])
-    state, position = run.init_state(variables, settings), Position()
     fingerprint = fingerprint_of(run)
-    resumed = go_on(checkpoints, state, fingerprint)
-    if resumed:
-        state, position = resumed
-        print(f"resuming after step {position.step} of {run.length.steps}", flush=True)
-    elif _continues(run):
-        state, position = continue_earlier(run, state, fingerprint)
+    settings, state, position, resumes = _first_state(run, checkpoints, fingerprint, pretrained)
     (run_dir / "config.resolved.yaml").write_text(dump_config(config), encoding="utf-8")
-    keep = position.step if resumed else None
+    keep = position.step if resumes else None
     resolved = config.model_dump(mode="json")
     logger = stack.enter_context(RunLogger(run_dir, config.logging, resolved=resolved, keep_until_step=keep))
     variables = {"params": state.params, **state.collections}
@@ -126,6 +115,24 @@ def _train_and_test(run: Run, run_dir: Path, stack: ExitStack, *, fresh: bool, p
         return stop.exit_code
     _finish(run, run_dir, evaluator, logger, curves)
     return 0
+
+
+def _first_state(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any], pretrained: Pretrained | None):
+    """Settings, state and position that training begins with, and whether this is the run's own earlier position."""
+    variables = run.init_variables()
+    if pretrained:
+        variables, report = _adopted(run, pretrained, variables)
+        print("\n".join(report), flush=True)
+    settings = run.step_settings(variables["params"])
+    state = run.init_state(variables, settings)
+    if resumed := go_on(checkpoints, state, fingerprint):
+        state, position = resumed
+        print(f"resuming after step {position.step} of {run.length.steps}", flush=True)
+        return settings, state, position, True
+    if _continues(run):
+        state, position = continue_earlier(run, state, fingerprint)
+        return settings, state, position, False
+    return settings, state, Position(), False
 
 
 def _adopted(run: Run, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:
