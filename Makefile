@@ -31,4 +31,4 @@ test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"
 
 clean:
-	rm -rf $(VENV) data/demo experiments/pretraining/demo experiments/finetuning/demo
+	rm -rf $(VENV) data/demo data/demo-texts experiments/pretraining/demo experiments/finetuning/demo
