@@ -14,9 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import distributions
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+FILES_A_TASK = 64
 SKIPPED_FOLDERS = {"tests", "test", "testing", "_vendor", "vendor", "__pycache__"}
 MIN_CHARACTERS, MAX_CHARACTERS = 60, 320
 MAX_FILES, MAX_DOCSTRINGS_OF_FILE = 600, 40
@@ -98,8 +100,11 @@ def collect(folder: Path) -> list[Docstring]:
         for package in sorted(files)
         for path in sorted(files[package], key=lambda path: _number(path.relative_to(folder).as_posix()))[:MAX_FILES]
     ]
-    with ProcessPoolExecutor() as pool:
-        return [found for part in pool.map(_docstrings_of_file, chosen, chunksize=64) for found in part]
+    if len(chosen) <= FILES_A_TASK:  # a process costs more than parsing a few files
+        return [found for place in chosen for found in _docstrings_of_file(place)]
+    # fork is unsafe in a process with threads, and is not there on every system
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        return [found for part in pool.map(_docstrings_of_file, chosen, chunksize=FILES_A_TASK) for found in part]
 
 
 def _docstrings_of_file(place: tuple[Path, Path]) -> list[Docstring]:

@@ -1,6 +1,6 @@
 """The demo's corpus: what is read, what is removed, and that splits share nothing."""
 
-import importlib.util
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -14,14 +14,12 @@ EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
 @pytest.fixture(scope="module")
 def docstrings():
-    spec = importlib.util.spec_from_file_location("docstrings", EXAMPLES / "docstrings.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["docstrings"] = module  # worker processes look functions up by module name
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["docstrings"]
+    """The module, imported as the driver does: its worker processes find it by name."""
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        yield importlib.import_module("docstrings")
+    finally:
+        sys.path.remove(str(EXAMPLES))
 
 
 @pytest.fixture(scope="module")
