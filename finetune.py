@@ -2,7 +2,7 @@
 
 import sys
 
-from textclf_jax.cli import main
+from textclf_jax.cli import command_line
 
 if __name__ == "__main__":
-    sys.exit(main(["finetune", *sys.argv[1:]]))
+    sys.exit(command_line(["finetune", *sys.argv[1:]]))

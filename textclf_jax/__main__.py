@@ -2,7 +2,7 @@
 
 import sys
 
-from textclf_jax.cli import main
+from textclf_jax.cli import command_line
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command_line())

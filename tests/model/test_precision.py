@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.model.cases import HALF
-from textclf_jax.model.precision import FULL, Linear, Precision, bf16_matmul, matmul
+from textclf_jax.model.precision import FULL, Linear, Precision, matmul
+from textclf_jax.model.products import bf16_batched_matmul, bf16_matmul
 
 ROUNDED = Precision(jnp.float32, jnp.bfloat16)
 
@@ -14,17 +15,44 @@ def rounded(x):
     return np.asarray(jnp.asarray(x).astype(jnp.bfloat16).astype(jnp.float32), np.float64)
 
 
-@pytest.mark.parametrize("shape", [(5, 8), (2, 3, 8)])
-def test_bf16_products_round_the_operands_and_nothing_else(shape):
+def close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("shape", [(5, 8), (16, 8), (2, 3, 8), (1, 1, 8), (2, 3, 4, 8)])
+def test_bf16_products_round_the_operands_and_nothing_else(shape, transposed):
     rng = np.random.default_rng(0)
     x, w, g = (rng.normal(size=s).astype(np.float32) for s in (shape, (8, 6), (*shape[:-1], 6)))
-    y, vjp = jax.vjp(bf16_matmul, x, w)
+    y, vjp = jax.vjp(jax.jit(lambda x, w: bf16_matmul(x, w.T if transposed else w, transposed)), x, w)
     dx, dw = vjp(g)
     assert y.dtype == dx.dtype == dw.dtype == jnp.float32
-    np.testing.assert_allclose(y, rounded(x) @ rounded(w), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(dx, rounded(g) @ rounded(w).T, rtol=1e-5, atol=1e-5)
-    expected = rounded(x).reshape(-1, 8).T @ rounded(g).reshape(-1, 6)
-    np.testing.assert_allclose(dw, expected, rtol=1e-5, atol=1e-5)
+    close(y, rounded(x) @ rounded(w))
+    close(dx, rounded(g) @ rounded(w).T)
+    close(dw, rounded(x).reshape(-1, 8).T @ rounded(g).reshape(-1, 6))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("lead", [(1,), (3,), (1, 1), (2, 1), (1, 4), (2, 3), (2, 2, 1, 3)])
+def test_bf16_batched_products_round_the_operands_and_nothing_else(lead, transposed):
+    """Operands and results that are turned around the product too, as attention does: XLA must run those as well."""
+    rng = np.random.default_rng(0)
+    a, b, g = (rng.normal(size=(*lead, *s)).astype(np.float32) for s in ((6, 8), (8, 4), (6, 4)))
+
+    def product(a_turned, b_turned):
+        b_given = b_turned if transposed else b_turned.swapaxes(-1, -2)
+        return bf16_batched_matmul(a_turned.swapaxes(-1, -2), b_given, transposed).swapaxes(-1, -2)
+
+    y, vjp = jax.vjp(jax.jit(product), a.swapaxes(-1, -2), b.swapaxes(-1, -2))
+    da, db = vjp(g.swapaxes(-1, -2))
+    turned = [np.asarray(x).swapaxes(-1, -2) for x in (y, da, db)]
+    expected = (
+        rounded(a) @ rounded(b),
+        rounded(g) @ rounded(b).swapaxes(-1, -2),
+        rounded(a).swapaxes(-1, -2) @ rounded(g),
+    )
+    for found, wanted in zip(turned, expected, strict=True):
+        close(found, wanted)
 
 
 def test_each_precision_gives_its_dtype():

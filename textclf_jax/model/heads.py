@@ -39,10 +39,12 @@ class MaskedLanguageModel(nn.Module):
     precision: Precision = FULL
 
     def setup(self):
+        # logits are float32: rounded to bfloat16, close ones could not be told apart
+        self.logit_precision = self.precision._replace(activations=jnp.float32)
         self.encoder = Encoder(self.config, self.vocab_size, self.precision)
         self.transform = MlmTransform(self.precision)
         if not self.head.tie_mlm_weights:
-            self.decoder = Linear(self.vocab_size, self.precision, use_bias=False)
+            self.decoder = Linear(self.vocab_size, self.logit_precision, use_bias=False)
         if self.head.decoder_bias:
             self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (self.vocab_size,))
 
@@ -75,10 +77,9 @@ class MaskedLanguageModel(nn.Module):
             x = x.reshape(-1, x.shape[-1])[positions]
         x = self.transform(x)
         if self.head.tie_mlm_weights:
-            logits = matmul(x, self.encoder.embeddings.word.embedding.T, self.precision)
+            logits = matmul(x, self.encoder.embeddings.word.embedding, self.logit_precision, transposed=True)
         else:
             logits = self.decoder(x)
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
         return logits + self.decoder_bias if self.head.decoder_bias else logits
 
 

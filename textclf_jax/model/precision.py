@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+
+from textclf_jax.model.products import bf16_batched_matmul, bf16_matmul
 
 
 class Precision(NamedTuple):
@@ -18,47 +19,29 @@ class Precision(NamedTuple):
     activations: Any = jnp.float32
     products: Any = jnp.float32
 
+    @property
+    def rounds_products(self) -> bool:
+        """Whether products round operands that flow in float32."""
+        return self.products == jnp.bfloat16 and self.activations == jnp.float32
+
 
 FULL = Precision()
 
 
-def _product(a, b, contracted: tuple[int, int], dtype: Any):
-    dimensions = (((contracted[0],), (contracted[1],)), ((), ()))
-    return jax.lax.dot_general(a.astype(dtype), b.astype(dtype), dimensions, preferred_element_type=jnp.float32)
-
-
-@jax.custom_vjp
-def bf16_matmul(x, kernel):
-    """x [..., I] times kernel [I, O] with bfloat16 operands and float32 sums, here and in both gradients.
-
-    For CPUs with bfloat16 instructions, where activations in bfloat16 would cost more than they save.
-    """
-    return _product(x, kernel, (x.ndim - 1, 0), jnp.bfloat16)
-
-
-def _forward(x, kernel):
-    # what is kept for the backward pass is the rounded operands: half the memory
-    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
-    return bf16_matmul(x, kernel), (x, kernel)
-
-
-def _backward(residuals, cotangent):
-    x, kernel = residuals
-    cotangent = cotangent.astype(jnp.bfloat16)
-    dx = _product(cotangent, kernel, (cotangent.ndim - 1, 1), jnp.bfloat16)
-    flat_x, flat_cotangent = x.reshape(-1, x.shape[-1]), cotangent.reshape(-1, cotangent.shape[-1])
-    return dx, _product(flat_x, flat_cotangent, (0, 0), jnp.bfloat16)
-
-
-bf16_matmul.defvjp(_forward, _backward)
-
-
-def matmul(x, kernel, precision: Precision):
-    """x [..., I] times kernel [I, O] in the given precision; the result has the activations' dtype."""
-    if precision.products == jnp.bfloat16 and precision.activations == jnp.float32:
-        return bf16_matmul(x, kernel)
+def matmul(x, kernel, precision: Precision, *, transposed: bool = False) -> Any:
+    """x [..., I] times kernel [I, O] ([O, I] if transposed) in a precision; the result has the activations' dtype."""
+    if precision.rounds_products:
+        return bf16_matmul(x.astype(jnp.float32), kernel, transposed)
     x, kernel = x.astype(precision.activations), kernel.astype(precision.activations)
-    return jnp.matmul(x, kernel)
+    return jnp.matmul(x, kernel.T if transposed else kernel)
+
+
+def batched_matmul(a, b, precision: Precision, *, transposed: bool = False) -> Any:
+    """a [..., L, K] times b [..., K, S] ([..., S, K] if transposed), one by one; the result is float32 or wider."""
+    if precision.rounds_products:
+        return bf16_batched_matmul(a, b, transposed)
+    wide = jnp.promote_types(a.dtype, jnp.float32)
+    return jnp.einsum("...lk,...sk->...ls" if transposed else "...lk,...ks->...ls", a, b, preferred_element_type=wide)
 
 
 class Linear(nn.Module):

@@ -133,15 +133,15 @@ class DelayedState(NamedTuple):
     inner: Any
 
 
-def delayed(inner: optax.GradientTransformation, start: int) -> optax.GradientTransformation:
+def delayed(inner: optax.GradientTransformationExtraArgs, start: int) -> optax.GradientTransformationExtraArgs:
     """Keeps `inner` and its parameters at rest until update `start`: no update, no decay, no moments."""
 
     def init(params):
         return DelayedState(jnp.zeros((), jnp.int32), inner.init(params))
 
-    def update(updates, state, params=None):
+    def update(updates, state, params=None, **extra):
         active = state.count >= start
-        changed, inner_state = inner.update(updates, state.inner, params)
+        changed, inner_state = inner.update(updates, state.inner, params, **extra)
 
         def choose(new, old):
             return jnp.where(active, new, old)
@@ -150,7 +150,7 @@ def delayed(inner: optax.GradientTransformation, start: int) -> optax.GradientTr
         changed = jax.tree.map(lambda u: choose(u, jnp.zeros_like(u)), changed)
         return changed, DelayedState(state.count + 1, kept)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 class SingleStepsState(NamedTuple):
@@ -161,10 +161,37 @@ class SingleStepsState(NamedTuple):
     skip_state: dict[str, jax.Array]
 
 
-def single_steps(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformationExtraArgs:
+    """Adam's update before the learning rate, as optax.scale_by_adam; `accept=False` leaves the moments as they are.
+
+    The update is computed from the moments that are kept. If the caller chose between old and new ones, XLA would
+    compute the new ones twice, from a copy of the old ones.
+
+    Source: Kingma & Ba 2015, algorithm 1.
+    """
+
+    def init(params):
+        mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), mu, nu)
+
+    def update(updates, state, params=None, *, accept: Any = True, **_):
+        del params
+        count = state.count + jnp.asarray(accept, jnp.int32)
+        mu = jax.tree.map(lambda g, m: jnp.where(accept, (1 - b1) * g + b1 * m, m), updates, state.mu)
+        nu = jax.tree.map(lambda g, v: jnp.where(accept, (1 - b2) * g**2 + b2 * v, v), updates, state.nu)
+        # a rejected first update would divide by zero
+        mu_scale, nu_scale = (1.0 / (1.0 - b ** jnp.maximum(count, 1)) for b in (b1, b2))
+        directions = jax.tree.map(lambda m, v: m * mu_scale / (jnp.sqrt(v * nu_scale) + eps), mu, nu)
+        return directions, optax.ScaleByAdamState(count, mu, nu)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def single_steps(inner: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
     """What optax.MultiSteps does for windows of one step, without its buffer and its copies.
 
-    A gradient whose norm is not finite changes nothing. `inner` must record the norm as `grad_norm`.
+    A gradient whose norm is not finite changes nothing. `inner` keeps its arrays by itself where it is told
+    `accept=False`; its counts are kept here.
     """
 
     def init(params):
@@ -172,25 +199,29 @@ def single_steps(inner: optax.GradientTransformation) -> optax.GradientTransform
         return SingleStepsState(jnp.zeros((), jnp.int32), inner.init(params), skip_state)
 
     def update(updates, state, params=None):
-        changed, inner_state = inner.update(updates, state.inner_opt_state, params)
-        finite = jnp.isfinite(optax.tree.get(inner_state, "grad_norm"))
+        finite = jnp.isfinite(optax.tree.norm(updates))
+        changed, inner_state = inner.update(updates, state.inner_opt_state, params, accept=finite)
         changed = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), changed)
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), inner_state, state.inner_opt_state)
-        return changed, SingleStepsState(state.gradient_step + finite, kept, {"should_skip": ~finite})
+
+        def kept(new, old):
+            return jnp.where(finite, new, old) if new.ndim == 0 else new
+
+        inner_state = jax.tree.map(kept, inner_state, state.inner_opt_state)
+        return changed, SingleStepsState(state.gradient_step + finite, inner_state, {"should_skip": ~finite})
 
     return optax.GradientTransformation(init, update)
 
 
 def _group_transformation(group: Group, training: Training, length: TrainingLength) -> optax.GradientTransformation:
-    adam = optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8)
+    direction: optax.GradientTransformationExtraArgs = adam()
     if group.decays and training.weight_decay > 0:
-        adam = optax.chain(adam, optax.add_decayed_weights(training.weight_decay))
+        direction = optax.chain(direction, optax.add_decayed_weights(training.weight_decay))
     if group.is_frozen_first:
         # the first update whose window holds a step that is no longer frozen
-        adam = delayed(adam, training.freeze_epochs * length.steps_per_epoch // length.accumulation)
+        direction = delayed(direction, training.freeze_epochs * length.steps_per_epoch // length.accumulation)
     multiplier = training.head_lr_mult if group.is_head else training.backbone_lr_mult
     schedule = make_schedule(training, length.scheduled_updates, multiplier)
-    return optax.chain(adam, optax.scale_by_learning_rate(schedule))
+    return optax.chain(direction, optax.scale_by_learning_rate(schedule))
 
 
 def make_optimizer(training: Training, length: TrainingLength, params: Any) -> Optimizer:

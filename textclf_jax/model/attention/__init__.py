@@ -55,17 +55,19 @@ class SelfAttention(nn.Module):
     def attend(self, q, k, v, lengths, *, train: bool, dropout_rate: float, dropout_key: Array | None):
         """Attends with the configured kind. All [B, L, H, K]; arguments of the kind itself are made here."""
         attention = self.config.attention
-        dropouts = {"dropout_rate": dropout_rate, "dropout_key": dropout_key}
+        shared = {"dropout_rate": dropout_rate, "dropout_key": dropout_key, "precision": self.precision}
         if attention.kind == "lsh":
             rotations = self.rotations(q.shape[1], train=train)
-            return lsh_attention(q, v, lengths, rotations, settings=attention.lsh, **dropouts)
+            return lsh_attention(q, v, lengths, rotations, settings=attention.lsh, **shared)
         if attention.kind == "favor":
-            return favor_attention(q, k, v, lengths, self.features(), settings=attention.favor)
+            return favor_attention(
+                q, k, v, lengths, self.features(), settings=attention.favor, precision=self.precision
+            )
         every = attention.local.global_every_n_layers
         if attention.kind == "local" and not (every and self.layer % every == 0):
-            return local_attention(q, k, v, lengths, settings=attention.local, **dropouts)
+            return local_attention(q, k, v, lengths, settings=attention.local, **shared)
         implementation = self.softmax_implementation(q.dtype, dropout_key)
-        return softmax_attention(q, k, v, lengths, implementation=implementation, **dropouts)
+        return softmax_attention(q, k, v, lengths, implementation=implementation, **shared)
 
     def softmax_implementation(self, dtype, dropout_key: Array | None) -> str:
         chosen = self.config.attention.mha.implementation

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Favor
+from textclf_jax.model.precision import FULL, Precision, batched_matmul
 from textclf_jax.model.reductions import largest
 
 FEATURE_FLOOR = 1e-6
@@ -43,18 +44,18 @@ def redraw_features(features: Any, key: Array, settings: Favor) -> Any:
 
 
 def feature_map(
-    x: Float[Array, "B L H K"], omega: Float[Array, "H M K"] | None, settings: Favor, *, is_query: bool
-) -> Float[Array, "B L H F"]:
+    x: Float[Array, "B H L K"], omega: Float[Array, "H M K"] | None, settings: Favor, *, is_query: bool
+) -> Float[Array, "B H L F"]:
     """Maps queries or keys to non-negative features whose inner products estimate the kernel.
 
     Args:
-      x: [B, L, H, K] float32 or wider.
+      x: [B, H, L, K] float32 or wider.
       omega: [H, M, K] directions for `phi: exp`; not used by `elu` and `relu2`.
       settings: kernel and stabilisation.
       is_query: a query is stabilised by its own largest projection, keys by the largest of their row and head.
 
     Returns:
-      [B, L, H, F] features: F = 2 M for exp, K otherwise.
+      [B, H, L, F] features: F = 2 M for exp, K otherwise.
 
     Source: Performer, eq. 7 and lemma 1 (hyperbolic variant).
     """
@@ -63,10 +64,10 @@ def feature_map(
     if settings.phi == "relu2":
         return jnp.square(jax.nn.relu(x))
     x = x * x.shape[-1] ** -0.25
-    projected = jnp.einsum("blhk,hmk->blhm", x, omega)
+    projected = jnp.einsum("bhlk,hmk->bhlm", x, omega)
     if settings.stabilize:
         shift = largest(jnp.abs(projected), axis=-1)
-        shift = shift if is_query else largest(shift, axis=1)
+        shift = shift if is_query else largest(shift, axis=2)
         features = jnp.concatenate([jnp.exp(projected - shift), jnp.exp(-projected - shift)], axis=-1) + FEATURE_FLOOR
     else:
         features = jnp.concatenate([jnp.exp(projected), jnp.exp(-projected)], axis=-1)
@@ -82,6 +83,7 @@ def favor_attention(
     omega: Float[Array, "H M K"] | None,
     *,
     settings: Favor,
+    precision: Precision = FULL,
 ) -> Float[Array, "B L H K"]:
     """Attends in time linear in L: phi(q) (phi(k)^T v) over phi(q) (phi(k)^T 1).
 
@@ -90,18 +92,19 @@ def favor_attention(
       lengths: [B] number of real tokens of each row.
       omega: [H, nb_features / 2, K] directions from `draw_features` (`phi: exp` only).
       settings: kernel, stabilisation, `eps` below which the denominator is cut.
+      precision: of the products of features and values; the features themselves are float32.
 
     Returns:
       [B, L, H, K] in q's dtype; zero at padding.
 
     Source: Performer, section 2.3.
     """
-    real = (jnp.arange(q.shape[1]) < lengths[:, None])[..., None, None]
     wide = jnp.promote_types(q.dtype, jnp.float32)
-    wide_q, wide_k, wide_v = (jnp.where(real, x, 0).astype(wide) for x in (q, k, v))
-    phi_q = feature_map(wide_q, omega, settings, is_query=True)
-    phi_k = jnp.where(real, feature_map(wide_k, omega, settings, is_query=False), 0)
-    summary = jnp.einsum("bshf,bshk->bhfk", phi_k, wide_v)
-    denominator = jnp.maximum(jnp.einsum("blhf,bhf->blh", phi_q, phi_k.sum(axis=1)), settings.eps)
-    context = jnp.einsum("blhf,bhfk->blhk", phi_q, summary) / denominator[..., None]
-    return jnp.where(real, context, 0).astype(q.dtype)
+    real = (jnp.arange(q.shape[1]) < lengths[:, None])[:, None, :, None]
+    q_h, k_h, v_h = (jnp.where(real, x.swapaxes(1, 2), 0).astype(wide) for x in (q, k, v))
+    phi_q = feature_map(q_h, omega, settings, is_query=True)
+    phi_k = jnp.where(real, feature_map(k_h, omega, settings, is_query=False), 0)
+    summary = batched_matmul(phi_k.swapaxes(2, 3), v_h, precision)
+    denominator = jnp.maximum(jnp.einsum("bhlf,bhf->bhl", phi_q, phi_k.sum(axis=2)), settings.eps)
+    context = batched_matmul(phi_q, summary, precision) / denominator[..., None]
+    return jnp.where(real, context, 0).swapaxes(1, 2).astype(q.dtype)

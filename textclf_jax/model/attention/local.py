@@ -8,6 +8,7 @@ from textclf_jax.config import Local
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
 from textclf_jax.model.attention.softmax import MASKED_SCORE, padding_bias, softmax_attention
 from textclf_jax.model.dropout import dropout
+from textclf_jax.model.precision import FULL, Precision, batched_matmul
 
 
 def local_attention(
@@ -17,6 +18,7 @@ def local_attention(
     lengths: Int[Array, " B"],
     *,
     settings: Local,
+    precision: Precision = FULL,
     dropout_rate: float = 0.0,
     dropout_key: Array | None = None,
 ) -> Float[Array, "B L H K"]:
@@ -29,6 +31,7 @@ def local_attention(
       q, k, v: [B, L, H, K], any float dtype; scores and softmax are float32 or wider.
       lengths: [B] number of real tokens of each row.
       settings: window (to each side) and number of global tokens.
+      precision: of the products.
       dropout_rate: of the attention probabilities.
       dropout_key: None in evaluation.
 
@@ -37,31 +40,40 @@ def local_attention(
 
     Source: Longformer, section 3.1.
     """
-    length, window = q.shape[1], settings.window
+    dtype, length, window = q.dtype, q.shape[1], settings.window
     num_global = min(settings.global_tokens, length)
     keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
     if window >= length - 1:
-        return softmax_attention(q, k, v, lengths, dropout_rate=dropout_rate, dropout_key=keys[0])
+        return softmax_attention(q, k, v, lengths, precision=precision, dropout_rate=dropout_rate, dropout_key=keys[0])
+
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    scale = q.shape[-1] ** -0.5
 
     def blocks(x):
-        return cut(pad_to_multiple(x.swapaxes(1, 2), window, axis=2), window, axis=2)
+        return cut(pad_to_multiple(x, window, axis=2), window, axis=2)
 
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    queries, block_keys = blocks(q), with_neighbours(blocks(k), axis=2, fill=0)
-    scores = jnp.einsum("bhnck,bhnsk->bhncs", queries, block_keys, preferred_element_type=wide)
-    global_scores = jnp.einsum("bhnck,bghk->bhncg", queries, k[:, :num_global], preferred_element_type=wide)
-    bias = _window_bias(lengths, queries.shape[2], window, num_global)
-    global_bias = padding_bias(lengths, num_global)[:, None, None, None, :]
-    scores = jnp.concatenate(
-        [global_scores * q.shape[-1] ** -0.5 + global_bias, scores * q.shape[-1] ** -0.5 + bias], axis=-1
-    )
+    def every_block(x):
+        return jnp.broadcast_to(x[:, :, None], (*x.shape[:2], queries.shape[2], *x.shape[2:]))
+
+    queries, global_keys = blocks(q), k[:, :, :num_global]
+    near_keys, near_values = (with_neighbours(blocks(x), axis=2, fill=0) for x in (k, v))
+    scores = batched_matmul(queries, near_keys, precision, transposed=True) * scale
+    scores = scores + _window_bias(lengths, queries.shape[2], window, num_global)
+    if num_global:
+        global_scores = batched_matmul(queries, every_block(global_keys), precision, transposed=True) * scale
+        global_scores = global_scores + padding_bias(lengths, num_global)[:, None, None, None, :]
+        scores = jnp.concatenate([global_scores, scores], axis=-1)
     weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, keys[0])
-    context = jnp.einsum("bhncs,bhnsk->bhnck", weights[..., num_global:], with_neighbours(blocks(v), axis=2, fill=0))
-    context = context + jnp.einsum("bhncg,bghk->bhnck", weights[..., :num_global], v[:, :num_global])
-    context = context.reshape(q.shape[0], q.shape[2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2)
+    context = batched_matmul(weights[..., num_global:], near_values, precision)
+    if num_global:
+        context = context + batched_matmul(weights[..., :num_global], every_block(v[:, :, :num_global]), precision)
+    context = context.reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2).astype(dtype)
     if num_global == 0:
         return context
-    seeing_all = softmax_attention(q[:, :num_global], k, v, lengths, dropout_rate=dropout_rate, dropout_key=keys[1])
+    first, k, v = (x.swapaxes(1, 2) for x in (q[:, :, :num_global], k, v))
+    seeing_all = softmax_attention(
+        first, k, v, lengths, precision=precision, dropout_rate=dropout_rate, dropout_key=keys[1]
+    )
     return jnp.concatenate([seeing_all, context[:, num_global:]], axis=1)
 
 

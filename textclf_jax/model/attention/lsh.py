@@ -10,6 +10,7 @@ from textclf_jax.config import Lsh
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
 from textclf_jax.model.attention.softmax import MASKED_SCORE
 from textclf_jax.model.dropout import dropout
+from textclf_jax.model.precision import FULL, Precision, batched_matmul
 
 # A token attends to itself only where nothing else is allowed: far below any score, far above MASKED_SCORE
 SELF_SCORE = -1e5
@@ -80,6 +81,7 @@ def lsh_attention(
     rotations: Float[Array, "R H K N"],
     *,
     settings: Lsh,
+    precision: Precision = FULL,
     dropout_rate: float = 0.0,
     dropout_key: Array | None = None,
 ) -> Float[Array, "B L H K"]:
@@ -91,6 +93,7 @@ def lsh_attention(
       lengths: [B] number of real tokens of each row.
       rotations: [R, H, K, buckets / 2] from `draw_rotations`.
       settings: chunk size, masking, how rounds are combined, variant.
+      precision: of the products of attention; hashing is float32.
       dropout_rate: of the attention probabilities.
       dropout_key: None in evaluation.
 
@@ -114,11 +117,10 @@ def lsh_attention(
 
     queries, values = gather(qk_h), with_neighbours(gather(v_h), axis=-3, fill=0)
     keys = with_neighbours(queries, axis=-3, fill=0)
-    wide = jnp.promote_types(qk.dtype, jnp.float32)
-    scores = jnp.einsum("...ck,...sk->...cs", queries, keys, preferred_element_type=wide)
+    scores = batched_matmul(queries, keys, precision, transposed=True)
     scores = scores * qk.shape[-1] ** -0.5 + _mask_scores(hashed, real, settings)
     weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, dropout_key)
-    context = jnp.einsum("...cs,...sk->...ck", weights, values)
+    context = batched_matmul(weights, values, precision)
 
     def unsort(x):
         return jnp.take_along_axis(x, hashed.inverse[..., None], axis=-2)

@@ -4,10 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from textclf_jax.model.attention.chunks import cut, pad_to_multiple
 from textclf_jax.model.dropout import dropout
+from textclf_jax.model.precision import FULL, Precision, batched_matmul
 
 # Added, not selected: a row without any real key then averages all values, and gradients match the reference's
 MASKED_SCORE = -1e9
+# Scores computed at a time; of more, those of a block of queries are recomputed in the backward pass instead of kept
+SCORES_AT_ONCE = {"cpu": 2**24, "gpu": 2**28}
 
 
 def padding_bias(lengths: Int[Array, " B"], size: int) -> Float[Array, "B S"]:
@@ -22,15 +26,19 @@ def softmax_attention(
     lengths: Int[Array, " B"],
     *,
     implementation: str = "xla",
+    precision: Precision = FULL,
     dropout_rate: float = 0.0,
     dropout_key: Array | None = None,
 ) -> Float[Array, "B L H K"]:
     """Attends from every query to every real key with softmax(q k^T / sqrt(K)) v.
 
+    Memory is linear in L: long sequences are handled a block of queries at a time.
+
     Args:
       q, k, v: [B, L or S, H, K], any float dtype; scores and softmax are float32 or wider.
       lengths: [B] number of real keys of each row; the others are padding.
       implementation: "xla", or "cudnn" for flash attention: bf16 or fp16 on a CUDA device, lengths >= 1, no dropout.
+      precision: of the two products.
       dropout_rate: of the attention probabilities.
       dropout_key: None in evaluation.
 
@@ -42,8 +50,27 @@ def softmax_attention(
     if implementation == "cudnn":
         real = jnp.maximum(lengths, 1).astype(jnp.int32)
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn", key_value_seq_lengths=real)
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    scores = jnp.einsum("blhk,bshk->bhls", q, k, preferred_element_type=wide) * q.shape[-1] ** -0.5
-    scores = scores + padding_bias(lengths, k.shape[1])[:, None, None, :]
-    weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, dropout_key)
-    return jnp.einsum("bhls,bshk->blhk", weights, v)
+    dtype, length = q.dtype, q.shape[1]
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    bias = padding_bias(lengths, k.shape[2])[:, None, None, :]
+
+    def attend(queries, key):
+        scores = batched_matmul(queries, k, precision, transposed=True) * queries.shape[-1] ** -0.5 + bias
+        weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, key)
+        return batched_matmul(weights, v, precision).astype(dtype)
+
+    size = _block_size(q.shape, k.shape[2])
+    if size >= length:
+        return attend(q, dropout_key).swapaxes(1, 2)
+    blocks = jnp.moveaxis(cut(pad_to_multiple(q, size, axis=2), size, axis=2), 2, 0)
+    keys = None if dropout_key is None else jax.random.split(dropout_key, len(blocks))
+    context = jax.lax.map(lambda block: jax.checkpoint(attend)(*block), (blocks, keys))
+    return jnp.moveaxis(context, 0, 2).reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2)
+
+
+def _block_size(shape: tuple[int, ...], num_keys: int) -> int:
+    """Queries of q [B, H, L, K] whose scores are few enough to be held at once; a multiple of 64 below L."""
+    batch, heads, length, _ = shape
+    limit = SCORES_AT_ONCE["gpu" if jax.default_backend() == "gpu" else "cpu"]
+    fitting = limit // (batch * heads * num_keys)
+    return length if fitting >= length else max(fitting // 64 * 64, 64)

@@ -1,0 +1,115 @@
+"""Matrix products with operands rounded to bfloat16 and float32 sums, in shapes that XLA's CPU compiler makes fast.
+
+For CPUs with bfloat16 instructions. XLA (jax 0.10) multiplies bfloat16 there only where the product reaches it with the
+contracted axis of the left operand last, or with two leading axes contracted; anything else it computes in float32 at
+half the speed. It also folds transpositions of operands and results into products, and decides afterwards: so operands
+are brought into shape by a transposition followed by a reshape, which it cannot fold.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+ROWS_APART = 8
+
+
+def _product(a, b, contracted: tuple[tuple[int, ...], tuple[int, ...]], batch: tuple[int, ...] = ()):
+    operands = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    return jax.lax.dot_general(*operands, (contracted, (batch, batch)), preferred_element_type=jnp.float32)
+
+
+# --- one kernel for all rows ------------------------------------------------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def bf16_matmul(x: Float[Array, "*N I"], kernel: Float[Array, "..."], transposed: bool = False) -> Float[Array, "*N O"]:
+    """x times kernel with bfloat16 operands and float32 sums, here and in both gradients.
+
+    Args:
+      x: [..., I] float32.
+      kernel: [I, O] float32, or [O, I] if `transposed`.
+      transposed: contracts the kernel's last axis, where a transposed copy would be slow.
+
+    Returns:
+      [..., O] float32.
+    """
+    return _product(x, kernel, ((x.ndim - 1,), (1 if transposed else 0,)))
+
+
+def _matmul_forward(x, kernel, transposed):
+    # what is kept for the backward pass is the rounded operands: half the memory
+    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    return bf16_matmul(x, kernel, transposed), (x, kernel)
+
+
+def _matmul_backward(transposed, residuals, cotangent):
+    x, kernel = residuals
+    cotangent = cotangent.astype(jnp.bfloat16)
+    dx = _product(cotangent, kernel, ((cotangent.ndim - 1,), (0 if transposed else 1,)))
+    x, cotangent = _with_two_leading_axes(x), _with_two_leading_axes(cotangent)
+    dkernel = _product(*((cotangent, x) if transposed else (x, cotangent)), ((0, 1), (0, 1)))
+    # a transposition of the result, folded in, would give a product that XLA cannot run
+    return dx, jax.lax.optimization_barrier(dkernel)
+
+
+def _with_two_leading_axes(x):
+    """[..., I] -> [M, N, I]."""
+    if x.ndim == 2:
+        size = x.shape[0]
+        return x.reshape(ROWS_APART if size % ROWS_APART == 0 else 1, -1, x.shape[-1])
+    return x.reshape(-1, x.shape[-2], x.shape[-1])
+
+
+bf16_matmul.defvjp(_matmul_forward, _matmul_backward)
+
+
+# --- a matrix of its own for each of many ----------------------------------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def bf16_batched_matmul(
+    a: Float[Array, "*N L K"], b: Float[Array, "..."], transposed: bool = False
+) -> Float[Array, "*N L S"]:
+    """a times b, matrix by matrix, with bfloat16 operands and float32 sums, here and in both gradients.
+
+    Args:
+      a: [..., L, K] float32 or bfloat16, with at least one leading axis.
+      b: [..., K, S], or [..., S, K] if `transposed`; the same leading axes.
+      transposed: contracts the last axis of b.
+
+    Returns:
+      [..., L, S] float32.
+    """
+    y = _product(_flat(a), _flat(b), ((2,), (2 if transposed else 1,)), (0,))
+    return y.reshape(*a.shape[:-2], *y.shape[1:])
+
+
+def _batched_forward(a, b, transposed):
+    a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    return bf16_batched_matmul(a, b, transposed), (a, b)
+
+
+def _batched_backward(transposed, residuals, cotangent):
+    a, b = residuals
+    cotangent = cotangent.astype(jnp.bfloat16)
+    da = bf16_batched_matmul(cotangent, b, not transposed)
+    # b's gradient contracts the rows of both: the small operand is turned beforehand and the small result afterwards
+    small, large = (a, cotangent) if transposed else (cotangent, a)
+    db = bf16_batched_matmul(_turned(small), large, False)
+    return da, _turned(db)
+
+
+def _flat(x):
+    """[..., L, K] -> [N, L, K]."""
+    return x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:])
+
+
+def _turned(x):
+    """[..., L, K] -> [..., K, L] in memory."""
+    return x.swapaxes(-1, -2)
+
+
+bf16_batched_matmul.defvjp(_batched_forward, _batched_backward)
