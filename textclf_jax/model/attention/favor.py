@@ -27,12 +27,26 @@ def draw_features(key: Array, num_heads: int, head_dim: int, settings: Favor) ->
     directions_key, norms_key = jax.random.split(key)
     blocks = -(-count // head_dim)
     gaussian = jax.random.normal(directions_key, (num_heads, blocks, head_dim, head_dim))
-    orthogonal, upper = jnp.linalg.qr(gaussian)
-    # QR alone is not uniform over rotations: its signs are
-    orthogonal = orthogonal * jnp.sign(jnp.diagonal(upper, axis1=-2, axis2=-1))[..., None, :]
-    rows = orthogonal.swapaxes(-1, -2).reshape(num_heads, blocks * head_dim, head_dim)[:, :count]
+    rows = orthonormal_rows(gaussian).reshape(num_heads, blocks * head_dim, head_dim)[:, :count]
     norms = jnp.linalg.norm(jax.random.normal(norms_key, (num_heads, count, head_dim)), axis=-1)
     return rows * norms[..., None]
+
+
+def orthonormal_rows(x: Float[Array, "*N K K"]) -> Float[Array, "*N K K"]:
+    """Makes the rows of square matrices orthonormal, by Gram-Schmidt with each projection taken twice.
+
+    Of Gaussian matrices it gives uniformly distributed rotations. `jnp.linalg.qr` is not used: two at a time can block
+    each other for ever in XLA's threads on CPU (seen with jax 0.10.2 on two cores).
+    """
+
+    def orthonormalise(i, rows):
+        row = rows[..., i, :]
+        earlier = jnp.where((jnp.arange(x.shape[-2]) < i)[:, None], rows, 0)
+        for _ in range(2):
+            row = row - jnp.einsum("...jk,...j->...k", earlier, jnp.einsum("...jk,...k->...j", earlier, row))
+        return rows.at[..., i, :].set(row / jnp.linalg.norm(row, axis=-1, keepdims=True))
+
+    return jax.lax.fori_loop(0, x.shape[-2], orthonormalise, x)
 
 
 def redraw_features(features: Any, key: Array, settings: Favor) -> Any:

@@ -7,8 +7,8 @@ from jaxtyping import Array, Float, Int
 from textclf_jax.config import Local
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
 from textclf_jax.model.attention.softmax import MASKED_SCORE, padding_bias, softmax_attention
-from textclf_jax.model.dropout import dropout
-from textclf_jax.model.precision import FULL, Precision, batched_matmul
+from textclf_jax.model.attention.weighting import weighted_values
+from textclf_jax.model.precision import FULL, Precision
 
 
 def local_attention(
@@ -47,7 +47,6 @@ def local_attention(
         return softmax_attention(q, k, v, lengths, precision=precision, dropout_rate=dropout_rate, dropout_key=keys[0])
 
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
-    scale = q.shape[-1] ** -0.5
 
     def blocks(x):
         return cut(pad_to_multiple(x, window, axis=2), window, axis=2)
@@ -55,18 +54,17 @@ def local_attention(
     def every_block(x):
         return jnp.broadcast_to(x[:, :, None], (*x.shape[:2], queries.shape[2], *x.shape[2:]))
 
-    queries, global_keys = blocks(q), k[:, :, :num_global]
+    queries = blocks(q)
     near_keys, near_values = (with_neighbours(blocks(x), axis=2, fill=0) for x in (k, v))
-    scores = batched_matmul(queries, near_keys, precision, transposed=True) * scale
-    scores = scores + _window_bias(lengths, queries.shape[2], window, num_global)
+    bias = _window_bias(lengths, queries.shape[2], window, num_global)
     if num_global:
-        global_scores = batched_matmul(queries, every_block(global_keys), precision, transposed=True) * scale
-        global_scores = global_scores + padding_bias(lengths, num_global)[:, None, None, None, :]
-        scores = jnp.concatenate([global_scores, scores], axis=-1)
-    weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, keys[0])
-    context = batched_matmul(weights[..., num_global:], near_values, precision)
-    if num_global:
-        context = context + batched_matmul(weights[..., :num_global], every_block(v[:, :, :num_global]), precision)
+        near_keys, near_values = (
+            jnp.concatenate([every_block(x[:, :, :num_global]), near], axis=3)
+            for x, near in ((k, near_keys), (v, near_values))
+        )
+        global_bias = padding_bias(lengths, num_global)[:, None, None, None, :]
+        bias = jnp.concatenate([jnp.broadcast_to(global_bias, (*bias.shape[:-1], num_global)), bias], axis=-1)
+    context, _ = weighted_values(queries, near_keys, near_values, bias, keys[0], dropout_rate, precision)
     context = context.reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2).astype(dtype)
     if num_global == 0:
         return context

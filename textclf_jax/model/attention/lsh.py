@@ -9,8 +9,8 @@ from jaxtyping import Array, Bool, Float, Int
 from textclf_jax.config import Lsh
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
 from textclf_jax.model.attention.softmax import MASKED_SCORE
-from textclf_jax.model.dropout import dropout
-from textclf_jax.model.precision import FULL, Precision, batched_matmul
+from textclf_jax.model.attention.weighting import weighted_values
+from textclf_jax.model.precision import FULL, Precision
 
 # A token attends to itself only where nothing else is allowed: far below any score, far above MASKED_SCORE
 SELF_SCORE = -1e5
@@ -117,10 +117,8 @@ def lsh_attention(
 
     queries, values = gather(qk_h), with_neighbours(gather(v_h), axis=-3, fill=0)
     keys = with_neighbours(queries, axis=-3, fill=0)
-    scores = batched_matmul(queries, keys, precision, transposed=True)
-    scores = scores * qk.shape[-1] ** -0.5 + _mask_scores(hashed, real, settings)
-    weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, dropout_key)
-    context = batched_matmul(weights, values, precision)
+    bias = _mask_scores(hashed, real, settings)
+    context, partition = weighted_values(queries, keys, values, bias, dropout_key, dropout_rate, precision)
 
     def unsort(x):
         return jnp.take_along_axis(x, hashed.inverse[..., None], axis=-2)
@@ -129,7 +127,7 @@ def lsh_attention(
     if settings.combine == "mean":
         combined = context.mean(axis=1)
     else:
-        partition = unsort(jax.nn.logsumexp(scores, axis=-1).reshape(*hashed.order.shape)[..., None])
+        partition = unsort(partition.reshape(*hashed.order.shape)[..., None])
         combined = (jax.nn.softmax(partition, axis=1) * context).sum(axis=1)
     combined = jnp.where(real[..., None], combined, 0).astype(qk.dtype)
     return combined[:, :, :length].swapaxes(1, 2)

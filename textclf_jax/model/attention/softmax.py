@@ -5,12 +5,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple
-from textclf_jax.model.dropout import dropout
-from textclf_jax.model.precision import FULL, Precision, batched_matmul
+from textclf_jax.model.attention.weighting import weighted_values
+from textclf_jax.model.precision import FULL, Precision
 
 # Added, not selected: a row without any real key then averages all values, and gradients match the reference's
 MASKED_SCORE = -1e9
-# Scores computed at a time; of more, those of a block of queries are recomputed in the backward pass instead of kept
+# Scores held at a time; more of them are computed for a block of queries after the other
 SCORES_AT_ONCE = {"cpu": 2**24, "gpu": 2**28}
 
 
@@ -55,16 +55,14 @@ def softmax_attention(
     bias = padding_bias(lengths, k.shape[2])[:, None, None, :]
 
     def attend(queries, key):
-        scores = batched_matmul(queries, k, precision, transposed=True) * queries.shape[-1] ** -0.5 + bias
-        weights = dropout(jax.nn.softmax(scores, axis=-1).astype(v.dtype), dropout_rate, key)
-        return batched_matmul(weights, v, precision).astype(dtype)
+        return weighted_values(queries, k, v, bias, key, dropout_rate, precision)[0].astype(dtype)
 
     size = _block_size(q.shape, k.shape[2])
     if size >= length:
         return attend(q, dropout_key).swapaxes(1, 2)
     blocks = jnp.moveaxis(cut(pad_to_multiple(q, size, axis=2), size, axis=2), 2, 0)
     keys = None if dropout_key is None else jax.random.split(dropout_key, len(blocks))
-    context = jax.lax.map(lambda block: jax.checkpoint(attend)(*block), (blocks, keys))
+    context = jax.lax.map(lambda block: attend(*block), (blocks, keys))
     return jnp.moveaxis(context, 0, 2).reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2)
 
 

@@ -1,0 +1,76 @@
+"""Softmax-weighted means of values: what the kinds `mha`, `local` and `lsh` have in common, with its gradient."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from textclf_jax.model.dropout import dropout
+from textclf_jax.model.precision import Precision, batched_matmul
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def weighted_values(
+    q: Float[Array, "*N L K"],
+    k: Float[Array, "*N S K"],
+    v: Float[Array, "*N S K"],
+    bias: Float[Array, "..."],
+    dropout_key: Array | None,
+    dropout_rate: float,
+    precision: Precision,
+) -> tuple[Float[Array, "*N L K"], Float[Array, "*N L"]]:
+    """Weights values by softmax(q k^T / sqrt(K) + bias).
+
+    The gradient needs no sum over keys: sum_s P dP = dO . O. Nothing of size L x S is kept for it.
+
+    Args:
+      q, k, v: [..., L or S, K], any float dtype; scores and softmax are float32 or wider.
+      bias: broadcasts to [..., L, S]; gets no gradient.
+      dropout_key: None in evaluation.
+      dropout_rate: of the weights.
+      precision: of the products.
+
+    Returns:
+      [..., L, K] float32 or wider, and [..., L] the logarithm of each query's sum of exponentiated scores.
+
+    Source: Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
+    """
+    return _forward(q, k, v, bias, dropout_key, dropout_rate, precision)[0]
+
+
+def _scores(q, k, bias, precision: Precision):
+    return batched_matmul(q, k, precision, transposed=True) * q.shape[-1] ** -0.5 + bias
+
+
+def _forward(q, k, v, bias, dropout_key, dropout_rate, precision):
+    scores = _scores(q, k, bias, precision)
+    # apart: the logarithm of their product has no digits left where everything is masked (1e9)
+    largest = scores.max(axis=-1, keepdims=True)
+    exponentials = jnp.exp(scores - largest)
+    total = exponentials.sum(axis=-1, keepdims=True)
+    weights = dropout(exponentials / total, dropout_rate, dropout_key).astype(v.dtype)
+    context = batched_matmul(weights, v, precision)
+    partition = (largest + jnp.log(total))[..., 0]
+    return (context, partition), (q, k, v, bias, dropout_key, largest, total, context)
+
+
+def _backward(dropout_rate, precision, residuals, cotangents):
+    q, k, v, bias, dropout_key, largest, total, context = residuals
+    dcontext, dpartition = cotangents
+    weights = jnp.exp(_scores(q, k, bias, precision) - largest) / total
+    offset = (dcontext * context).sum(axis=-1) - dpartition
+    dcontext = dcontext.astype(v.dtype)
+    dweights = dropout(batched_matmul(dcontext, v, precision, transposed=True), dropout_rate, dropout_key)
+    dscores = (weights * (dweights - offset[..., None]) * q.shape[-1] ** -0.5).astype(q.dtype)
+    weights = dropout(weights, dropout_rate, dropout_key).astype(v.dtype)
+    dq = batched_matmul(dscores, k, precision)
+    dk, dv = (_turned(batched_matmul(_turned(x), y, precision)) for x, y in ((q, dscores), (dcontext, weights)))
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), jnp.zeros_like(bias), None
+
+
+def _turned(x):
+    return x.swapaxes(-1, -2)
+
+
+weighted_values.defvjp(_forward, _backward)
