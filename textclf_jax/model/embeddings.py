@@ -13,11 +13,22 @@ from textclf_jax.model.precision import FULL, Precision
 
 PAD_ID = 0
 LAYER_NORM_EPSILON = 1e-12
+TOKENS_APART = 64
 
 
-def layer_norm(precision: Precision, name: str | None = None) -> nn.LayerNorm:
+class LayerNorm(nn.LayerNorm):
+    """Flax's LayerNorm, of one long text cut into pieces: XLA sums gradients over a single axis of tokens slowly."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
+        if x.ndim == 3 and x.shape[0] == 1 and x.shape[1] % TOKENS_APART == 0:
+            return super().__call__(x.reshape(-1, TOKENS_APART, x.shape[-1])).reshape(x.shape)
+        return super().__call__(x)
+
+
+def layer_norm(precision: Precision, name: str | None = None) -> LayerNorm:
     """A LayerNorm with BERT's epsilon. The two-pass variance: with an epsilon this small, E[x^2] - E[x]^2 cancels."""
-    return nn.LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=precision.activations, use_fast_variance=False, name=name)
+    return LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=precision.activations, use_fast_variance=False, name=name)
 
 
 def sinusoidal_table(length: int, width: int) -> Float[np.ndarray, "L D"]:
