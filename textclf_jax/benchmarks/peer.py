@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from textclf_jax.benchmarks.cases import NUM_LABELS, SIZES, VOCAB_SIZE, Case
-from textclf_jax.benchmarks.synthetic import MASK_ID, PAD_ID, SEP_ID
+from textclf_jax.benchmarks.synthetic import MASK_ID, PAD_ID, SEP_ID, draw_texts
 from textclf_jax.benchmarks.worker import peak_process_mb, serve
 
 ON_GPU = torch.cuda.is_available()
@@ -22,6 +22,7 @@ DEVICE = torch.device("cuda" if ON_GPU else "cpu")
 MASK_P, MASK_TOKEN_P, RANDOM_TOKEN_P = 0.15, 0.8, 0.1
 
 Batch = dict[str, torch.Tensor]
+Answer = dict[str, Any]
 
 
 def build_model(case: Case) -> torch.nn.Module:
@@ -29,19 +30,19 @@ def build_model(case: Case) -> torch.nn.Module:
     from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
     size = SIZES[case.size]
-    config = BertConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=size.embedding_dim,
-        num_hidden_layers=size.num_layers,
-        num_attention_heads=size.num_heads,
-        intermediate_size=size.mlp_size,
-        max_position_embeddings=case.max_length,
-        hidden_dropout_prob=0.1,
-        attention_probs_dropout_prob=0.0,
-        num_labels=NUM_LABELS,
-        attn_implementation="sdpa",  # pyright: ignore[reportCallIssue]
-    )
-    model = (BertForMaskedLM if case.task == "mlm" else BertForSequenceClassification)(config)
+    settings: dict[str, Any] = {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": size.embedding_dim,
+        "num_hidden_layers": size.num_layers,
+        "num_attention_heads": size.num_heads,
+        "intermediate_size": size.mlp_size,
+        "max_position_embeddings": case.max_length,
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.0,
+        "num_labels": NUM_LABELS,
+        "attn_implementation": "sdpa",
+    }
+    model = (BertForMaskedLM if case.task == "mlm" else BertForSequenceClassification)(BertConfig(**settings))
     return torch.nn.Module.to(model, DEVICE)
 
 
@@ -76,7 +77,7 @@ def loader(case: Case, path: Path, *, shuffle: bool) -> DataLoader:
     with torch.serialization.safe_globals([TensorDataset]):
         data = torch.load(path, weights_only=True)
     collate = collate_mlm if case.task == "mlm" else collate_cls
-    workers = {"num_workers": 2, "pin_memory": True, "persistent_workers": True} if ON_GPU else {}
+    workers: dict[str, Any] = {"num_workers": 2, "pin_memory": True, "persistent_workers": True} if ON_GPU else {}
     return DataLoader(data, batch_size=case.batch_size, shuffle=shuffle, collate_fn=collate, **workers)
 
 
@@ -85,54 +86,113 @@ def autocast() -> contextlib.AbstractContextManager:
     return torch.autocast("cuda", torch.bfloat16) if ON_GPU else contextlib.nullcontext()
 
 
-def finish() -> None:
-    """Waits for the device."""
-    if ON_GPU:
-        torch.cuda.synchronize()
+def on_device(batch: Batch) -> Batch:
+    return {name: tensor.to(DEVICE, non_blocking=True) for name, tensor in batch.items()}
+
+
+def real_tokens(batch: Batch) -> int:
+    return int((batch["input_ids"] != PAD_ID).sum())
 
 
 class Session:
     """One case, from its data to the model after the latest step."""
 
-    def start(self, case: dict[str, Any], folder: str) -> dict[str, Any]:
+    def start(self, case: Answer, folder: str) -> Answer:
         """Loads data and builds the model."""
         torch.manual_seed(0)
         self.case, self.folder = Case(**case), Path(folder)
         self.model = build_model(self.case).train()
         self.forward = torch.compile(self.model) if ON_GPU else self.model
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-        self.loader = loader(self.case, self.folder / "train.pt", shuffle=True)
+        self.train = loader(self.case, self.folder / "train.pt", shuffle=True)
+        self.val = loader(self.case, self.folder / "val.pt", shuffle=False)
         self.batches = self.endless()
+        if self.case.measure == "prediction":
+            from transformers import BertTokenizer
+
+            self.tokenizer = BertTokenizer(vocab=str(self.folder / "vocab" / "vocab.txt"))
+            self.texts, self.tokens = draw_texts(self.case)
         return {}
 
     def endless(self) -> Iterator[Batch]:
         while True:
-            yield from self.loader
+            yield from self.train
+
+    def take(self, count: int) -> Answer:
+        """Does what the case measures `count` times; answers seconds and real tokens."""
+        before = time.perf_counter()
+        tokens = getattr(self, self.case.measure)(count)
+        if ON_GPU:
+            torch.cuda.synchronize()
+        return {"seconds": time.perf_counter() - before, "tokens": tokens}
+
+    def loader(self, count: int) -> int:
+        return sum(real_tokens(next(self.batches)) for _ in range(count))
+
+    def training(self, count: int) -> int:
+        tokens = 0
+        for _ in range(count):
+            batch = next(self.batches)
+            tokens += real_tokens(batch)
+            self.step(batch)
+        return tokens
 
     def step(self, batch: Batch) -> None:
         """One update."""
         with autocast():
-            loss = self.forward(**{name: tensor.to(DEVICE, non_blocking=True) for name, tensor in batch.items()}).loss
+            loss = self.forward(**on_device(batch)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def steps(self, count: int) -> dict[str, Any]:
-        """Trains `count` steps; answers seconds and real tokens."""
-        tokens, before = 0, time.perf_counter()
+    def evaluation(self, count: int) -> int:
+        tokens = 0
+        self.model.eval()
         for _ in range(count):
-            batch = next(self.batches)
-            tokens += int((batch["input_ids"] != PAD_ID).sum())
+            loss = hits = torch.zeros((), device=DEVICE)
+            for batch in self.val:
+                tokens += real_tokens(batch)
+                moved = on_device(batch)
+                with torch.inference_mode(), autocast():
+                    output = self.forward(**moved)
+                loss = loss + output.loss
+                hits = hits + (output.logits.argmax(-1) == moved["labels"]).sum()
+            _ = float(loss), float(hits)
+        self.model.train()
+        return tokens
+
+    def prediction(self, count: int) -> int:
+        self.model.eval()
+        for _ in range(count):
+            for i in range(0, len(self.texts), self.case.batch_size):
+                part = self.texts[i : i + self.case.batch_size]
+                limits: dict[str, Any] = {"truncation": True, "max_length": self.case.max_length, "padding": True}
+                encoded = self.tokenizer(part, return_tensors="pt", **limits)
+                with torch.inference_mode(), autocast():
+                    self.forward(**on_device(dict(encoded))).logits.float().softmax(-1).cpu()
+        return count * self.tokens
+
+    def epoch(self, case: Answer, folder: str) -> Answer:
+        """Everything from the data to the checkpoint after one epoch; answers seconds and real tokens."""
+        before = time.perf_counter()
+        self.start(case, folder)
+        tokens = 0
+        for batch in self.train:
+            tokens += real_tokens(batch)
             self.step(batch)
-        finish()
+        self.evaluation(1)
+        checkpoint = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save(checkpoint, self.folder / "peer.pt")
         return {"seconds": time.perf_counter() - before, "tokens": tokens}
 
-    def memory(self) -> dict[str, Any]:
-        """Answers the most memory held so far: of the device on a GPU, of the process elsewhere."""
-        return {"peak_mb": torch.cuda.max_memory_allocated() / 1e6 if ON_GPU else peak_process_mb()}
+
+def memory() -> Answer:
+    """Answers the most memory held so far: of the device on a GPU, of the process elsewhere."""
+    return {"peak_mb": torch.cuda.max_memory_allocated() / 1e6 if ON_GPU else peak_process_mb()}
 
 
 if __name__ == "__main__":
     session = Session()
-    serve({"start": session.start, "steps": session.steps, "memory": session.memory})
+    handlers = (session.start, session.take, session.epoch, memory)
+    serve({handler.__name__: handler for handler in handlers})

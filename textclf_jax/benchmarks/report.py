@@ -81,9 +81,20 @@ def table(folder: Path) -> str:
         lines = [f"## {content['device']}", "", f"{content['date']}; {packages}.", ""]
         lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|--:" * (len(COLUMNS) - 1) + "|"]
         lines += ["| " + " | ".join(cells(row)) + " |" for row in content["rows"]]
-        notes = [f"- {row['row']}: {row['note']}" for row in content["rows"] if row.get("note")]
+        notes = [f"- `{row['row']}`: {text}" for row in content["rows"] for text in remarks(row)]
         parts.append("\n".join([*lines, *(["", *notes] if notes else []), ""]))
     return "\n".join(parts)
+
+
+def remarks(row: dict[str, Any]) -> list[str]:
+    """What is to be said of a row beside its columns."""
+    said = [row["note"]] if row.get("note") else []
+    if "compile_share" in row:
+        share = f"{row['compile_share']:.0%} of them compiling, with nothing cached"
+        said.append(f"{row['seconds']:.1f} s, {share}")
+    if "times_training" in row:
+        said.append(f"{row['times_training']:,.0f} times as fast as training")
+    return said
 
 
 def write_table() -> None:

@@ -1,5 +1,6 @@
 """Processes that measure on request: one JSON object a line in each direction."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -77,7 +78,8 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # of a process that has died
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:

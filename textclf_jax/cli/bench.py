@@ -14,6 +14,9 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser.add_argument("--rows", metavar="A,B", help="only these rows, e.g. mlm-small-16x128,long-4096-lsh")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first impression")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write rows there, beside other rows it holds")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="skip rows that might not end within these (default: 60)"
+    )
     parser.add_argument("--table", action="store_true", help="measure nothing; write docs/benchmarks.md anew")
 
 
@@ -24,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.table:
         report.write_table()
         return 0
-    device, rows = run_suite(args.rows, quickly=args.quick)
+    device, rows = run_suite(args.rows, quickly=args.quick, minutes=args.minutes)
     whole = not (args.rows or args.quick)
     if path := args.out or (report.results_path(device) if whole else None):
         report.write_results(path, device, rows)
