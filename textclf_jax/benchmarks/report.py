@@ -99,6 +99,7 @@ def remarks(row: dict[str, Any]) -> list[str]:
 
 def write_table() -> None:
     """Writes docs/benchmarks.md from benchmarks/results/."""
+    TABLE_PATH.parent.mkdir(parents=True, exist_ok=True)
     TABLE_PATH.write_text(table(RESULTS_FOLDER), encoding="utf-8")
     print(f"wrote {TABLE_PATH}")
 

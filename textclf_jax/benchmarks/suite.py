@@ -13,16 +13,17 @@ from textclf_jax.benchmarks.waits import measure_epoch, measure_startup
 from textclf_jax.benchmarks.worker import WorkerFailed
 
 MEASURES = {"epoch": measure_epoch, "startup": measure_startup}
+MINUTES = {"cpu": 40.0, "gpu": 8.0}
 PEER_FIGURES = ("peer", "peer_peak_mb")
 
 
-def run_suite(rows: str | None, *, quickly: bool, minutes: float) -> tuple[str, list[Row]]:
+def run_suite(rows: str | None, *, quickly: bool, minutes: float | None) -> tuple[str, list[Row]]:
     """Measures rows one after the other, and says what each gave.
 
     Args:
       rows: names, comma-separated; all those of this platform by default.
       quickly: fewer rounds.
-      minutes: rows that might not end within these are skipped, which their note says.
+      minutes: rows that might not end within these are skipped, which their note says; by default `MINUTES`.
 
     Returns:
       The device's name and the rows.
@@ -34,6 +35,7 @@ def run_suite(rows: str | None, *, quickly: bool, minutes: float) -> tuple[str, 
     with tempfile.TemporaryDirectory(prefix="textclf-bench-") as root:
         with Bench("?", Path(root)).ours() as worker:
             found = worker.ask("device")
+        minutes = MINUTES[found["platform"]] if minutes is None else minutes
         cases, measured = chosen(rows, found["platform"], quickly=quickly), {}
         for i, case in enumerate(cases):
             before = time.monotonic()

@@ -27,9 +27,12 @@ def measure_epoch(bench: Bench, case: Case, *, with_peer: bool) -> Row:
         with bench.ours(f"ours-{i}") as ours:
             taken["ours"].append(ours.ask("epoch", **message(case, bench)) | ours.ask("limit") | ours.ask("memory"))
         shutil.rmtree(bench.folder / "data" / "run")
-        if with_peer and bench.has_peer:
-            with bench.peer(f"peer-{i}") as peer:
-                taken["peer"].append(peer.ask("epoch", **message(case, bench)) | peer.ask("memory"))
+        if with_peer and bench.has_peer and "note" not in row:
+            try:
+                with bench.peer(f"peer-{i}") as peer:
+                    taken["peer"].append(peer.ask("epoch", **message(case, bench)) | peer.ask("memory"))
+            except WorkerFailed as error:
+                row["note"] = f"no peer: {error}"
 
     def median(side: str, figure: str) -> float:
         return statistics.median(answer[figure] for answer in taken[side])
@@ -45,7 +48,7 @@ def measure_epoch(bench: Bench, case: Case, *, with_peer: bool) -> Row:
         row["peer"] = taken["peer"][-1]["tokens"] / row["peer_seconds"]
         row["peer_peak_mb"] = max(answer["peak_mb"] for answer in taken["peer"])
     elif with_peer:
-        row["note"] = NO_PEER
+        row.setdefault("note", NO_PEER)
     return row
 
 
