@@ -23,7 +23,7 @@ def test_rows_are_chosen_by_name_and_platform():
         "long-4096-lsh",
         "mlm-small-4x512",
     ]
-    assert all(case.rounds <= 2 for case in chosen(None, "gpu", quickly=True))
+    assert {case.rounds for case in chosen(None, "gpu", quickly=True)} == {1, 2}
     with pytest.raises(UserError, match="there is no row 'mlm-base-64x512' on a cpu"):
         chosen("mlm-base-64x512", "cpu", quickly=False)
 

@@ -94,8 +94,8 @@ CASES = (
     Case("mlm-small-16x128-ragged", "training", "small", **RAGGED_128),
     *_long(16_384, 1, GPU),
     *_long(4096, 1, ("cpu", "gpu")),
-    Case("cls-agnews-like", "epoch", "mini", **AGNEWS, rows=2500, rounds=2),
-    Case("cls-imdb-like", "epoch", "mini", **IMDB, rows=450, rounds=2),
+    Case("cls-agnews-like", "epoch", "mini", **AGNEWS, rows=2000, rounds=2),
+    Case("cls-imdb-like", "epoch", "mini", **IMDB, rows=400, rounds=2),
     Case("startup-cold", "startup", "small", **RAGGED_128, rounds=1),
     Case("startup-warm", "startup", "small", **RAGGED_128, rounds=1, warm_cache=True, peer_of="startup-cold"),
     Case("evaluation-agnews-like", "evaluation", "mini", **AGNEWS, rows=8192),
@@ -112,7 +112,7 @@ def chosen(rows: str | None, platform: str, *, quickly: bool) -> tuple[Case, ...
     Args:
       rows: names, comma-separated; all by default.
       platform: "cpu" or "gpu".
-      quickly: two rounds at most.
+      quickly: half as many rounds.
 
     Raises:
       UserError: a name that there is no case for on this platform.
@@ -122,4 +122,4 @@ def chosen(rows: str | None, platform: str, *, quickly: bool) -> tuple[Case, ...
     if unknown := [name for name in names if name not in there]:
         raise UserError(f"--rows: there is no row {unknown[0]!r} on a {platform}. There are: {', '.join(there)}")
     cases = [there[name] for name in names]
-    return tuple(replace(case, rounds=min(case.rounds, 2)) if quickly else case for case in cases)
+    return tuple(replace(case, rounds=max(1, case.rounds // 2)) if quickly else case for case in cases)
