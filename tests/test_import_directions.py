@@ -20,7 +20,8 @@ ALLOWED = {
     "data": {"", "data", "tokenizer"},
     "training": {"", "tokenizer", "data", "model", "training"},
     "interop": {"", "tokenizer", "data", "model", "training", "interop"},
-    "cli": {"", "tokenizer", "data", "model", "training", "interop", "cli"},
+    "benchmarks": {"", "tokenizer", "data", "model", "training", "benchmarks"},
+    "cli": {"", "tokenizer", "data", "model", "training", "interop", "benchmarks", "cli"},
 }
 
 # the modules and folders that may know a library
@@ -29,11 +30,15 @@ OWNERS = {
     "orbax": ("training/checkpoint.py",),
     "wandb": ("training/wandb_run.py",),
     "tokenizers": ("tokenizer/",),
-    "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/"),
+    "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/", "benchmarks/peer.py"),
+    "transformers": ("benchmarks/peer.py",),
     "matplotlib": ("training/plots.py",),
 }
 
-LAZY = {"wandb", "torch", "matplotlib", "sklearn", "pandas"}
+LAZY = {"wandb", "torch", "matplotlib", "sklearn", "pandas", "transformers"}
+
+# modules that are processes of their own, and that no other imports
+PROCESSES = ("benchmarks/ours.py", "benchmarks/peer.py")
 
 
 def modules() -> list[str]:
@@ -93,6 +98,13 @@ def test_libraries_have_owners(module):
 
 
 @pytest.mark.parametrize("module", modules())
+def test_processes_are_not_imported(module):
+    names = {"textclf_jax." + process.removesuffix(".py").replace("/", ".") for process in PROCESSES}
+    for name, _ in imports(module):
+        assert not any(name.startswith(process) for process in names), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name != "benchmarks/peer.py"])
 def test_slow_libraries_are_imported_where_they_are_used(module):
     for name, at_once in imports(module):
         assert not (at_once and name.split(".")[0] in LAZY), f"{module} imports {name} at once"

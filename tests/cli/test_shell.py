@@ -47,6 +47,18 @@ def test_training_passes_the_config_and_returns_the_exit_code(calls, command, ki
     assert flags == {"dry_run": True, "fresh": False, "pretrained": None}
 
 
+def test_profile_is_a_key_of_the_config(calls):
+    main(["pretrain", "wiki", "--profile", "7"])
+    ((config, _), _) = calls[0]
+    assert config.training.profile == 7
+
+
+def test_profile_takes_a_number(calls, capsys):
+    assert main(["pretrain", "wiki", "--profile", "many"]) == 2
+    assert "training.profile" in capsys.readouterr().err
+    assert calls == []
+
+
 def test_notes_are_shown(calls, capsys):
     path = Path("experiments/pretraining/wiki/config.yaml")
     path.write_text(path.read_text().replace("training:\n", "training:\n  loss: cross_entropy\n"))

@@ -9,6 +9,7 @@ import pytest
 
 from textclf_jax.training import progress
 from textclf_jax.training.progress import Progress, table
+from textclf_jax.training.throughput import Speed
 
 
 class Terminal(io.StringIO):
@@ -33,7 +34,7 @@ def clock(monkeypatch):
 
 
 def report(display, update, loss=2.0):
-    display.update(update, loss=loss, learning_rate=1e-4, tokens_per_second=12345.6)
+    display.update(update, loss=loss, learning_rate=1e-4, speed=Speed(12345.6, 0.414, 0.07))
 
 
 def frames(stream) -> list[str]:
@@ -51,7 +52,9 @@ def test_plain_lines_are_the_first_one_each_ten_seconds_and_the_last(clock):
     lines = out.getvalue().splitlines()
     assert lines[0] == "pretraining: updates 1 to 1000"
     assert [int(line.split()[1].split("/")[0]) for line in lines[1:]] == [1, *range(81, 1000, 80), 1000]
-    assert lines[1] == "pretraining    1/1000  loss 2.0000  lr 1.00e-04  12,346 tokens/s  -:-- left"
+    assert (
+        lines[1] == "pretraining    1/1000  loss 2.0000  lr 1.00e-04  12,346 tokens/s  MFU 41%  padding 7%  -:-- left"
+    )
     assert lines[2].endswith("1:55 left")
     assert lines[-1].endswith("0:00 left")
 

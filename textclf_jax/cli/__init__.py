@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     # imported here: guarded() is also used by scripts that need none of them
-    from textclf_jax.cli import baseline, export, finetune, import_, predict, prepare, pretrain
+    from textclf_jax.cli import baseline, bench, export, finetune, import_, predict, prepare, pretrain
 
     commands = {
         "prepare": prepare,
@@ -37,6 +37,7 @@ def _run(argv: Sequence[str] | None) -> int:
         "finetune": finetune,
         "predict": predict,
         "baseline": baseline,
+        "bench": bench,
         "import": import_,
         "export": export,
     }

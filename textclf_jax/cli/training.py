@@ -16,6 +16,9 @@ def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, 
     parser.add_argument("name", help=f"the run experiments/{kind}/NAME")
     add_set_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="check config, data and model, but do not train")
+    parser.add_argument(
+        "--profile", metavar="STEPS", help="trace so many steps once warm; the same as --set training.profile=STEPS"
+    )
     parser.add_argument("--fresh", action="store_true", help="start over, even if the run was interrupted or finished")
 
 
@@ -34,7 +37,8 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
 def train(kind: Kind, args: argparse.Namespace) -> int:
     """Trains the run that was named and returns the exit code."""
     folder = find_run(kind, args.name)
-    loaded = load_config(folder / "config.yaml", args.overrides, kind)
+    overrides = [*args.overrides, *([f"training.profile={args.profile}"] if args.profile else [])]
+    loaded = load_config(folder / "config.yaml", overrides, kind)
     for note in loaded.notes:
         print(f"note: {note}", file=sys.stderr)
     # jax takes a second to import: only a valid config gets here

@@ -72,6 +72,10 @@ class MaskedLanguageModel(nn.Module):
           [P, V] or [B, L, V] float32 logits.
         """
         x = self.encoder(input_ids, lengths, position_ids=position_ids, token_type_ids=token_type_ids, train=train)
+        return self.decode(x, positions)
+
+    def decode(self, x: Float[Array, "B L D"], positions: Int[Array, " P"] | None) -> Float[Array, "*N V"]:
+        """Logits over the vocabulary of the tokens at `positions` [P], or of all."""
         if positions is not None:
             # decoding the masked tokens alone saves most of the arithmetic: V is large and 85% of logits are never used
             x = x.reshape(-1, x.shape[-1])[positions]

@@ -20,6 +20,7 @@ from textclf_jax.training.logging import RunLogger, csv_paths
 from textclf_jax.training.loop import Loop, Position
 from textclf_jax.training.plots import learning_curves
 from textclf_jax.training.pretrained import Pretrained, adopt
+from textclf_jax.training.profiling import PROFILE_FOLDER, profiled
 from textclf_jax.training.progress import Progress, table
 from textclf_jax.training.resuming import continue_earlier, fingerprint_of, go_on
 from textclf_jax.training.run import Run, compile_programs, describe, memory_estimate, prepare_run
@@ -89,13 +90,18 @@ def _train_and_test(run: Run, run_dir: Path, stack: ExitStack, *, fresh: bool, p
     )
     evaluator = Evaluator(run.task, eval_programs, run.eval_buckets)
     start = int(state.opt_state.gradient_step)
-    with Progress(run.length.updates, start=start, description=config.experiment.kind) as progress:
+    with (
+        Progress(run.length.updates, start=start, description=config.experiment.kind) as progress,
+        profiled(config.training.profile, run_dir / PROFILE_FOLDER, programs, progress.note) as run_step,
+    ):
         loop = Loop(
             task=run.task,
             train=run.train,
             val=run.val,
             buckets=run.buckets,
             programs=programs,
+            run_step=run_step,
+            throughput=run.throughput(),
             evaluator=evaluator,
             length=run.length,
             logger=logger,

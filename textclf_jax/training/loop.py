@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from textclf_jax.training.checkpoint import Checkpoints, save_model
 from textclf_jax.training.evaluation import Compiled, Evaluator
 from textclf_jax.training.logging import RunLogger
 from textclf_jax.training.optimizer import TrainingLength
+from textclf_jax.training.profiling import RunStep
 from textclf_jax.training.progress import Progress
 from textclf_jax.training.signals import StopRequest
 from textclf_jax.training.steps import TrainState
 from textclf_jax.training.stream import HostStep, prefetched, training_stream
 from textclf_jax.training.tasks import Task
+from textclf_jax.training.throughput import Throughput
 
 # Figures are read this many steps after they were asked for, when the device has long finished them
 READ_BEHIND = 3
@@ -48,17 +50,6 @@ class Position:
 
 
 @dataclass
-class Speed:
-    """Real tokens a second since the last row; time spent on evaluation and saving does not count."""
-
-    tokens: int = 0
-    started: float = field(default_factory=time.perf_counter)
-
-    def rate(self) -> float:
-        return self.tokens / max(time.perf_counter() - self.started, 1e-9)
-
-
-@dataclass
 class Loop:
     """Trains from a state to the end of the run, or to a request to stop.
 
@@ -67,6 +58,8 @@ class Loop:
       train, val: data; without val the last weights count as the best.
       buckets: padded lengths of training batches.
       programs: a compiled training step for each bucket.
+      run_step: what runs them, and profiles some where asked for.
+      throughput: counts tokens, padding and FLOPs.
       evaluator: for the validation split.
       length: steps and updates of the run.
       logger, progress, checkpoints, stop: where results go, and the request to stop.
@@ -80,6 +73,8 @@ class Loop:
     val: Dataset | None
     buckets: tuple[int, ...]
     programs: dict[int, Compiled]
+    run_step: RunStep
+    throughput: Throughput
     evaluator: Evaluator
     length: TrainingLength
     logger: RunLogger
@@ -93,12 +88,13 @@ class Loop:
 
     def run(self, state: TrainState, position: Position) -> TrainState:
         """Runs from `position`; returns the last state. What was best is in `model.ckpt`."""
-        self.position, self.speed = position, Speed()
+        self.position = position
+        self.throughput.restart()
         self.unread: deque[tuple[HostStep, dict[str, jax.Array]]] = deque()
         self.saved_at = time.monotonic()
         stream = training_stream(self.task, self.train, self.buckets, self.length, position.step)
         for host, arrays in prefetched(stream, lambda host: (host, jax.device_put(host.arrays))):
-            state, figures = self.programs[host.length](state, arrays)
+            state, figures = self.run_step(host.step, self.programs[host.length], state, arrays)
             self.unread.append((host, figures))
             if len(self.unread) > READ_BEHIND:
                 self.read(*self.unread.popleft())
@@ -113,7 +109,7 @@ class Loop:
         """Takes the figures of one step from the device and writes a row where one is due."""
         values, p = {name: float(value) for name, value in figures.items()}, self.position
         p.step = host.step + 1
-        self.speed.tokens += host.tokens
+        self.throughput.add(host.length, host.tokens)
         if values["skipped"]:
             p.skipped += 1
             p.skipped_in_a_row += 1
@@ -132,7 +128,7 @@ class Loop:
             )
         update = int(values["updates"])
         self.progress.update(
-            update, loss=p.loss / max(p.count, 1.0), learning_rate=values["lr"], tokens_per_second=self.speed.rate()
+            update, loss=p.loss / max(p.count, 1.0), learning_rate=values["lr"], speed=self.throughput.speed()
         )
         interval = self.task.config.logging.log_interval_updates
         ends_window = (host.step + 1) % self.length.accumulation == 0
@@ -150,9 +146,10 @@ class Loop:
             "skipped_steps": p.skipped,
         }
         self.logger.log("train", row, **place)
-        self.logger.log_throughput({"tokens_per_second": round(self.speed.rate(), 1)}, **place)
+        self.logger.log_throughput(self.throughput.speed().figures(), **place)
         p.loss = p.correct = p.count = 0.0
-        p.skipped, self.speed = 0, Speed()
+        p.skipped = 0
+        self.throughput.restart()
 
     def drain(self) -> None:
         """Reads all figures that are still on the device."""
@@ -173,7 +170,7 @@ class Loop:
         if evaluates:
             self.evaluate(state, host)
         self.save(state)
-        self.speed.started += time.perf_counter() - before
+        self.throughput.started += time.perf_counter() - before
 
     def evaluate(self, state: TrainState, host: HostStep) -> None:
         """Evaluates on the validation split and keeps the model if it is the best so far (or there is no split)."""

@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from typing import IO, Any
 
+from textclf_jax.training.throughput import Speed
+
 PLAIN_INTERVAL_SECONDS = 10.0
 DRAW_INTERVAL_SECONDS = 0.1
-MIN_WIDTHS = {"tokens_per_second": 95, "learning_rate": 75, "elapsed": 110, "description": 55}
+MIN_WIDTHS = {"description": 55, "learning_rate": 75, "tokens_per_second": 95, "elapsed": 110, "mfu": 125, "waste": 140}
 
 
 class Progress:
@@ -32,11 +34,11 @@ class Progress:
         self._view = view(self._console, total_updates, start, description)
         self._total = total_updates
         self._next_draw = -math.inf
-        self._pending: tuple[int, float, float, float] | None = None
+        self._pending: tuple[int, float, float, Speed] | None = None
 
-    def update(self, update: int, *, loss: float, learning_rate: float, tokens_per_second: float) -> None:
+    def update(self, update: int, *, loss: float, learning_rate: float, speed: Speed) -> None:
         """Reports that `update` updates are done; draws only when enough time has passed. Loss in nats."""
-        self._pending = (update, loss, learning_rate, tokens_per_second)
+        self._pending = (update, loss, learning_rate, speed)
         now = time.monotonic()
         if now >= self._next_draw or update >= self._total:
             self._draw(now)
@@ -79,6 +81,8 @@ class _Bar:
             rich_progress.TextColumn("loss {task.fields[loss]}"),
             fits("learning_rate") and rich_progress.TextColumn("lr {task.fields[learning_rate]}", style="dim"),
             fits("tokens_per_second") and rich_progress.TextColumn("{task.fields[speed]} tok/s", style="dim"),
+            fits("mfu") and rich_progress.TextColumn("MFU {task.fields[mfu]}", style="dim"),
+            fits("waste") and rich_progress.TextColumn("padding {task.fields[waste]}", style="dim"),
             rich_progress.TextColumn("{task.fields[left]} left"),
             fits("elapsed") and rich_progress.TimeElapsedColumn(),
         ]
@@ -86,7 +90,7 @@ class _Bar:
             *[column for column in columns if column], console=console, refresh_per_second=4, expand=True
         )
         self._clock = _Clock(total)
-        fields: dict[str, Any] = dict.fromkeys(("loss", "learning_rate", "speed", "left"), "-")
+        fields: dict[str, Any] = dict.fromkeys(("loss", "learning_rate", "speed", "mfu", "waste", "left"), "-")
         self._task = self._progress.add_task(
             description, total=total, completed=start, done=f"{start}/{total}", **fields
         )
@@ -97,14 +101,16 @@ class _Bar:
     def close(self) -> None:
         self._progress.stop()
 
-    def draw(self, update: int, loss: float, learning_rate: float, tokens_per_second: float) -> None:
+    def draw(self, update: int, loss: float, learning_rate: float, speed: Speed) -> None:
         self._progress.update(
             self._task,
             completed=update,
             done=f"{update}/{self._clock.total}",
             loss=f"{loss:.4f}",
             learning_rate=f"{learning_rate:.2e}",
-            speed=f"{tokens_per_second:,.0f}",
+            speed=f"{speed.tokens_per_second:,.0f}",
+            mfu="-" if speed.mfu is None else f"{speed.mfu:.0%}",
+            waste=f"{speed.padding_waste:.0%}",
             left=self._clock.left(update),
         )
 
@@ -124,11 +130,13 @@ class _Lines:
     def close(self) -> None:
         pass
 
-    def draw(self, update: int, loss: float, learning_rate: float, tokens_per_second: float) -> None:
+    def draw(self, update: int, loss: float, learning_rate: float, speed: Speed) -> None:
         total = self._clock.total
+        mfu = "" if speed.mfu is None else f"MFU {speed.mfu:.0%}  "
         self._print(
             f"{self._description} {update:>{len(str(total))}}/{total}  loss {loss:.4f}  lr {learning_rate:.2e}  "
-            f"{tokens_per_second:,.0f} tokens/s  {self._clock.left(update)} left"
+            f"{speed.tokens_per_second:,.0f} tokens/s  {mfu}padding {speed.padding_waste:.0%}  "
+            f"{self._clock.left(update)} left"
         )
 
     def _print(self, text: str) -> None:

@@ -39,7 +39,8 @@ FREE = (
 def fingerprint_of(run: Run) -> dict[str, Any]:
     """What must be the same when a run goes on: data, vocabulary and every key that has to do with numbers."""
     dump = run.config.model_dump(mode="json", exclude={"logging": True, "experiment": {"output_dir", "name"}})
-    dump["training"].pop("checkpoint_interval_minutes")
+    for name in ("checkpoint_interval_minutes", "profile"):
+        dump["training"].pop(name)
     data = {name: data.fingerprint for name, data in run.splits.items()}
     return {"config": dump, "data": data, "vocabulary": run.tokenizer.fingerprint}
 

@@ -86,11 +86,12 @@ def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rng
     """
     places = (batch["positions"],) if "positions" in batch else ()
     logits: Any = module.apply(variables, batch["input_ids"], batch["lengths"], *places, train=train, rngs=rngs)
-    losses, hits = cross_entropy(logits, batch["targets"])
-    weights = batch["weights"]
-    # a selection, not a product: the logits of rows that do not count may be anything
-    summed = jnp.where(weights > 0, losses * weights, 0.0).sum()
-    sums = {"loss": summed, "correct": (hits * weights).sum(), "count": weights.sum()}
+    with jax.named_scope("loss"):
+        losses, hits = cross_entropy(logits, batch["targets"])
+        weights = batch["weights"]
+        # a selection, not a product: the logits of rows that do not count may be anything
+        summed = jnp.where(weights > 0, losses * weights, 0.0).sum()
+        sums = {"loss": summed, "correct": (hits * weights).sum(), "count": weights.sum()}
     return sums, logits
 
 
@@ -115,14 +116,15 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
     (_, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     grads = zero_frozen(grads, settings.training, state.step, settings.frozen_steps)
     opt_state: Any
-    updates, opt_state = settings.tx.update(grads, state.opt_state, state.params)
+    with jax.named_scope("optimizer"):
+        updates, opt_state = settings.tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
     sums |= {
         "grad_norm": optax.tree.get(opt_state, "grad_norm"),
         "lr": jnp.asarray(settings.schedule(state.opt_state.gradient_step), jnp.float32),
         "updates": opt_state.gradient_step,
         "skipped": opt_state.skip_state["should_skip"].astype(jnp.int32),
     }
-    params = optax.apply_updates(state.params, updates)
     return TrainState(state.step + 1, params, collections, opt_state), sums
 
 

@@ -10,6 +10,7 @@ from textclf_jax.config import FinetuningConfig, PretrainingConfig, RunConfig
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.masking import gather_predictions, max_predictions
+from textclf_jax.model.flops import classifier_flops, mlm_flops
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.model.precision import Precision
 from textclf_jax.tokenizer.loading import LoadedTokenizer
@@ -30,6 +31,10 @@ class Task(Protocol):
 
     def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
         """The host arrays of one batch, of shapes that depend on its length alone; all empty rows without data."""
+        ...
+
+    def flops(self, length: int, *, train: bool) -> int:
+        """FLOPs of the matrix products of one step on a batch padded to `length`."""
         ...
 
     def metrics(self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
@@ -68,6 +73,11 @@ class MlmTask:
         predictions = gather_predictions(labels, room, np.random.default_rng(choosing))
         return {"input_ids": ids, "lengths": lengths, **predictions._asdict()}
 
+    def flops(self, length: int, *, train: bool) -> int:
+        size, vocab_size = self.config.training.batch_size, self.tokenizer.vocab_size
+        room = max_predictions(size, length, self.config.mlm_head.mask_p)
+        return mlm_flops(self.config.architecture, vocab_size, size, length, room, train=train)
+
     def metrics(self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
         del logits, labels
         return mlm_metrics(sums["loss"], sums["correct"], sums["count"])
@@ -92,6 +102,10 @@ class ClassificationTask:
         if data is not None and data.labels is not None:
             targets[:real], weights[:real] = data.labels[batch.rows], 1.0
         return {"input_ids": ids, "lengths": lengths, "targets": targets, "weights": weights}
+
+    def flops(self, length: int, *, train: bool) -> int:
+        size, head = self.config.training.batch_size, self.config.classification_head
+        return classifier_flops(self.config.architecture, head, size, length, train=train)
 
     def metrics(self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
         assert labels is not None

@@ -1,0 +1,39 @@
+import pytest
+
+from textclf_jax.benchmarks.worker import Worker, WorkerFailed, peak_process_mb
+
+
+@pytest.fixture
+def worker(tmp_path):
+    with Worker("tests.benchmarks.echo", tmp_path / "log") as worker:
+        yield worker
+
+
+def test_it_answers_and_prints_elsewhere(worker, tmp_path):
+    assert worker.ask("echo", a=1, b=[2.5, None]) == {"a": 1, "b": [2.5, None]}
+    assert "no answer" in (tmp_path / "log").read_text()
+
+
+def test_an_error_is_told_and_the_worker_lives_on(worker):
+    with pytest.raises(WorkerFailed, match=r"fail: ValueError: no such thing$"):
+        worker.ask("fail")
+    assert worker.ask("echo") == {}
+
+
+def test_death_is_told_with_the_last_words(worker):
+    with pytest.raises(WorkerFailed, match="die died: out of memory"):
+        worker.ask("die")
+    with pytest.raises(WorkerFailed, match="died"):
+        worker.ask("echo")
+
+
+def test_it_is_not_waited_for_without_end(worker):
+    with pytest.raises(WorkerFailed, match="took over"):
+        worker.ask("sleep", timeout_seconds=0.2)
+
+
+def test_peak_memory_grows():
+    before = peak_process_mb()
+    block = bytearray(200_000_000)
+    block[::4096] = b"x" * len(block[::4096])
+    assert before < peak_process_mb() < 1e6

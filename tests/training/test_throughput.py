@@ -1,0 +1,35 @@
+import pytest
+
+from textclf_jax.training import throughput
+from textclf_jax.training.throughput import Speed, Throughput
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [50.0]
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_speed_counts_real_tokens_padding_and_flops(clock):
+    counter = Throughput(4, {10: 1000, 20: 3000}.__getitem__, limit=8000.0)
+    counter.add(10, 30)
+    counter.add(20, 60)
+    clock[0] += 2.0
+    assert counter.speed() == Speed(45.0, pytest.approx(4000 / 2 / 8000), pytest.approx(1 - 90 / 120))
+
+
+def test_pauses_do_not_count_and_a_restart_forgets(clock):
+    counter = Throughput(4, lambda length: length, limit=None)
+    counter.add(10, 30)
+    clock[0] += 5.0
+    counter.started += 4.0
+    assert counter.speed() == Speed(30.0, None, 0.25)
+    counter.restart()
+    clock[0] += 1.0
+    assert counter.speed() == Speed(0.0, None, 1.0)
+
+
+def test_figures_leave_out_what_is_unknown():
+    assert Speed(1234.56, None, 0.123456).figures() == {"tokens_per_second": 1234.6, "padding_waste": 0.1235}
+    assert Speed(1.0, 0.5, 0.0).figures()["mfu"] == 0.5

@@ -1,0 +1,125 @@
+"""What is measured: one case a row, under a name that stays the same from version to version."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+from textclf_jax.errors import UserError
+
+VOCAB_SIZE = 30_522
+NUM_LABELS = 4
+
+Task = Literal["mlm", "cls"]
+Measure = Literal["training", "epoch", "evaluation", "prediction", "startup", "loader"]
+
+
+class Size(NamedTuple):
+    """An encoder: D, layers, heads, F."""
+
+    embedding_dim: int
+    num_layers: int
+    num_heads: int
+    mlp_size: int
+
+
+SIZES = {
+    "tiny": Size(64, 1, 2, 128),
+    "mini": Size(256, 4, 4, 1024),
+    "small": Size(512, 4, 8, 2048),
+    "base": Size(768, 12, 12, 3072),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the benchmark; workers are sent it as JSON.
+
+    Attributes:
+      row: its name.
+      measure: what is timed.
+      size: key of SIZES.
+      batch_size: rows a step.
+      max_length: tokens; longer rows are cut.
+      task: MLM or classification.
+      attention: kind of ours; the peer's is always exact.
+      median_length: of log-normal row lengths; None fills every row.
+      spread: standard deviation of the logarithm of the lengths.
+      rows: of the training data; there is an eighth as many for validation.
+      rounds: how often the two sides take turns.
+      warm_cache: start-up finds its programs compiled by an earlier run.
+      peer_of: the row whose peer's figures serve for this one too, where that row was measured.
+      trains_as: the row whose training this loader feeds.
+      platforms: where the row is measured, "cpu" and "gpu".
+    """
+
+    row: str
+    measure: Measure
+    size: str
+    batch_size: int
+    max_length: int
+    task: Task = "mlm"
+    attention: str = "mha"
+    median_length: int | None = None
+    spread: float = 0.0
+    rows: int = 1024
+    rounds: int = 5
+    warm_cache: bool = False
+    peer_of: str | None = None
+    trains_as: str | None = None
+    platforms: tuple[str, ...] = ("cpu", "gpu")
+
+
+CPU, GPU = ("cpu",), ("gpu",)
+RAGGED_128: dict[str, Any] = {"batch_size": 16, "max_length": 128, "median_length": 100, "spread": 0.4}
+# AG News: titles and a sentence or two. IMDB: reviews, of which a tenth is longer than BERT's 512
+AGNEWS: dict[str, Any] = {"batch_size": 32, "max_length": 128, "median_length": 50, "spread": 0.35, "task": "cls"}
+IMDB: dict[str, Any] = {"batch_size": 16, "max_length": 512, "median_length": 220, "spread": 0.65, "task": "cls"}
+
+
+def _long(length: int, batch_size: int, platforms: tuple[str, ...]) -> list[Case]:
+    name = f"long-{length}" if batch_size == 1 else f"long-{batch_size}x{length}"
+    exact = Case(f"{name}-mha", "training", "small", batch_size, length, rows=32, rounds=3, platforms=platforms)
+    others = (
+        replace(exact, row=f"{name}-{kind}", attention=kind, peer_of=exact.row) for kind in ("lsh", "favor", "local")
+    )
+    return [exact, *others]
+
+
+# in the order of their weight: what there is no time for is at the end
+CASES = (
+    Case("mlm-small-16x128", "training", "small", 16, 128),
+    Case("mlm-small-4x512", "training", "small", 4, 512, platforms=CPU),
+    Case("mlm-base-64x512", "training", "base", 64, 512, platforms=GPU),
+    Case("mlm-small-64x512", "training", "small", 64, 512, platforms=GPU),
+    Case("mlm-base-256x128", "training", "base", 256, 128, platforms=GPU),
+    Case("mlm-small-16x128-ragged", "training", "small", **RAGGED_128),
+    *_long(16_384, 1, GPU),
+    *_long(4096, 1, ("cpu", "gpu")),
+    Case("cls-agnews-like", "epoch", "mini", **AGNEWS, rows=2000, rounds=2),
+    Case("cls-imdb-like", "epoch", "mini", **IMDB, rows=400, rounds=2),
+    Case("startup-cold", "startup", "small", **RAGGED_128, rounds=1),
+    Case("startup-warm", "startup", "small", **RAGGED_128, rounds=1, warm_cache=True, peer_of="startup-cold"),
+    Case("evaluation-agnews-like", "evaluation", "mini", **AGNEWS, rows=8192),
+    Case("prediction-agnews-like", "prediction", "mini", **AGNEWS, rows=256),
+    Case("loader-16x128", "loader", "small", **RAGGED_128, trains_as="mlm-small-16x128-ragged"),
+    *_long(16_384, 2, GPU),
+    *_long(4096, 2, GPU),
+)
+
+
+def chosen(rows: str | None, platform: str, *, quickly: bool) -> tuple[Case, ...]:
+    """The cases of a platform.
+
+    Args:
+      rows: names, comma-separated; all by default.
+      platform: "cpu" or "gpu".
+      quickly: half as many rounds.
+
+    Raises:
+      UserError: a name that there is no case for on this platform.
+    """
+    there = {case.row: case for case in CASES if platform in case.platforms}
+    names = list(there) if rows is None else [name.strip() for name in rows.split(",")]
+    if unknown := [name for name in names if name not in there]:
+        raise UserError(f"--rows: there is no row {unknown[0]!r} on a {platform}. There are: {', '.join(there)}")
+    cases = [there[name] for name in names]
+    return tuple(replace(case, rounds=max(1, case.rounds // 2)) if quickly else case for case in cases)

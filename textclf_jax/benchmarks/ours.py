@@ -1,0 +1,223 @@
+"""Our side: the steps that `fit` compiles, fed by the stream that feeds them in a run; and `fit` itself."""
+
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+from jax import monitoring
+
+from textclf_jax.benchmarks.cases import NUM_LABELS, SIZES, Case
+from textclf_jax.benchmarks.synthetic import draw_texts
+from textclf_jax.benchmarks.worker import peak_process_mb, serve
+from textclf_jax.config import FinetuningConfig, PretrainingConfig, RunConfig
+from textclf_jax.config import Training as TrainingSection
+from textclf_jax.data.collate import evaluation_batches, padding_waste
+from textclf_jax.training.device import compute_precision, set_up_device
+from textclf_jax.training.evaluation import Evaluator
+from textclf_jax.training.fit import fit
+from textclf_jax.training.limits import measured_limit
+from textclf_jax.training.prediction import Predictor
+from textclf_jax.training.run import Run, prepare_run
+from textclf_jax.training.stream import plan_epoch, prefetched, training_stream
+
+LIMIT_SIZES = {"cpu": 2048, "gpu": 8192}
+# for steps without end: the suite says when it has seen enough
+ENDLESS_EPOCHS = 1000
+
+Answer = dict[str, Any]
+
+
+def configuration(case: Case, folder: Path, *, epochs: int) -> RunConfig:
+    """The configuration of a case whose data lies in `folder`; dropout 0.1, AdamW, gradients clipped at 1."""
+    size = SIZES[case.size]
+    kind = "pretraining" if case.task == "mlm" else "finetuning"
+    sections: dict[str, Any] = {
+        "experiment": {"name": case.row, "kind": kind, "output_dir": str(folder)},
+        "tokenizer": {"vocab_dir": str(folder / "vocab")},
+        "architecture": {
+            "max_sequence_length": case.max_length,
+            "embedding_dim": size.embedding_dim,
+            "num_layers": size.num_layers,
+            "mlp_size": size.mlp_size,
+            "attention": {"kind": case.attention, "num_heads": size.num_heads},
+        },
+        "training": {"learning_rate": 1e-4, "batch_size": case.batch_size, "epochs": epochs},
+        "data": {split: {"dataset_path": str(folder / f"{split}.pt")} for split in ("train", "val")},
+    }
+    if case.task == "mlm":
+        return PretrainingConfig.model_validate(sections)
+    return FinetuningConfig.model_validate({**sections, "classification_head": {"num_labels": NUM_LABELS}})
+
+
+def planned(case: Case, folder: Path) -> Run:
+    """The run of a case, on the device."""
+    config = configuration(case, folder, epochs=ENDLESS_EPOCHS)
+    set_up_device(config.training)
+    return prepare_run(config, Path())
+
+
+def training_waste(run: Run) -> float:
+    """The share of padding in an epoch of training."""
+    plans = plan_epoch(run.task, run.train, run.buckets, 0)
+    return padding_waste(run.train.lengths, plans, run.config.training.batch_size)
+
+
+class Measured(Protocol):
+    """Something that can be done again and again."""
+
+    facts: Answer
+
+    def take(self, count: int) -> Answer:
+        """Does it `count` times; answers real tokens, and FLOPs where they are known."""
+        ...
+
+
+class Batches:
+    """The loader alone: batches of training, masked and put on the device."""
+
+    def __init__(self, case: Case, folder: Path):
+        self.run = run = planned(case, folder)
+        stream = training_stream(run.task, run.train, run.buckets, run.length, 0)
+        self.batches = prefetched(stream, lambda host: (host, jax.device_put(host.arrays)))
+        self.facts = {"padding_waste": training_waste(run)}
+
+    def take(self, count: int) -> Answer:
+        return {"tokens": sum(next(self.batches)[0].tokens for _ in range(count))}
+
+
+class Steps(Batches):
+    """Training steps, batches included."""
+
+    def __init__(self, case: Case, folder: Path):
+        super().__init__(case, folder)
+        run = self.run
+        variables = run.init_variables()
+        settings = run.step_settings(variables["params"])
+        self.state = run.init_state(variables, settings)
+        before = time.perf_counter()
+        self.programs = {bucket: run.training_program(bucket, self.state, settings) for bucket in run.buckets}
+        self.facts["compile_seconds"] = time.perf_counter() - before
+
+    def take(self, count: int) -> Answer:
+        tokens = flops = 0
+        for _ in range(count):
+            host, arrays = next(self.batches)
+            self.state, _ = self.programs[host.length](self.state, arrays)
+            tokens += host.tokens
+            flops += self.run.task.flops(host.length, train=True)
+        jax.block_until_ready(self.state)
+        return {"tokens": tokens, "flops": flops}
+
+
+class Evaluation:
+    """Evaluating the validation split."""
+
+    def __init__(self, case: Case, folder: Path):
+        run = planned(case, folder)
+        assert run.val is not None
+        self.val, self.variables = run.val, run.init_variables()
+        programs = {bucket: run.evaluation_program(bucket, self.variables) for bucket in run.eval_buckets}
+        self.evaluator = Evaluator(run.task, programs, run.eval_buckets)
+        plans = evaluation_batches(self.val.lengths, batch_size=case.batch_size, buckets=run.eval_buckets)
+        self.flops = sum(run.task.flops(plan.length, train=False) for plan in plans)
+        self.facts = {"padding_waste": padding_waste(self.val.lengths, plans, case.batch_size)}
+
+    def take(self, count: int) -> Answer:
+        for _ in range(count):
+            self.evaluator(self.variables, self.val)
+        return {"tokens": count * int(self.val.lengths.sum()), "flops": count * self.flops}
+
+
+class Prediction:
+    """Classifying texts, from strings to probabilities, with the model that an epoch has left."""
+
+    def __init__(self, case: Case, folder: Path):
+        fit(configuration(case, folder, epochs=1), folder / "run")
+        self.predictor = Predictor(folder / "run" / "model.ckpt")
+        self.texts, self.tokens = draw_texts(case)
+        self.facts: Answer = {}
+
+    def take(self, count: int) -> Answer:
+        for _ in range(count):
+            list(self.predictor(self.texts))
+        return {"tokens": count * self.tokens}
+
+
+MEASURED = {"loader": Batches, "training": Steps, "evaluation": Evaluation, "prediction": Prediction}
+
+
+class Session:
+    """One case."""
+
+    measured: Measured
+
+    def start(self, case: Answer, folder: str) -> Answer:
+        """Loads data and compiles; answers what is known then."""
+        self.measured = MEASURED[case["measure"]](Case(**case), Path(folder))
+        return self.measured.facts
+
+    def take(self, count: int) -> Answer:
+        """Does what the case measures `count` times; answers seconds, real tokens, FLOPs."""
+        before = time.perf_counter()
+        taken = self.measured.take(count)
+        return taken | {"seconds": time.perf_counter() - before}
+
+
+def epoch(case: Answer, folder: str) -> Answer:
+    """A whole run of one epoch, as a command makes it; answers seconds, those of compiling, real tokens, FLOPs."""
+    compiling: list[float] = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del kwargs
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiling.append(duration_secs)
+
+    monitoring.register_event_duration_secs_listener(listen)
+    config, before = configuration(Case(**case), Path(folder), epochs=1), time.perf_counter()
+    fit(config, Path(folder) / "run")
+    seconds = time.perf_counter() - before
+    run = prepare_run(config, Path())
+    plans = plan_epoch(run.task, run.train, run.buckets, 0)
+    return {
+        "seconds": seconds,
+        "compile_seconds": sum(compiling),
+        "tokens": int(run.train.lengths.sum()),
+        "flops": sum(run.task.flops(plan.length, train=True) for plan in plans),
+        "padding_waste": training_waste(run),
+    }
+
+
+def limit() -> Answer:
+    """Answers the FLOP/s of a large matrix product in the dtype of a run's products."""
+    products = compute_precision(TrainingSection(learning_rate=1.0, batch_size=1, epochs=1)).products
+    return {"limit": measured_limit(products, LIMIT_SIZES[jax.default_backend()], seconds=0.3)}
+
+
+def memory() -> Answer:
+    """Answers the most memory held so far: of the device on a GPU, of the process elsewhere."""
+    if jax.default_backend() == "gpu":
+        return {"peak_mb": jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 1e6}
+    return {"peak_mb": peak_process_mb()}
+
+
+def device() -> Answer:
+    """Answers the platform, "cpu" or "gpu", and the device's name, which has "cpu" in it where it is one."""
+    if jax.default_backend() == "gpu":
+        return {"platform": "gpu", "name": jax.devices()[0].device_kind}
+    return {"platform": "cpu", "name": f"CPU {_processor()}, {os.cpu_count()} cores"}
+
+
+def _processor() -> str:
+    """The processor's model as Linux tells it."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+if __name__ == "__main__":
+    session = Session()
+    handlers = (device, session.start, session.take, epoch, limit, memory)
+    serve({handler.__name__: handler for handler in handlers})

@@ -1,0 +1,38 @@
+"""`textclf bench`: speed and memory beside Hugging Face's BERT in torch."""
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(subparsers: "argparse._SubParsersAction") -> None:
+    parser = subparsers.add_parser(
+        "bench",
+        help="speed and memory beside a peer",
+        description="Measure speed and memory beside Hugging Face's BERT in torch, the two taking turns. A whole run "
+        "writes benchmarks/results/DEVICE.json and docs/benchmarks.md.",
+    )
+    parser.add_argument("--rows", metavar="A,B", help="only these rows, e.g. mlm-small-16x128,long-4096-lsh")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first impression")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write rows there, beside other rows it holds")
+    parser.add_argument(
+        "--minutes", type=float, help="skip rows that might not end within these (default: 40 on a CPU, 8 on a GPU)"
+    )
+    parser.add_argument("--table", action="store_true", help="measure nothing; write docs/benchmarks.md anew")
+
+
+def run(args: argparse.Namespace) -> int:
+    from textclf_jax.benchmarks import report
+    from textclf_jax.benchmarks.suite import run_suite
+
+    if args.table:
+        report.write_table()
+        return 0
+    device, rows = run_suite(args.rows, quickly=args.quick, minutes=args.minutes)
+    whole = not (args.rows or args.quick)
+    if path := args.out or (report.results_path(device) if whole else None):
+        report.write_results(path, device, rows)
+        print(f"wrote {path}")
+    if whole and not args.out:
+        report.write_table()
+    report.show(device, rows)
+    return 0

@@ -1,0 +1,114 @@
+"""How many floating-point operations the matrix products of a model take, from shapes alone.
+
+A product of [M, K] and [K, N] takes 2 M K N. Counted is what a step computes on its padded shapes: in training the
+gradient of every operand that has one costs the product once more. Recomputation, softmax and other element-wise work
+are left out, as is usual for model FLOP/s.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from textclf_jax.config import Architecture, ClassificationHead
+from textclf_jax.model.attention.lsh import num_buckets, padded_length
+
+
+class Product(NamedTuple):
+    """Matrix products of one place in the model.
+
+    Attributes:
+      flops: of the forward pass.
+      gradients: how many of the two operands have a gradient.
+    """
+
+    flops: int
+    gradients: int = 2
+
+
+def total(products: Iterator[Product], *, train: bool) -> int:
+    """The operations of all products, backward pass included where the model trains."""
+    return sum(p.flops * (1 + p.gradients * train) for p in products)
+
+
+def mlm_flops(c: Architecture, vocab_size: int, batch: int, length: int, predictions: int, *, train: bool) -> int:
+    """Counts a step of masked language modelling.
+
+    Args:
+      c: the architecture.
+      vocab_size: V.
+      batch, length: B and the padded L.
+      predictions: P, the places that are decoded.
+      train: whether gradients are computed.
+
+    Returns:
+      FLOPs of one step.
+    """
+
+    def products():
+        yield from encoder_products(c, batch, length)
+        yield Product(2 * predictions * c.embedding_dim * (c.embedding_dim + vocab_size))
+
+    return total(products(), train=train)
+
+
+def classifier_flops(c: Architecture, head: ClassificationHead, batch: int, length: int, *, train: bool) -> int:
+    """Counts a step of classification. Arguments and result as for `mlm_flops`."""
+
+    def products():
+        yield from encoder_products(c, batch, length)
+        pooler = c.embedding_dim if head.pooler_type else 0
+        yield Product(2 * batch * c.embedding_dim * (pooler + head.num_labels))
+
+    return total(products(), train=train)
+
+
+def encoder_products(c: Architecture, batch: int, length: int) -> Iterator[Product]:
+    """The products of all layers on [batch, length] tokens."""
+    projections = 3 if c.attention.kind == "lsh" else 4
+    weights = c.embedding_dim * (projections * c.attention_dim + 2 * c.mlp_size)
+    for layer in range(c.num_layers):
+        yield Product(2 * batch * length * weights)
+        yield from attention_products(c, layer, batch, length)
+
+
+def attention_products(c: Architecture, layer: int, batch: int, length: int) -> Iterator[Product]:
+    """The products between queries, keys and values of one layer, by its kind of attention."""
+    attention = c.attention
+    every = attention.local.global_every_n_layers
+    exact_layer = attention.kind == "local" and every and layer % every == 0
+    if attention.kind == "lsh":
+        yield from _lsh(c, batch, length)
+    elif attention.kind == "favor":
+        yield from _favor(c, batch, length)
+    elif attention.kind == "local" and not exact_layer and attention.local.window < length - 1:
+        yield from _local(c, batch, length)
+    else:
+        yield _attending(c, batch * length, length)
+
+
+def _attending(c: Architecture, queries: int, keys: int) -> Product:
+    """Scores and weighted values of `queries` (of all rows) with `keys` each."""
+    return Product(4 * queries * keys * c.attention_dim)
+
+
+def _local(c: Architecture, batch: int, length: int) -> Iterator[Product]:
+    window, num_global = c.attention.local.window, min(c.attention.local.global_tokens, length)
+    queries = batch * window * -(-length // window)
+    yield _attending(c, queries, 3 * window + num_global)
+    yield _attending(c, batch * num_global, length)
+
+
+def _lsh(c: Architecture, batch: int, length: int) -> Iterator[Product]:
+    settings = c.attention.lsh
+    total_length = padded_length(length, settings)
+    hashed = settings.num_hashes * batch * total_length
+    buckets = num_buckets(total_length, c.max_sequence_length, settings)
+    yield Product(hashed * c.attention_dim * buckets, gradients=0)
+    yield _attending(c, hashed, 3 * settings.chunk_size)
+
+
+def _favor(c: Architecture, batch: int, length: int) -> Iterator[Product]:
+    settings, tokens = c.attention.favor, batch * length
+    features = settings.nb_features if settings.phi == "exp" else c.head_dim
+    if settings.phi == "exp":  # projections of queries and keys; the random directions have no gradient
+        yield Product(2 * tokens * c.attention_dim * features, gradients=1)
+    yield Product(2 * tokens * features * (2 * c.attention_dim + c.attention.num_heads))

@@ -1,0 +1,60 @@
+"""How fast a run is: real tokens a second, MFU and padding waste, counted on the host from shapes and a clock."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Speed(NamedTuple):
+    """The speed since the last row of the log.
+
+    Attributes:
+      tokens_per_second: real tokens, padding not counted.
+      mfu: the step's matrix products, in FLOP/s, as a share of the device's limit; None where that is not known.
+      padding_waste: share of the computed tokens that is padding.
+    """
+
+    tokens_per_second: float
+    mfu: float | None
+    padding_waste: float
+
+    def figures(self) -> dict[str, float]:
+        """What there is of it, rounded, for the log."""
+        known = {name: value for name, value in self._asdict().items() if value is not None}
+        return {name: round(value, 1 if name == "tokens_per_second" else 4) for name, value in known.items()}
+
+
+class Throughput:
+    """Adds up steps; time that is spent on evaluation and saving does not count.
+
+    Attributes:
+      started: when counting began, on `time.perf_counter`; moved forward by what should not count.
+    """
+
+    def __init__(self, batch_size: int, flops_of: Callable[[int], int], limit: float | None):
+        """Begins to count.
+
+        Args:
+          batch_size: rows a step, missing ones included.
+          flops_of: FLOPs of a step by its padded length.
+          limit: FLOP/s that the device could reach, or None.
+        """
+        self._batch_size, self._flops_of, self._limit = batch_size, flops_of, limit
+        self.restart()
+
+    def restart(self) -> None:
+        """Forgets what was counted."""
+        self._real = self._computed = self._flops = 0
+        self.started = time.perf_counter()
+
+    def add(self, length: int, real_tokens: int) -> None:
+        """Counts one step of rows padded to `length`."""
+        self._real += real_tokens
+        self._computed += self._batch_size * length
+        self._flops += self._flops_of(length)
+
+    def speed(self) -> Speed:
+        """The speed so far."""
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        mfu = self._flops / seconds / self._limit if self._limit else None
+        return Speed(self._real / seconds, mfu, 1.0 - self._real / max(self._computed, 1))
