@@ -16,6 +16,9 @@ def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, 
     parser.add_argument("name", help=f"the run experiments/{kind}/NAME")
     add_set_option(parser)
     parser.add_argument("--dry-run", action="store_true", help="check config, data and model, but do not train")
+    parser.add_argument(
+        "--changed-data", action="store_true", help="go on with an interrupted run although its data has changed"
+    )
     parser.add_argument("--fresh", action="store_true", help="start over, even if the run was interrupted or finished")
 
 
@@ -41,7 +44,8 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
     from textclf_jax.training.fit import fit
 
     config, pretrained = _start(loaded.config)
-    return fit(config, folder, dry_run=args.dry_run, fresh=args.fresh, pretrained=pretrained)
+    flags = {"dry_run": args.dry_run, "fresh": args.fresh, "changed_data": args.changed_data}
+    return fit(config, folder, **flags, pretrained=pretrained)
 
 
 def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":
