@@ -71,10 +71,8 @@ def fit(
             stack.enter_context(explained_exhaustion(config))
             if not dry_run:
                 stack.enter_context(RunLock(run_dir))
-                if (run_dir / SUMMARY_FILE).exists() and not fresh:
-                    raise UserError(
-                        f"{run_dir}: this run is finished. Start over with --fresh, or make a new experiment."
-                    )
+                if not fresh:
+                    _refuse_finished(run_dir)
             device = set_up_device(config.training)
             run = prepare_run(config, root or Path.cwd())
             facts = [("device", device), *describe(run)]
@@ -89,6 +87,11 @@ def fit(
     except Stopped:
         _say("stopped; the same command goes on from the last checkpoint, if there is one")
     return stop.exit_code
+
+
+def _refuse_finished(run_dir: Path) -> None:
+    if (run_dir / SUMMARY_FILE).exists():
+        raise UserError(f"{run_dir}: this run is finished. Start over with --fresh, or make a new experiment.")
 
 
 def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, stop: StopRequest) -> None:
@@ -110,12 +113,8 @@ def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, sto
             evaluation_due=position.evaluation_due,
         )
     )
-    variables = {"params": state.params, **state.collections}
     programs = compile_programs("training", run.buckets, lambda b: run.training_program(b, state, settings), _say)
-    eval_programs = compile_programs(
-        "evaluation", run.eval_buckets, lambda b: run.evaluation_program(b, variables), _say
-    )
-    evaluator = Evaluator(run.task, eval_programs, run.eval_buckets)
+    evaluator = _evaluator(run, {"params": state.params, **state.collections})
     start = int(state.opt_state.gradient_step)
     with Progress(run.length.updates, start=start, description=config.experiment.kind) as progress:
         loop = Loop(
@@ -160,6 +159,11 @@ def _first_state(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any]
         state, position = continue_earlier(run, state, fingerprint)
         return settings, state, position, False
     return settings, state, Position(), False
+
+
+def _evaluator(run: Run, variables: Any) -> Evaluator:
+    programs = compile_programs("evaluation", run.eval_buckets, lambda b: run.evaluation_program(b, variables), _say)
+    return Evaluator(run.task, programs, run.eval_buckets)
 
 
 def _adopted(run: Run, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:
