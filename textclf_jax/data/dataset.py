@@ -127,7 +127,7 @@ def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> np.nda
 
 
 def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yields row number and rows of arrays mapped from a file, a few at a time; what was looked at leaves the memory."""
+    """Yields row number and rows of arrays mapped from a file, a few at a time; those looked at leave the memory."""
     count = max(1, BYTES_AT_ONCE * len(arrays[0]) // max(1, arrays[0].nbytes))
     for start in range(0, len(arrays[0]), count):
         parts = [array[start : start + count] for array in arrays]

@@ -18,7 +18,7 @@ from textclf_jax.training.lock import RunLock
 from textclf_jax.training.logging import RunLogger, csv_paths
 from textclf_jax.training.loop import Loop, Position
 from textclf_jax.training.plots import learning_curves
-from textclf_jax.training.pretrained import Pretrained, adopt
+from textclf_jax.training.pretrained import CHECKPOINTS_FOLDER, Pretrained, adopt, is_checkpoints_folder
 from textclf_jax.training.progress import Progress, table
 from textclf_jax.training.record import RECORD_FILE, record_of
 from textclf_jax.training.resuming import continue_earlier, fingerprint_of, go_on
@@ -78,8 +78,8 @@ def fit(
             facts = [("device", device), *describe(run)]
             for note in run.notes:
                 _say(note)
+            _check_start(run, run_dir, begun)
             if dry_run:
-                _check_start(run, pretrained)
                 facts.append(("memory", memory_estimate(run)))
             table(f"{'dry run of ' * dry_run}{config.experiment.name}", facts, ("what", "value"))
             if not dry_run:
@@ -96,7 +96,7 @@ def _refuse_finished(run_dir: Path) -> None:
 
 def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, stop: StopRequest) -> None:
     config = run.config
-    checkpoints = Checkpoints(run_dir / "checkpoints", fresh=begun.fresh)
+    checkpoints = Checkpoints(run_dir / CHECKPOINTS_FOLDER, fresh=begun.fresh)
     stack.callback(checkpoints.close)
     (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
     fingerprint, record = fingerprint_of(run), record_of(run)
@@ -177,12 +177,13 @@ def _continues(run: Run) -> bool:
     return resume.path is not None and not resume.weights_only
 
 
-def _check_start(run: Run, pretrained: Pretrained | None) -> None:
-    """Raises the UserError that starting from other weights would raise."""
+def _check_start(run: Run, run_dir: Path, begun: Start) -> None:
+    """Raises, before anything is written, the UserError that paths or starting from other weights would raise."""
+    csv_paths(run_dir, run.config.logging)
     shapes = jax.eval_shape(run.init_variables)
-    if pretrained:
-        _adopted(run, pretrained, shapes)
-    if _continues(run):
+    if begun.pretrained:
+        _adopted(run, begun.pretrained, shapes)
+    if _continues(run) and (begun.fresh or not is_checkpoints_folder(run_dir / CHECKPOINTS_FOLDER)):
         settings = run.step_settings(shapes["params"])
         continue_earlier(run, jax.eval_shape(lambda v: run.init_state(v, settings), shapes), fingerprint_of(run))
 
