@@ -6,16 +6,12 @@ from pathlib import Path
 
 import jax
 import numpy as np
-import pytest
 
 from textclf_jax.config import RunConfig
 from textclf_jax.training import loop
 from textclf_jax.training.checkpoint import Checkpoints, load_model
 from textclf_jax.training.fit import fit
 from textclf_jax.training.logging import read_rows
-
-# Orbax gives up at the first array it cannot read and closes its event loop, to which others may still report
-tolerates_orbax = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def run(config: RunConfig, folder: Path, **options) -> Path:

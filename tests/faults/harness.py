@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VICTIM = Path(__file__).with_name("victim.py")
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 TASKS = {"pretraining": "mlm", "finetuning": "cls"}
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 class Project:

@@ -1,11 +1,9 @@
 """Rows 27 to 29 and 31: checkpoints that are damaged or cannot be written."""
 
 import os
-import resource
 import shutil
-import signal
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import jax
@@ -14,7 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests.faults.harness import Project, end_of, flipped_bits, process
-from tests.runs import check_same_run, interrupted, saved_steps, tolerates_orbax
+from tests.runs import check_same_run, interrupted, saved_steps
 from textclf_jax.config_file import load_config
 from textclf_jax.errors import UserError
 from textclf_jax.training.checkpoint import Checkpoints, load_model, save_model
@@ -35,7 +33,6 @@ def files_of(folder: Path) -> list[Path]:
 # --- 27: damaged checkpoints ----------------------------------------------------------------------------------
 
 
-@tolerates_orbax
 def test_fault_27_a_flipped_byte_leads_to_the_checkpoint_before(project, monkeypatch):
     shutil.copytree(project.run_dir(), project.run_dir("pretraining", "whole"))
     project.train(name="whole")
@@ -53,7 +50,7 @@ def test_fault_27_a_flipped_byte_leads_to_the_checkpoint_before(project, monkeyp
 
 def small_state(seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {"w": rng.standard_normal((8, 16)).astype(np.float32), "step": np.int32(seed)}
+    return {"w": rng.standard_normal((64, 32)).astype(np.float32), "step": np.int32(seed)}
 
 
 @pytest.fixture
@@ -83,7 +80,6 @@ def check_restored(folder: Path) -> int:
     return step
 
 
-@tolerates_orbax
 def test_fault_27_flipped_bits_never_give_other_numbers(saved):
     """100 in all files of the newest checkpoint, by their size and at least one each."""
     files = files_of(saved / "2")
@@ -100,7 +96,6 @@ def test_fault_27_flipped_bits_never_give_other_numbers(saved):
     assert steps.count(1) > 50
 
 
-@tolerates_orbax
 def test_fault_27_a_missing_file_leads_to_the_checkpoint_before(saved, tmp_path):
     for file in files_of(saved / "2"):
         hidden = file.rename(tmp_path / "hidden")
@@ -113,7 +108,6 @@ def test_fault_27_a_missing_file_leads_to_the_checkpoint_before(saved, tmp_path)
         check_restored(saved)
 
 
-@tolerates_orbax
 def test_fault_27_a_damaged_model_is_refused(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
     folder = save_model(tmp_path, {"params": small_state(1)}, {"labels": ["a", "b"]}, [tmp_path / "vocab.txt"])
@@ -154,11 +148,19 @@ def small_disk(folder: Path, megabytes: int):
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def fill(filler: Path, *, but: int) -> None:
+    """Fills a disk with one file, all but some bytes."""
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    os.truncate(filler, filler.stat().st_size - but)
+
+
 def check_failed_save(project: Project, code: int, said: str, folder: Path) -> None:
     """Nothing is torn, the path is named, and the run goes on from the checkpoint that it had."""
     assert code == 2, said
     assert "Traceback" not in said
-    assert str(folder) in said
+    assert str(folder.relative_to(project.root)) in said
     assert "resume the run" in said or "try again" in said
     assert EPOCH in saved_steps(folder)
     assert not [path for path in folder.rglob("*") if "tmp" in path.name or "unfinished" in path.name]
@@ -170,11 +172,7 @@ def test_fault_28_a_full_disk(project, monkeypatch):
     folder, filler = project.run_dir(), project.root / "experiments" / "filler"
     with small_disk(project.root / "experiments", 3):
         stopped(project, monkeypatch)
-        with filler.open("wb") as file, pytest.raises(OSError, match="No space left"):
-            while True:
-                file.write(bytes(4096))
-                file.flush()
-        os.truncate(filler, filler.stat().st_size - 100_000)
+        fill(filler, but=100_000)
         with process(project.root, "pretrain", "tiny") as child:
             code, said, _ = end_of(child)
         check_failed_save(project, code, said, folder)
@@ -183,13 +181,10 @@ def test_fault_28_a_full_disk(project, monkeypatch):
 
 
 def test_fault_28_a_limit_on_file_sizes(project, monkeypatch):
-    def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-
+    limited = ["sh", "-c", 'ulimit -f 60 && exec "$0" "$@"']  # blocks of 512 bytes
     folder = stopped(project, monkeypatch)
     steps = saved_steps(folder)
-    with process(project.root, "pretrain", "tiny", preexec_fn=limit) as child:
+    with process(project.root, "pretrain", "tiny", before=limited) as child:
         code, said, _ = end_of(child)
     check_failed_save(project, code, said, folder)
     assert saved_steps(folder) == steps

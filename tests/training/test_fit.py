@@ -145,8 +145,6 @@ def test_fault_20_checkpoint_missing(tmp_path):
         load_pretrained(tmp_path / "model.ckpt")
 
 
-# Orbax gives up at the first array it cannot read and closes its event loop, to which others may still report
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_fault_27_a_flipped_byte_is_noticed(data, tmp_path, monkeypatch, capsys):
     config = tiny.pretraining(data, training={"epochs": 3})
     whole = run(config, tmp_path / "whole")

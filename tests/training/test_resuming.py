@@ -133,8 +133,6 @@ def test_fault_20_nothing_to_continue(data, earlier, tmp_path):
             fit(continuing(data, path), tmp_path / "new", dry_run=True)
 
 
-# Orbax gives up at the first array it cannot read and closes its event loop, to which others may still report
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_damaged_checkpoint_is_passed_over(data, earlier, tmp_path, capsys):
     folder = tmp_path / "damaged"
     shutil.copytree(earlier, folder)

@@ -6,6 +6,7 @@ Orbax restores flipped bits in array data silently, so checksums of all that is 
 import json
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,20 @@ from textclf_jax.training.checksums import check_arrays, check_files, checksums,
 STATE, POSITION = "state", "position"
 MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
 KEPT = 2
-logging.getLogger("absl").setLevel(logging.ERROR)
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # what is wrong with a checkpoint is said here
+
+
+def _quiet_about_closed_loops(previous: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Orbax gives up at the first array that fails and closes its event loop, to which others still report."""
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            previous(unraisable)
+
+    return hook
+
+
+sys.unraisablehook = _quiet_about_closed_loops(sys.unraisablehook)
 
 
 class Checkpoints:
