@@ -7,11 +7,24 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from tests import tiny
 from textclf_jax.config import RunConfig
 from textclf_jax.training import loop
 from textclf_jax.training.checkpoint import Checkpoints, load_model
 from textclf_jax.training.fit import fit
 from textclf_jax.training.logging import read_rows
+
+# all that a resumed run must repeat: accumulation and dropout in both; random features redrawn; layers frozen at first
+FEATURES = {
+    "pretraining": {
+        "training": {"grad_accum_steps": 3},
+        "architecture": tiny.architecture(attention={"kind": "favor", "favor": {"redraw_interval": 5}}),
+    },
+    "finetuning": {
+        "training": {"grad_accum_steps": 2, "freeze_epochs": 3, "freeze_n_layers": 1, "freeze_embeddings": True},
+        "architecture": tiny.architecture(attention={"kind": "lsh", "lsh": {"chunk_size": 8}}),
+    },
+}
 
 
 def run(config: RunConfig, folder: Path, **options) -> Path:

@@ -12,19 +12,8 @@ import pytest
 
 from tests import tiny
 from tests.faults.harness import COMMANDS, Project, end_of, process, wait_for
-from tests.runs import check_same_run, run, saved_steps
+from tests.runs import FEATURES, check_same_run, run, saved_steps
 
-# all that a resumed run must repeat: accumulation and dropout in both; random features redrawn; layers frozen at first
-FEATURES = {
-    "pretraining": {
-        "training": {"grad_accum_steps": 3},
-        "architecture": tiny.architecture(attention={"kind": "favor", "favor": {"redraw_interval": 5}}),
-    },
-    "finetuning": {
-        "training": {"grad_accum_steps": 2, "freeze_epochs": 3, "freeze_n_layers": 1, "freeze_embeddings": True},
-        "architecture": tiny.architecture(attention={"kind": "lsh", "lsh": {"chunk_size": 8}}),
-    },
-}
 SAVING_ALWAYS = ("--set", "training.checkpoint_interval_updates=1")
 KINDS = ("pretraining", "finetuning")
 

@@ -90,9 +90,10 @@ def test_fault_33_out_of_memory_in_a_step(project, monkeypatch):
 
 
 def test_fault_33_out_of_memory_for_real(project):
-    """Scores of 2 x 24 x 24 for forty million rows."""
-    flags = ("--set", "training.batch_size=40000000")
-    with process(project.root, "pretrain", "tiny", *flags) as child:
+    """Two million rows in an address space of 8 GB."""
+    limited = ["sh", "-c", 'ulimit -v 8000000 && exec "$0" "$@"']
+    flags = ("--set", "training.batch_size=2000000")
+    with process(project.root, "pretrain", "tiny", *flags, before=limited) as child:
         code, said, _ = end_of(child)
     assert code == 2, said
     for words in ADVICE:
