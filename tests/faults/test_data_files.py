@@ -407,7 +407,9 @@ def test_fault_13_tensors_of_unequal_length(project):
     project.change_data(lambda ids, mask, labels: (ids, mask[:8]))
     project.refused(TRAIN, "attention_mask has shape [8, 24], but input_ids [20, 24]")
     project.change_data(lambda ids, mask, labels: (ids, mask, labels[:8]), "finetuning")
-    project.refused("cls/train.pt", "8 labels for 20 rows", kind="finetuning")
+    project.refused("cls/train.pt", "labels have shape [8], but there are 20 rows", kind="finetuning")
+    project.change_data(lambda ids, mask, labels: (ids, mask, labels[0]), "finetuning")  # found by fuzzing
+    project.refused("cls/train.pt", "labels have shape [], but there are 20 rows", kind="finetuning")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -104,8 +104,8 @@ def _check_shapes(path: Path, tensors: list[np.ndarray], num_labels: int | None)
         raise UserError(
             f"{path}: attention_mask has shape {list(mask.shape)}, but input_ids {list(ids.shape)}: they must be equal"
         )
-    if labels is not None and len(labels) != len(ids):
-        raise UserError(f"{path}: {len(labels)} labels for {len(ids)} rows")
+    if labels is not None and labels.shape[:1] != ids.shape[:1]:
+        raise UserError(f"{path}: labels have shape {list(labels.shape)}, but there are {len(ids)} rows")
     if 0 in ids.shape:
         raise UserError(f"{path}: input_ids have shape {list(ids.shape)}: there is nothing to train on")
     return ids, mask, labels
