@@ -1,5 +1,6 @@
 """Rows 1 to 15: data files that are damaged, hostile or wrong are told, not learned."""
 
+import io
 import os
 import pickle
 import re
@@ -446,16 +447,13 @@ def test_fault_14_settings_changed_since_the_checkpoint(project, monkeypatch):
     project.train("pretraining", "--set", "training.checkpoint_interval_updates=5")
 
 
-class WithHoles:
-    """A file to write to whose zeros take no place on the disk."""
-
-    def __init__(self, path: Path):
-        self.file = path.open("wb")
+class WithHoles(io.FileIO):
+    """A file whose zeros take no place on the disk."""
 
     def write(self, data) -> int:
         if np.frombuffer(data, np.uint8).any():
-            return self.file.write(data)
-        self.file.seek(len(data), os.SEEK_CUR)
+            return super().write(data)
+        self.seek(len(data), os.SEEK_CUR)
         return len(data)
 
 
@@ -464,10 +462,11 @@ def test_fault_15_ten_gigabytes_open_in_seconds(tmp_path):
     """Rows of the id 0, which is not that of PAD here: a sound file of 10 GB that is one large hole."""
     import torch
 
-    out, shape = WithHoles(tmp_path / "large.pt"), (2_180_000, 512)
-    torch.save((torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool)), out)
-    out.file.close()
+    shape = (2_180_000, 512)
+    with WithHoles(tmp_path / "large.pt", "w") as out:
+        torch.save((torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.bool)), out)
     assert (tmp_path / "large.pt").stat().st_size > 10e9
+    assert (tmp_path / "large.pt").stat().st_blocks < 1000
     _, peak, seconds = measured(tmp_path, "large.pt")
     assert peak < 1000
     assert seconds < 60
