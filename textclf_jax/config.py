@@ -211,6 +211,7 @@ class Training(Section):
     use_amp: bool = True
     variant: Literal["standard", "reference"] = "standard"
     eval_interval_updates: Count = 0
+    checkpoint_interval_updates: Count = 0
     checkpoint_interval_minutes: NonNegativeFloat = 10.0
     profile: Count = 0
     head_lr_mult: NonNegativeFloat = 1.0

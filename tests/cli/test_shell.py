@@ -44,7 +44,7 @@ def test_training_passes_the_config_and_returns_the_exit_code(calls, command, ki
     assert code == 7
     assert folder == Path("experiments") / kind / name
     assert (config.experiment.name, config.training.epochs, config.training.batch_size) == (name, 3, 5)
-    assert flags == {"dry_run": True, "fresh": False, "pretrained": None}
+    assert flags == {"dry_run": True, "fresh": False, "changed_data": False, "pretrained": None}
 
 
 def test_profile_is_a_key_of_the_config(calls):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from textclf_jax.errors import UserError
 from textclf_jax.experiment import find_run
+from textclf_jax.tokenizer.text_files import well_formed
 
 if TYPE_CHECKING:
     from textclf_jax.training.prediction import Prediction
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     if bool(args.text) == bool(args.file):
         raise UserError("give either --text (once or more) or --file")
     folder = _model_folder(args.name)
-    texts = args.text or _read(args.file, args.text_column)
+    texts = [well_formed(text) for text in args.text] or _read(args.file, args.text_column)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.training.prediction import Predictor
 

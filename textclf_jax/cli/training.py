@@ -19,6 +19,9 @@ def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, 
     parser.add_argument(
         "--profile", metavar="STEPS", help="trace so many steps once warm; the same as --set training.profile=STEPS"
     )
+    parser.add_argument(
+        "--changed-data", action="store_true", help="go on with an interrupted run although its data has changed"
+    )
     parser.add_argument("--fresh", action="store_true", help="start over, even if the run was interrupted or finished")
 
 
@@ -45,7 +48,8 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
     from textclf_jax.training.fit import fit
 
     config, pretrained = _start(loaded.config)
-    return fit(config, folder, dry_run=args.dry_run, fresh=args.fresh, pretrained=pretrained)
+    flags = {"dry_run": args.dry_run, "fresh": args.fresh, "changed_data": args.changed_data}
+    return fit(config, folder, **flags, pretrained=pretrained)
 
 
 def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":

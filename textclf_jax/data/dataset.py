@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from textclf_jax.data.torch_files import read_tensors
+from textclf_jax.data.torch_files import read_tensors, release
 from textclf_jax.errors import UserError
 
-ROWS_AT_ONCE = 8192
+BYTES_AT_ONCE = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +104,8 @@ def _check_shapes(path: Path, tensors: list[np.ndarray], num_labels: int | None)
         raise UserError(
             f"{path}: attention_mask has shape {list(mask.shape)}, but input_ids {list(ids.shape)}: they must be equal"
         )
-    if labels is not None and len(labels) != len(ids):
-        raise UserError(f"{path}: {len(labels)} labels for {len(ids)} rows")
+    if labels is not None and labels.shape[:1] != ids.shape[:1]:
+        raise UserError(f"{path}: labels have shape {list(labels.shape)}, but there are {len(ids)} rows")
     if 0 in ids.shape:
         raise UserError(f"{path}: input_ids have shape {list(ids.shape)}: there is nothing to train on")
     return ids, mask, labels
@@ -114,8 +114,7 @@ def _check_shapes(path: Path, tensors: list[np.ndarray], num_labels: int | None)
 def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> np.ndarray:
     if mask.dtype == np.bool_:
         return mask
-    for start in range(0, len(mask), ROWS_AT_ONCE):
-        part = mask[start : start + ROWS_AT_ONCE]
+    for start, (part,) in _chunks(mask):
         wrong = ~((part == 0) | (part == 1))
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
@@ -128,8 +127,13 @@ def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> np.nda
 
 
 def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
-    for start in range(0, len(arrays[0]), ROWS_AT_ONCE):
-        yield start, [np.asarray(array[start : start + ROWS_AT_ONCE]) for array in arrays]
+    """Yields row number and rows of arrays mapped from a file, a few at a time; those looked at leave the memory."""
+    count = max(1, BYTES_AT_ONCE * len(arrays[0]) // max(1, arrays[0].nbytes))
+    for start in range(0, len(arrays[0]), count):
+        parts = [array[start : start + count] for array in arrays]
+        yield start, parts
+        for part in parts:
+            release(part)
 
 
 def _check_rows(path: Path, ids: np.ndarray, mask: np.ndarray, vocab_size: int, pad_id: int) -> np.ndarray:

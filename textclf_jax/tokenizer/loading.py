@@ -102,7 +102,7 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
       root: where relative paths begin.
 
     Returns:
-      The tokenizer; its `source` is set where it runs a user's code, so that the caller can say so.
+      The tokenizer. Before a user's code runs, its path and hash are printed on stderr.
 
     Raises:
       UserError: the file or class is missing or fails; the method and the user's own traceback are shown.
@@ -113,6 +113,7 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
     if not path.is_file():
         raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    print(f"running the code of the tokenizer wrapper {path} (sha256 {sha256})", file=sys.stderr, flush=True)
     kind = _find_class(_import_file(path, sha256), path)
     with calling(path, f"{kind.__name__}()"):
         wrapper = kind()

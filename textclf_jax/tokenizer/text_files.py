@@ -57,3 +57,15 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
             f"{path} line {number}: byte {error.start + 1} is not UTF-8. "
             "If this is text in another encoding, convert it, for example: iconv -f WINDOWS-1252 -t UTF-8"
         ) from error
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair that stands alone: it can be neither encoded nor printed.
+
+    Such halves come from arguments that are not UTF-8, and from escapes in JSON.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.rows import Encoded, Overflow, RowBuilder, chunks_by_size
-from textclf_jax.tokenizer.text_files import iterate_lines
+from textclf_jax.tokenizer.text_files import iterate_lines, well_formed
 from textclf_jax.tokenizer.vocabulary import (
     Vocabulary,
     bert_normalizer,
@@ -310,13 +310,13 @@ def _file_rows(paths: Iterable[Path], skip_blank: bool, labelled: bool) -> list[
 
 
 def _check_texts(texts: Sequence[str], method: str) -> Sequence[str]:
-    """The texts, if they are strings in a sequence; UserError names the first row that is not."""
+    """The texts, well formed, if they are strings in a sequence; UserError names the first row that is not."""
     if isinstance(texts, str):
         raise UserError(f"{method}: texts is one string; give a list of strings, or files=")
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise UserError(f"{method}: row {row} is {text!r} ({type(text).__name__}), not a text")
-    return texts
+    return [well_formed(text) for text in texts]
 
 
 def _check_labels(labels: Sequence[int] | np.ndarray, num_texts: int) -> np.ndarray:

@@ -1,14 +1,12 @@
 """Checkpoints: `checkpoints/<step>` to resume from, and `model.ckpt`, the trained model by itself.
 
-Orbax restores flipped bits in array data silently, so a checksum of every array is stored beside it and compared.
+Orbax restores flipped bits in array data silently, so checksums of all that is stored are kept beside it and compared.
 """
 
 import json
 import logging
-import re
 import shutil
-import tempfile
-import zlib
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,32 +17,26 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from textclf_jax.errors import UserError
+from textclf_jax.training.background import Background, Snapshot
+from textclf_jax.training.checksums import check_arrays, check_files, checksums, file_checksums, sealed, unsealed
 
 STATE, POSITION = "state", "position"
 MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
 KEPT = 2
-logging.getLogger("absl").setLevel(logging.ERROR)
+logging.getLogger("absl").setLevel(logging.CRITICAL)  # what is wrong with a checkpoint is said here
 
 
-def _checksums(tree: Any) -> dict[str, int]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return {jax.tree_util.keystr(path): zlib.crc32(np.ascontiguousarray(leaf).data) for path, leaf in leaves}
+def _quiet_about_closed_loops(previous: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Orbax gives up at the first array that fails and closes its event loop, to which others still report."""
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            previous(unraisable)
+
+    return hook
 
 
-def _differing(tree: Any, expected: dict[str, int]) -> list[str]:
-    # fields of a NamedTuple come back as keys of a dict where the structure is not known
-    found, expected = ({_plain(name): crc for name, crc in sums.items()} for sums in (_checksums(tree), expected))
-    return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-
-
-def _plain(name: str) -> str:
-    """.a[0]['b'] and ['a'][0]['b'] -> a/0/b."""
-    return re.sub(r"[.\[\]']+", "/", name).strip("/")
-
-
-def _on_host(tree: Any) -> Any:
-    # a copy: on CPU a view of device memory would change under the writer, since the state is donated
-    return jax.tree.map(lambda leaf: np.array(leaf, copy=True), tree)
+sys.unraisablehook = _quiet_about_closed_loops(sys.unraisablehook)
 
 
 class Checkpoints:
@@ -52,36 +44,75 @@ class Checkpoints:
 
     def __init__(self, folder: Path, *, fresh: bool = False, read_only: bool = False):
         """Opens the folder; `fresh` removes what is in it, `read_only` leaves everything as it is."""
+        self._folder, self._read_only = folder.resolve(), read_only
         if fresh:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(self._folder)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else KEPT, cleanup_tmp_directories=not read_only, read_only=read_only
+            max_to_keep=None if read_only else KEPT,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            enable_async_checkpointing=False,  # the thread of our own does checksums, too
         )
-        self._folder = folder.resolve()
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=(STATE, POSITION))
+        self._saved = self._manager.latest_step()
+        self._background = Background("checkpoints")
+        self._snapshot: Snapshot | None = None
 
-    def save(self, step: int, state: Any, position: dict[str, Any]) -> None:
-        """Saves the state and the JSON-able position of a step, unless that step is saved already.
+    def reserve(self, like: Any) -> None:
+        """Prepares, in the background, the memory that saving states of these shapes takes."""
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+
+        def reserve() -> None:
+            self._snapshot = Snapshot(shapes)
+
+        self._background.submit(reserve)
+
+    def save(
+        self, step: int, state: Any, position: dict[str, Any], first: Callable[[Any], None] = lambda host: None
+    ) -> None:
+        """Copies the state, and saves the copy in the background; waits for an earlier save to end.
+
+        Args:
+          step: its number; one that is saved already is not saved again.
+          state: what to save.
+          position: JSON-able; what is kept beside it.
+          first: done in the background before saving, with the copy of the state (numpy arrays).
 
         Raises:
-          UserError: the checkpoint could not be written.
+          UserError: an earlier save has failed.
         """
-        if step in self._manager.all_steps():
-            return
-        host = _on_host(state)
-        position = {"position": position, "checksums": _checksums(host)}
-        arguments = {STATE: ocp.args.StandardSave(host), POSITION: ocp.args.JsonSave(position)}
+        self._background.wait()
+        if self._snapshot is None:
+            self._snapshot = Snapshot(state)
+        host, is_new = self._snapshot.take(state), step != self._saved
+
+        def save() -> None:
+            first(host)
+            if is_new:
+                self._write(step, host, position)
+
+        self._background.submit(save)
+        self._saved = step
+
+    def _write(self, step: int, host: Any, position: dict[str, Any]) -> None:
+        content = sealed({"position": position, "checksums": checksums(host)})
+        arguments = {STATE: ocp.args.StandardSave(host), POSITION: ocp.args.JsonSave(content)}
         try:
             saved = self._manager.save(step, args=ocp.args.Composite(**arguments))
-        except OSError as error:
-            raise UserError(f"{self._folder}: the checkpoint of step {step} could not be saved: {error}") from error
+        except Exception as error:  # whatever Orbax and its stores raise
+            for partial in self._folder.glob(f"{step}.*"):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise UserError(
+                f"{self._folder}: the checkpoint of step {step} could not be saved ({_reason(error)}). Free some space "
+                "or mend the folder, then resume the run: earlier checkpoints are as they were."
+            ) from error
         if not saved:
             raise UserError(f"{self._folder}: the checkpoint of step {step} was not saved: a later one exists")
 
     def restore(
         self, like: Any, notes: list[str], check: Callable[[dict[str, Any]], None] = lambda position: None
     ) -> tuple[Any, dict[str, Any]] | None:
-        """Restores the newest sound checkpoint.
+        """Restores the newest sound checkpoint; damaged ones that are newer are removed (unless `read_only`).
 
         Args:
           like: a state of the same structure, or its shapes and dtypes; None: nested dicts of whatever there is.
@@ -94,18 +125,21 @@ class Checkpoints:
         Raises:
           UserError: there are checkpoints, but none is sound.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        damaged: list[int] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
             try:
-                return self._restore_step(step, like, check)
+                restored = self._restore_step(step, like, check)
             except UserError:
                 raise
             except Exception as error:  # whatever Orbax and its stores raise on damaged files
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                notes.append(
-                    f"the checkpoint of step {step} in {self._folder} is damaged ({reason}); trying an older one"
-                )
-        if steps:
+                damaged.append(step)
+                notes.append(f"warning: the checkpoint of step {step} in {self._folder} is damaged ({_reason(error)})")
+            else:
+                self._drop(damaged)
+                if damaged:
+                    notes.append(f"warning: going back to the checkpoint of step {step}")
+                return restored
+        if damaged:
             raise UserError(
                 "\n".join([*notes, f"{self._folder}: no sound checkpoint is left. Start over with --fresh."])
             )
@@ -114,25 +148,48 @@ class Checkpoints:
     def _restore_step(self, step: int, like: Any, check: Callable[[dict[str, Any]], None]):
         # the position holds the checksums, and tells whether the arrays are wanted at all
         saved = self._manager.restore(step, args=ocp.args.Composite(**{POSITION: ocp.args.JsonRestore()}))[POSITION]
+        saved = unsealed(saved)
         check(saved["position"])
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), like)
         arguments = {STATE: ocp.args.StandardRestore(shapes)}
         state = self._manager.restore(step, args=ocp.args.Composite(**arguments))[STATE]
-        if differing := _differing(state, saved["checksums"]):
-            raise ValueError(f"checksum of {differing[0]} differs")
+        check_arrays(state, saved["checksums"])
         return state, saved["position"]
 
+    def _drop(self, damaged: list[int]) -> None:
+        """Removes checkpoints, so that the run can save those steps again."""
+        if self._read_only or not damaged:
+            return
+        for step in damaged:
+            shutil.rmtree(self._folder / str(step))
+        self._manager.reload()
+        self._saved = self._manager.latest_step()
+
+    def check(self) -> None:
+        """Raises UserError if a save has failed; does not wait."""
+        self._background.check()
+
     def wait(self) -> None:
-        """Waits until all is on disk. Raises UserError if a save in the background failed."""
-        try:
-            self._manager.wait_until_finished()
-        except Exception as error:
-            raise UserError(f"{self._folder}: a checkpoint could not be saved: {error}") from error
+        """Waits until all is on disk. Raises UserError if a save has failed."""
+        self._background.wait()
 
     def close(self) -> None:
-        """Waits, then frees the manager's threads."""
-        self.wait()
+        """Lets the save that is under way end, and frees the threads."""
+        self._background.close()
         self._manager.close()
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder of checkpoints; if that is cut short, what is left does not look like one."""
+    removed = folder.with_name(f".{folder.name}-removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    if folder.exists():
+        folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -162,20 +219,26 @@ def save_model(run_dir: Path, variables: Any, metadata: dict[str, Any], vocabula
       UserError: it could not be written; an earlier model stays as it was.
     """
     target = run_dir / MODEL_FOLDER
+    temporary = run_dir / f".{MODEL_FOLDER}-unfinished"  # beside the target, so that renaming never copies
+    host = jax.tree.map(np.asarray, variables)
     try:
-        # beside the target, so that renaming never copies
-        temporary = Path(tempfile.mkdtemp(prefix=f".{MODEL_FOLDER}-", dir=run_dir))
-        host = _on_host(variables)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save((temporary / "variables").resolve(), host)
         (temporary / "vocab").mkdir()
         for file in vocabulary:
             shutil.copy2(file, temporary / "vocab" / file.name)
-        metadata = metadata | {"checksums": _checksums(host)}
+        sums = {"checksums": checksums(host), "files": file_checksums(temporary / "vocab")}
+        metadata = sealed(metadata | sums)
         (temporary / METADATA_FILE).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
         _replace(temporary, target)
-    except OSError as error:
-        raise UserError(f"{target}: the model could not be saved: {error}") from error
+    except Exception as error:  # whatever Orbax and its stores raise
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(
+            f"{target}: the model could not be saved ({_reason(error)}). Free some space or mend the folder, then try "
+            "again."
+        ) from error
     return target
 
 
@@ -184,7 +247,6 @@ def _replace(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
-    new.chmod(0o755)
     new.rename(target)
     shutil.rmtree(old, ignore_errors=True)
 
@@ -208,15 +270,16 @@ def load_model(folder: Path) -> SavedModel:
             f"{folder}: there is no saved model. {contents_of(folder if folder.is_dir() else folder.parent)}"
         )
     try:
-        metadata = json.loads(metadata_path.read_text(encoding="utf-8"))
+        metadata = unsealed(json.loads(metadata_path.read_text(encoding="utf-8")))
+        check_files(folder / "vocab", metadata["files"])
         with ocp.StandardCheckpointer() as checkpointer:
             path = (folder / "variables").resolve()
             shapes = checkpointer.metadata(path).item_metadata.tree
             like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
             variables = checkpointer.restore(path, like)
-        differing = _differing(variables, metadata["checksums"])
+        check_arrays(variables, metadata["checksums"])
     except Exception as error:  # whatever json, Orbax and its stores raise on damaged files
-        raise UserError(f"{folder}: the saved model is damaged: {error}") from error
-    if differing:
-        raise UserError(f"{folder}: the saved model is damaged: the checksum of {differing[0]} differs")
+        raise UserError(
+            f"{folder}: the saved model is damaged ({_reason(error)}). Copy it again, or train it again with --fresh."
+        ) from error
     return SavedModel(folder, variables, metadata)

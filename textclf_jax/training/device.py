@@ -1,12 +1,14 @@
 """Chooses the device, the precision and the place of compiled programs; call before anything touches JAX arrays."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-from textclf_jax.config import Training
+from textclf_jax.config import RunConfig, Training
 from textclf_jax.errors import UserError
 from textclf_jax.model.precision import Precision
 
@@ -41,6 +43,23 @@ def set_up_device(training: Training) -> str:
             "`pip install textclf-jax[cuda12]` (or [cuda13]); or set training.device to auto."
         )
     return jax.default_backend()
+
+
+@contextmanager
+def explained_exhaustion(config: RunConfig) -> Iterator[None]:
+    """Turns running out of memory, on the device or the host, into a UserError that says what needs less."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        training, architecture = config.training, config.architecture
+        raise UserError(
+            f"out of memory ({str(error).splitlines()[0]}). Lower training.batch_size ({training.batch_size}) and "
+            f"raise training.grad_accum_steps ({training.grad_accum_steps}) by the same factor, or lower "
+            f"architecture.max_sequence_length ({architecture.max_sequence_length}), which a checkpoint does not mind; "
+            "or make the model smaller. Checkpoints are as they were."
+        ) from error
 
 
 def compute_precision(training: Training) -> Precision:

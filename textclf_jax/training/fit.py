@@ -1,33 +1,41 @@
 """The whole of a run, from a configuration to a tested model: `fit` is what the commands call."""
 
 import json
-import platform
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-from textclf_jax import __version__
-from textclf_jax.config import FinetuningConfig, PretrainingConfig, RunConfig
+from textclf_jax.config import PretrainingConfig, RunConfig
 from textclf_jax.config_file import dump_config
 from textclf_jax.errors import UserError
+from textclf_jax.files import write_whole
 from textclf_jax.training.checkpoint import MODEL_FOLDER, Checkpoints, load_model
-from textclf_jax.training.device import set_up_device
+from textclf_jax.training.device import explained_exhaustion, set_up_device
 from textclf_jax.training.evaluation import Evaluator
+from textclf_jax.training.lock import RunLock
 from textclf_jax.training.logging import RunLogger, csv_paths
 from textclf_jax.training.loop import Loop, Position
 from textclf_jax.training.plots import learning_curves
-from textclf_jax.training.pretrained import Pretrained, adopt
+from textclf_jax.training.pretrained import CHECKPOINTS_FOLDER, Pretrained, adopt, is_checkpoints_folder
 from textclf_jax.training.profiling import PROFILE_FOLDER, profiled
 from textclf_jax.training.progress import Progress, table
+from textclf_jax.training.record import RECORD_FILE, record_of
 from textclf_jax.training.resuming import continue_earlier, fingerprint_of, go_on
 from textclf_jax.training.run import Run, compile_programs, describe, memory_estimate, prepare_run
-from textclf_jax.training.signals import StopRequest
+from textclf_jax.training.signals import Stopped, StopRequest
 
 SUMMARY_FILE = "summary.json"
 SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accuracy")
+
+
+class Start(NamedTuple):
+    """How a run is begun; the fields are those of `fit`."""
+
+    fresh: bool
+    changed_data: bool
+    pretrained: Pretrained | None
 
 
 def fit(
@@ -36,6 +44,7 @@ def fit(
     *,
     dry_run: bool = False,
     fresh: bool = False,
+    changed_data: bool = False,
     pretrained: Pretrained | None = None,
     root: Path | None = None,
 ) -> int:
@@ -46,6 +55,7 @@ def fit(
       run_dir: the folder of the run.
       dry_run: check everything, report, and stop before training; writes nothing.
       fresh: start over even where there are checkpoints or a finished run.
+      changed_data: go on from checkpoints even where the data is no longer the same.
       pretrained: the weights to start from; finetuning takes the encoder, pretraining all of them.
       root: the folder that relative data paths start from; the current one by default.
 
@@ -55,40 +65,57 @@ def fit(
     Raises:
       UserError: a problem the user can solve.
     """
-    device = set_up_device(config.training)
-    run = prepare_run(config, root or Path.cwd())
-    if (run_dir / SUMMARY_FILE).exists() and not (fresh or dry_run):
+    stop, begun = StopRequest(), Start(fresh, changed_data, pretrained)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(stop)
+            stack.enter_context(explained_exhaustion(config))
+            if not dry_run:
+                stack.enter_context(RunLock(run_dir))
+                if not fresh:
+                    _refuse_finished(run_dir)
+            device = set_up_device(config.training)
+            run = prepare_run(config, root or Path.cwd())
+            facts = [("device", device), *describe(run)]
+            for note in run.notes:
+                _say(note)
+            _check_start(run, run_dir, begun)
+            if dry_run:
+                facts.append(("memory", memory_estimate(run)))
+            table(f"{'dry run of ' * dry_run}{config.experiment.name}", facts, ("what", "value"))
+            if not dry_run:
+                _train_and_test(run, run_dir, begun, stack, stop)
+    except Stopped:
+        _say("stopped; the same command goes on from the last checkpoint, if there is one")
+    return stop.exit_code
+
+
+def _refuse_finished(run_dir: Path) -> None:
+    if (run_dir / SUMMARY_FILE).exists():
         raise UserError(f"{run_dir}: this run is finished. Start over with --fresh, or make a new experiment.")
-    facts = [("device", device), *describe(run)]
-    for note in run.notes:
-        print(note, flush=True)
-    if dry_run:
-        _check_start(run, pretrained)
-        table(f"dry run of {config.experiment.name}", [*facts, ("memory", memory_estimate(run))], ("what", "value"))
-        return 0
-    table(config.experiment.name, facts, ("what", "value"))
-    with ExitStack() as stack:
-        return _train_and_test(run, run_dir, stack, fresh=fresh, pretrained=pretrained)
 
 
-def _train_and_test(run: Run, run_dir: Path, stack: ExitStack, *, fresh: bool, pretrained: Pretrained | None) -> int:
+def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, stop: StopRequest) -> None:
     config = run.config
-    stop = stack.enter_context(StopRequest())
-    (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
-    checkpoints = Checkpoints(run_dir / "checkpoints", fresh=fresh)
+    checkpoints = Checkpoints(run_dir / CHECKPOINTS_FOLDER, fresh=begun.fresh)
     stack.callback(checkpoints.close)
-    fingerprint = fingerprint_of(run)
-    settings, state, position, resumes = _first_state(run, checkpoints, fingerprint, pretrained)
-    (run_dir / "config.resolved.yaml").write_text(dump_config(config), encoding="utf-8")
-    keep = position.step if resumes else None
-    resolved = config.model_dump(mode="json")
-    logger = stack.enter_context(RunLogger(run_dir, config.logging, resolved=resolved, keep_until_step=keep))
-    variables = {"params": state.params, **state.collections}
-    programs = compile_programs("training", run.buckets, lambda b: run.training_program(b, state, settings), _say)
-    eval_programs = compile_programs(
-        "evaluation", run.eval_buckets, lambda b: run.evaluation_program(b, variables), _say
+    (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
+    fingerprint, record = fingerprint_of(run), record_of(run)
+    settings, state, position, resumes = _first_state(run, checkpoints, fingerprint, begun)
+    checkpoints.reserve(state)
+    write_whole(run_dir / "config.resolved.yaml", dump_config(config))
+    write_whole(run_dir / RECORD_FILE, json.dumps(record, indent=1))
+    logger = stack.enter_context(
+        RunLogger(
+            run_dir,
+            config.logging,
+            resolved=record["config"],
+            keep_until_step=position.step if resumes else None,
+            evaluation_due=position.evaluation_due,
+        )
     )
-    evaluator = Evaluator(run.task, eval_programs, run.eval_buckets)
+    programs = compile_programs("training", run.buckets, lambda b: run.training_program(b, state, settings), _say)
+    evaluator = _evaluator(run, {"params": state.params, **state.collections})
     start = int(state.opt_state.gradient_step)
     with (
         Progress(run.length.updates, start=start, description=config.experiment.kind) as progress,
@@ -109,29 +136,28 @@ def _train_and_test(run: Run, run_dir: Path, stack: ExitStack, *, fresh: bool, p
             checkpoints=checkpoints,
             stop=stop,
             run_dir=run_dir,
-            model_metadata=_model_metadata(run),
+            model_metadata=record,
             vocabulary=run.vocabulary_files,
             fingerprint=fingerprint,
         )
         state = loop.run(state, position)
-    checkpoints.wait()
-    curves = learning_curves(run_dir, csv_paths(run_dir, config.logging), run_dir / "learning_curves.png")
     if stop.signal:
-        print(f"stopped and saved after step {loop.position.step}; the same command goes on from there", flush=True)
-        return stop.exit_code
+        _say(f"stopped and saved after step {loop.position.step}; the same command goes on from there")
+        logger.close(failed=True)
+        return
+    curves = learning_curves(run_dir, csv_paths(run_dir, config.logging), run_dir / "learning_curves.png")
     _finish(run, run_dir, evaluator, logger, curves)
-    return 0
 
 
-def _first_state(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any], pretrained: Pretrained | None):
+def _first_state(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any], begun: Start):
     """Settings, state and position that training begins with, and whether this is the run's own earlier position."""
     variables = run.init_variables()
-    if pretrained:
-        variables, report = _adopted(run, pretrained, variables)
+    if begun.pretrained:
+        variables, report = _adopted(run, begun.pretrained, variables)
         print("\n".join(report), flush=True)
     settings = run.step_settings(variables["params"])
     state = run.init_state(variables, settings)
-    if resumed := go_on(checkpoints, state, fingerprint):
+    if resumed := go_on(checkpoints, state, fingerprint, changed_data=begun.changed_data):
         state, position = resumed
         print(f"resuming after step {position.step} of {run.length.steps}", flush=True)
         return settings, state, position, True
@@ -139,6 +165,11 @@ def _first_state(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any]
         state, position = continue_earlier(run, state, fingerprint)
         return settings, state, position, False
     return settings, state, Position(), False
+
+
+def _evaluator(run: Run, variables: Any) -> Evaluator:
+    programs = compile_programs("evaluation", run.eval_buckets, lambda b: run.evaluation_program(b, variables), _say)
+    return Evaluator(run.task, programs, run.eval_buckets)
 
 
 def _adopted(run: Run, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:
@@ -152,44 +183,19 @@ def _continues(run: Run) -> bool:
     return resume.path is not None and not resume.weights_only
 
 
-def _check_start(run: Run, pretrained: Pretrained | None) -> None:
-    """Raises the UserError that starting from other weights would raise."""
+def _check_start(run: Run, run_dir: Path, begun: Start) -> None:
+    """Raises, before anything is written, the UserError that paths or starting from other weights would raise."""
+    csv_paths(run_dir, run.config.logging)
     shapes = jax.eval_shape(run.init_variables)
-    if pretrained:
-        _adopted(run, pretrained, shapes)
-    if _continues(run):
+    if begun.pretrained:
+        _adopted(run, begun.pretrained, shapes)
+    if _continues(run) and (begun.fresh or not is_checkpoints_folder(run_dir / CHECKPOINTS_FOLDER)):
         settings = run.step_settings(shapes["params"])
         continue_earlier(run, jax.eval_shape(lambda v: run.init_state(v, settings), shapes), fingerprint_of(run))
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _model_metadata(run: Run) -> dict[str, Any]:
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers")
-    return {
-        "config": run.config.model_dump(mode="json"),
-        "vocab_size": run.tokenizer.vocab_size,
-        "vocabulary": run.tokenizer.fingerprint,
-        "labels": _label_names(run),
-        "data": {name: {"path": str(data.path), "fingerprint": data.fingerprint} for name, data in run.splits.items()},
-        "versions": {"textclf-jax": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in packages},
-        "device": jax.devices()[0].device_kind,
-    }
-
-
-def _label_names(run: Run) -> list[str] | None:
-    """The names in `labels.txt` beside the data or one folder up, where they fit; otherwise the numbers."""
-    if not isinstance(run.config, FinetuningConfig):
-        return None
-    count = run.config.classification_head.num_labels
-    for folder in run.train.path.parents[:2]:
-        file = folder / "labels.txt"
-        if file.is_file() and len(names := file.read_text(encoding="utf-8").splitlines()) == count:
-            return names
-    return [str(i) for i in range(count)]
 
 
 def _finish(run: Run, run_dir: Path, evaluator: Evaluator, logger: RunLogger, curves: Path | None) -> None:
@@ -204,7 +210,7 @@ def _finish(run: Run, run_dir: Path, evaluator: Evaluator, logger: RunLogger, cu
         logger.log("test", results["test"], **place)
     which = saved.metadata["which"]
     summary = {"model": which, **place, "results": results}
-    (run_dir / SUMMARY_FILE).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    write_whole(run_dir / SUMMARY_FILE, json.dumps(summary, indent=1))
     if results:
         names = [n for n in SHOWN_METRICS if all(n in r for r in results.values())]
         rows = [(split, *(metrics[n] for n in names)) for split, metrics in results.items()]

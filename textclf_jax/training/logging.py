@@ -9,6 +9,7 @@ from typing import Any, SupportsFloat
 
 from textclf_jax.config import Logging
 from textclf_jax.errors import UserError
+from textclf_jax.files import write_whole
 from textclf_jax.training.wandb_run import WandbRun
 
 POSITION = ("step", "update", "epoch")
@@ -25,7 +26,15 @@ class RunLogger:
     resumed from it, rows up to that step stay and later ones are cut off and written again.
     """
 
-    def __init__(self, run_dir: Path, settings: Logging, *, resolved: dict[str, Any], keep_until_step: int | None):
+    def __init__(
+        self,
+        run_dir: Path,
+        settings: Logging,
+        *,
+        resolved: dict[str, Any],
+        keep_until_step: int | None,
+        evaluation_due: bool = False,
+    ):
         """Opens the record.
 
         Args:
@@ -33,14 +42,19 @@ class RunLogger:
           settings: the `logging` section.
           resolved: the whole resolved config, shown in W&B.
           keep_until_step: None starts afresh and removes earlier CSV files; a step resumes after it.
+          evaluation_due: the evaluation of that step will be made again, so its row is cut off, too.
 
         Raises:
           UserError: a path leads out of the run folder, is no .csv or is used twice; a file cannot be written; a file
             that is to be continued holds something else.
         """
         self._files = {split: CsvFile(path) for split, path in csv_paths(run_dir, settings).items()}
-        for file in self._files.values():
-            file.start(keep_until_step)
+        kept: dict[str, int | None] = dict.fromkeys(self._files, keep_until_step)
+        if keep_until_step is not None:
+            kept["eval"] = keep_until_step - evaluation_due
+        kept["test"] = None  # the test comes once, at the end
+        for split, file in self._files.items():
+            file.start(kept[split])
         self._wandb = None
         if settings.use_wandb:
             self._wandb = WandbRun(_wandb_arguments(run_dir, settings, resolved, resume=keep_until_step is not None))
@@ -59,6 +73,11 @@ class RunLogger:
     def log_throughput(self, figures: Mapping[str, Number], *, step: int, update: int, epoch: Number) -> None:
         """Appends one row to `metrics/train/throughput.csv`."""
         self.log("throughput", figures, step=step, update=update, epoch=epoch)
+
+    def sync(self) -> None:
+        """Has the disk take all rows; may be called beside `log`, from another thread."""
+        for file in self._files.values():
+            file.sync()
 
     def close(self, *, failed: bool = False) -> None:
         """Ends the W&B run, waiting 8 s at most (2 s where the run failed). The CSV files are complete at any time."""
@@ -148,7 +167,7 @@ class CsvFile:
 
     def _widen(self, new: list[str]) -> None:
         header, *rows = self._path.read_text().splitlines()
-        self._replace(_line([header, *new]) + "".join(_line([row, *[""] * len(new)]) for row in rows))
+        write_whole(self._path, _line([header, *new]) + "".join(_line([row, *[""] * len(new)]) for row in rows))
         self._columns += new
 
     def _cut(self, last_step: int) -> None:
@@ -169,16 +188,13 @@ class CsvFile:
                 kept.append(line)
         cut = "".join(line + "\n" for line in kept)
         if cut != text:
-            self._replace(cut)
+            write_whole(self._path, cut)
 
-    def _replace(self, text: str) -> None:
-        """Puts `text` in the place of the file; a kill leaves the old or the new content, never a mixture."""
-        partial = self._path.with_name(self._path.name + ".partial")
-        with open(partial, "w", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self._path)
+    def sync(self) -> None:
+        """Has the disk take what was appended."""
+        if self._path.exists():
+            with open(self._path, "ab") as file:
+                os.fsync(file.fileno())
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
@@ -206,7 +222,7 @@ def _wandb_arguments(run_dir: Path, settings: Logging, resolved: dict[str, Any],
     resume = resume and id_file.exists()
     if not resume:
         id_file.parent.mkdir(parents=True, exist_ok=True)
-        id_file.write_text(secrets.token_hex(4) + "\n")
+        write_whole(id_file, secrets.token_hex(4) + "\n")
     return {
         "dir": str(run_dir),
         "entity": settings.wandb.entity,

@@ -17,7 +17,7 @@ from textclf_jax.training.logging import RunLogger
 from textclf_jax.training.optimizer import TrainingLength
 from textclf_jax.training.profiling import RunStep
 from textclf_jax.training.progress import Progress
-from textclf_jax.training.signals import StopRequest
+from textclf_jax.training.signals import Stopped, StopRequest
 from textclf_jax.training.steps import TrainState
 from textclf_jax.training.stream import HostStep, prefetched, training_stream
 from textclf_jax.training.tasks import Task
@@ -38,6 +38,7 @@ class Position:
       loss, correct, count: sums since the last row of the log.
       skipped: micro-batches since the last row whose gradient was not finite.
       skipped_in_a_row: the latest uninterrupted run of them.
+      evaluation_due: a signal came before the evaluation of this step was through.
     """
 
     step: int = 0
@@ -47,6 +48,7 @@ class Position:
     count: float = 0.0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    evaluation_due: bool = False
 
 
 @dataclass
@@ -87,12 +89,22 @@ class Loop:
     fingerprint: dict[str, Any]
 
     def run(self, state: TrainState, position: Position) -> TrainState:
-        """Runs from `position`; returns the last state. What was best is in `model.ckpt`."""
+        """Runs from `position`; returns the last state, once it is on disk. What was best is in `model.ckpt`."""
         self.position = position
         self.throughput.restart()
         self.unread: deque[tuple[HostStep, dict[str, jax.Array]]] = deque()
         self.saved_at = time.monotonic()
-        stream = training_stream(self.task, self.train, self.buckets, self.length, position.step)
+        with self.stop.deferred():
+            if position.evaluation_due:
+                self.save(state, self.evaluate(state))
+            if not self.stop.signal:
+                state = self.train_on(state)
+            self.checkpoints.wait()
+        return state
+
+    def train_on(self, state: TrainState) -> TrainState:
+        """Takes steps until the end or a request to stop, and saves the last state."""
+        stream = training_stream(self.task, self.train, self.buckets, self.length, self.position.step)
         for host, arrays in prefetched(stream, lambda host: (host, jax.device_put(host.arrays))):
             state, figures = self.run_step(host.step, self.programs[host.length], state, arrays)
             self.unread.append((host, figures))
@@ -114,10 +126,11 @@ class Loop:
             p.skipped += 1
             p.skipped_in_a_row += 1
             if p.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+                batch = host.step - host.epoch * self.length.steps_per_epoch + 1
                 raise UserError(
-                    f"the gradient was not finite {p.skipped_in_a_row} times in a row, up to step {host.step} (epoch "
-                    f"{host.epoch + 1}); the last checkpoint is from before. Lower training.learning_rate or set "
-                    "training.max_grad_norm, and start again."
+                    f"the gradient was not finite {p.skipped_in_a_row} times in a row, up to step {p.step} (epoch "
+                    f"{host.epoch + 1}, batch {batch}); the last checkpoint is from before. Lower training."
+                    "learning_rate or set training.max_grad_norm, and start again."
                 )
         else:
             p.skipped_in_a_row = 0
@@ -159,38 +172,57 @@ class Loop:
     def after_step(self, state: TrainState, host: HostStep) -> None:
         """Evaluates and saves where it is due."""
         training, done = self.task.config.training, host.step + 1
-        window_ended, interval = done % self.length.accumulation == 0, training.eval_interval_updates
-        evaluates = host.ends_epoch or (interval and window_ended and done // self.length.accumulation % interval == 0)
+
+        def is_due(interval_updates: int) -> bool:
+            updates, rest = divmod(done, self.length.accumulation)
+            return interval_updates > 0 and rest == 0 and updates % interval_updates == 0
+
+        self.checkpoints.check()
         minutes = (time.monotonic() - self.saved_at) / 60
-        overdue = 0 < training.checkpoint_interval_minutes <= minutes
+        overdue = is_due(training.checkpoint_interval_updates) or 0 < training.checkpoint_interval_minutes <= minutes
+        evaluates = host.ends_epoch or is_due(training.eval_interval_updates)
         if not (evaluates or overdue):
             return
         self.drain()
         before = time.perf_counter()
-        if evaluates:
-            self.evaluate(state, host)
-        self.save(state)
+        self.save(state, self.evaluate(state) if evaluates else None)
         self.throughput.started += time.perf_counter() - before
 
-    def evaluate(self, state: TrainState, host: HostStep) -> None:
-        """Evaluates on the validation split and keeps the model if it is the best so far (or there is no split)."""
-        variables = {"params": state.params, **state.collections}
-        update, score = int(state.opt_state.gradient_step), None
-        place = {"step": host.step + 1, "update": update, "epoch": host.epoch + 1}
+    def evaluate(self, state: TrainState) -> dict[str, Any] | None:
+        """Evaluates on the validation split.
+
+        Returns:
+          The metadata of the model if it is the best so far (or there is no split), and so to be kept; otherwise None.
+        """
+        p, score = self.position, None
+        epoch = min((p.step - 1) // self.length.steps_per_epoch, self.length.epochs - 1) + 1
+        place = {"step": p.step, "update": int(state.opt_state.gradient_step), "epoch": epoch}
         if self.val is not None:
-            metrics = self.evaluator(variables, self.val)
+            p.evaluation_due = True
+            try:
+                with self.stop.immediate():
+                    metrics = self.evaluator({"params": state.params, **state.collections}, self.val)
+            except Stopped:
+                return None
+            p.evaluation_due = False
             self.logger.log("eval", metrics, **place)
             shown = "  ".join(f"{n} {metrics[n]:.4f}" for n in ("loss", "accuracy", "f1_macro") if n in metrics)
-            self.progress.note(f"epoch {host.epoch + 1}, update {update}: validation {shown}")
+            self.progress.note(f"epoch {epoch}, update {place['update']}: validation {shown}")
             score = metrics["loss"]
             # a NaN never counts as an improvement
-            if not score < self.position.best_score:
-                return
-            self.position.best_score = score
-        metadata = self.model_metadata | place | {"which": "last" if score is None else "best", "score": score}
-        save_model(self.run_dir, variables, metadata, self.vocabulary)
+            if not score < p.best_score:
+                return None
+            p.best_score = score
+        return self.model_metadata | place | {"which": "last" if score is None else "best", "score": score}
 
-    def save(self, state: TrainState) -> None:
-        """Saves a checkpoint to resume from."""
-        self.checkpoints.save(self.position.step, state, {**asdict(self.position), "fingerprint": self.fingerprint})
+    def save(self, state: TrainState, model: dict[str, Any] | None = None) -> None:
+        """Saves a checkpoint to resume from; before it the rows that belong to it, and a model with this metadata."""
+
+        def first(host: TrainState) -> None:
+            self.logger.sync()
+            if model is not None:
+                save_model(self.run_dir, {"params": host.params, **host.collections}, model, self.vocabulary)
+
+        position = {**asdict(self.position), "fingerprint": self.fingerprint}
+        self.checkpoints.save(self.position.step, state, position, first)
         self.saved_at = time.monotonic()

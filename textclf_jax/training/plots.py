@@ -1,5 +1,6 @@
 """Learning curves of a run as a picture, drawn from its CSV files."""
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from textclf_jax.files import write_whole
 from textclf_jax.training.logging import read_rows
 
 # from the palette of Okabe and Ito, told apart with any colour vision
@@ -59,7 +61,9 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
     grid[-1].set_xlabel("update (optimizer steps)")
     grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out)
+    picture = io.BytesIO()
+    figure.savefig(picture)
+    write_whole(out, picture.getvalue())
     return out
 
 

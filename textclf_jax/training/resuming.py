@@ -34,32 +34,46 @@ FREE = (
     "data.val",
     "data.test",
 )
+DATA = ("data.train", "data.val", "data.test")
 
 
 def fingerprint_of(run: Run) -> dict[str, Any]:
     """What must be the same when a run goes on: data, vocabulary and every key that has to do with numbers."""
     dump = run.config.model_dump(mode="json", exclude={"logging": True, "experiment": {"output_dir", "name"}})
-    for name in ("checkpoint_interval_minutes", "profile"):
+    for name in ("checkpoint_interval_updates", "checkpoint_interval_minutes", "profile"):
         dump["training"].pop(name)
     data = {name: data.fingerprint for name, data in run.splits.items()}
     return {"config": dump, "data": data, "vocabulary": run.tokenizer.fingerprint}
 
 
-def go_on(checkpoints: Checkpoints, state: TrainState, fingerprint: dict[str, Any]) -> tuple[Any, Position] | None:
+def go_on(
+    checkpoints: Checkpoints, state: TrainState, fingerprint: dict[str, Any], *, changed_data: bool
+) -> tuple[Any, Position] | None:
     """Restores the newest sound checkpoint of an interrupted run; None where there is none.
+
+    Args:
+      checkpoints: of the run.
+      state: its train state, or the shapes of one.
+      fingerprint: what the run depends on now.
+      changed_data: accept other data; what counts as best is found anew.
 
     Raises:
       UserError: settings or data have changed, or no checkpoint is sound.
     """
 
     def check(position: dict[str, Any]) -> None:
-        if changed := _changes(position["fingerprint"], fingerprint):
+        if changed := _changes(position["fingerprint"], fingerprint, DATA if changed_data else ()):
+            only_data = not _changes(position["fingerprint"], fingerprint, DATA)
+            remedy = "go on all the same with --changed-data, " if only_data else ""
             raise UserError(
                 "\n  ".join(["this run was begun with other settings or data, and cannot go on with these:", *changed])
-                + "\nUndo the change, start over with --fresh, or make a new experiment."
+                + f"\nUndo the change, {remedy}start over with --fresh, or make a new experiment."
             )
 
-    return _restore(checkpoints, state, check)
+    restored = _restore(checkpoints, state, check)
+    if restored is None or not changed_data:
+        return restored
+    return restored[0], replace(restored[1], best_score=inf)
 
 
 def continue_earlier(run: Run, like: TrainState, fingerprint: dict[str, Any]) -> tuple[Any, Position]:

@@ -165,6 +165,8 @@ def prepare_run(config: RunConfig, root: Path) -> Run:
     buckets = choose_buckets(train.lengths, max_length, config.data.num_length_buckets)
     held_out = [data.lengths for data in (val, test) if data is not None]
     eval_buckets = choose_buckets(np.concatenate(held_out), max_length, EVALUATION_BUCKETS) if held_out else ()
+    # made once here, so that masking code of the user's own fails before anything compiles
+    task.batch(train, BatchRows(np.arange(min(len(train), training.batch_size)), buckets[-1]), (0,))
     module = task.module(compute_precision(training))
     return Run(config, root, tokenizer, task, train, val, test, buckets, eval_buckets, length, module)
 

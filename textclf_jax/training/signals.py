@@ -1,31 +1,102 @@
-"""Stopping on request: the first signal asks the loop to save and end, the second ends at once."""
+"""Stopping on request: what can be repeated ends at once, training ends where its state is saved.
+
+Python runs its handlers between instructions of the main thread alone, and a compilation is one such instruction that
+can take minutes. So a thread of its own hears of each signal, too, and ends the process where the main one does not.
+"""
 
 import os
 import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+GRACE_SECONDS = 3.0  # for the main thread to end by itself where there is nothing to save
+END = b"\0"
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal ended what can be repeated."""
 
 
 class StopRequest:
-    """Catches SIGINT and SIGTERM while it is entered; `signal` is the number of the first one, or None."""
+    """Catches SIGINT and SIGTERM while it is entered; `signal` is the number of the first one, or None.
+
+    The first one raises Stopped, unless it comes while `deferred`; the second one ends the process at once.
+    """
 
     def __init__(self):
         self.signal: int | None = None
+        self._raises = True
+        self._must_save = False
         self._previous = {}
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        self._heard, self._bell = socket.socketpair()
+        self._bell.setblocking(False)
+        self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._watcher.start()
+        for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
+        self._previous_bell = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._previous_bell)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        self._bell.send(END)
+        self._watcher.join()
+        self._heard.close()
+        self._bell.close()
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """In here the first signal is only noted: whoever is in here looks at `signal`, saves and leaves."""
+        self._raises, self._must_save = False, True
+        try:
+            yield
+        finally:
+            self._raises, self._must_save = True, False
+
+    @contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Inside `deferred`: what is in here can be repeated, and the first signal ends it by Stopped."""
+        self._raises = True
+        try:
+            if self.signal is not None:
+                raise Stopped
+            yield
+        finally:
+            self._raises = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.signal is not None:
-            os._exit(128 + number)
-        self.signal = number
+        first = self.signal is None
+        self.signal = self.signal or number
+        if first and self._raises:
+            raise Stopped
+
+    def _watch(self) -> None:
+        """Ends the process on the second signal, or if the first one has no effect and there is nothing to save."""
+        seen: int | None = None
+        while True:
+            try:
+                byte = self._heard.recv(1)
+            except TimeoutError:
+                if not self._must_save:
+                    os._exit(128 + (seen or 0))
+                continue
+            if byte == END:
+                return
+            if byte[0] not in SIGNALS:
+                continue
+            if seen is not None:
+                os._exit(128 + byte[0])
+            seen = byte[0]
+            self._heard.settimeout(GRACE_SECONDS)
 
     @property
     def exit_code(self) -> int:

@@ -1,6 +1,7 @@
 """Softmax-weighted means of values: what the kinds `mha`, `local` and `lsh` have in common, with its gradient."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,6 @@ from textclf_jax.model.dropout import dropout
 from textclf_jax.model.precision import Precision, batched_matmul
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def weighted_values(
     q: Float[Array, "*N L K"],
     k: Float[Array, "*N S K"],
@@ -36,6 +36,11 @@ def weighted_values(
 
     Source: Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
     """
+    return _weighted(q, k, v, bias, dropout_key, dropout_rate, precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _weighted(q, k, v, bias, dropout_key, dropout_rate, precision) -> Any:
     return _forward(q, k, v, bias, dropout_key, dropout_rate, precision)[0]
 
 
@@ -73,4 +78,4 @@ def _turned(x):
     return x.swapaxes(-1, -2)
 
 
-weighted_values.defvjp(_forward, _backward)
+_weighted.defvjp(_forward, _backward)

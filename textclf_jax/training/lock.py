@@ -1,0 +1,82 @@
+"""One process at a time on a run folder, and a folder that takes files: both are settled before anything else."""
+
+import errno
+import fcntl
+import os
+import tempfile
+from pathlib import Path
+
+from textclf_jax.errors import UserError
+
+LOCK_FILE = ".lock"
+UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+class RunLock:
+    """Holds a run folder while it is entered; the kernel lets go of it however the process ends.
+
+    The lock is that of the open file (flock), not its existence: one that a killed process left behind locks nothing.
+    """
+
+    def __init__(self, run_dir: Path):
+        self._path = run_dir / LOCK_FILE
+        self._descriptor = -1
+
+    def __enter__(self) -> "RunLock":
+        """Takes the lock.
+
+        Raises:
+          UserError: another process has it (its pid is named), or the folder cannot be written.
+        """
+        check_writable(self._path.parent)
+        while True:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                self._lock()
+                if self._is_in_place():
+                    break
+            except BaseException:
+                os.close(self._descriptor)
+                raise
+            os.close(self._descriptor)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(self._descriptor, 20, 0).decode().strip() or "not yet known"
+            raise UserError(
+                f"{self._path.parent}: another process (pid {pid}) is at work on this run. Wait until it has ended, or "
+                f"stop it with: kill {pid}"
+            ) from None
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            print(f"{self._path.parent}: this file system has no locks; start one process only", flush=True)
+
+    def _is_in_place(self) -> bool:
+        """Whether the locked file is still the one of that name: its holder may have removed it meanwhile."""
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            return False
+
+
+def check_writable(run_dir: Path) -> None:
+    """Raises UserError unless files can be made in the run folder and in every folder below it."""
+    for folder in (run_dir, *(path for path in run_dir.rglob("*") if path.is_dir())):
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"{folder}: files cannot be made in this folder ({error.strerror}). Give yourself the right to write "
+                "there, or make the experiment elsewhere."
+            ) from error
