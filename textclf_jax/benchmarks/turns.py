@@ -9,6 +9,7 @@ from typing import Any
 
 from textclf_jax.benchmarks.cases import Case
 from textclf_jax.benchmarks.worker import Worker, WorkerFailed
+from textclf_jax.huge_pages import huge_page_environment
 
 ROUND_SECONDS = {"cpu": 2.0, "gpu": 0.5}
 COLUMNS = ("ours", "peer", "ratio", "flops", "limit_share", "peak_mb", "peer_peak_mb", "padding_waste")
@@ -32,10 +33,11 @@ class Bench:
     has_peer: bool = importlib.util.find_spec("transformers") is not None
 
     def ours(self, name: str = "ours") -> Worker:
-        """Our worker. It compiles afresh, and takes from a GPU no more than it needs, since it shares it."""
+        """Our worker, set up as a training command is. It compiles afresh, and takes no more of a GPU than it needs."""
         environment = {
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / f"{name}-cache"),
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            **huge_page_environment(),
         }
         return Worker("textclf_jax.benchmarks.ours", self.folder / f"{name}.log", environment=environment)
 

@@ -17,6 +17,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser.add_argument(
         "--minutes", type=float, help="skip rows that might not end within these (default: 40 on a CPU, 8 on a GPU)"
     )
+    parser.add_argument("--memory", action="store_true", help="compile only; write docs/memory.md, by kind and length")
     parser.add_argument("--table", action="store_true", help="measure nothing; write docs/benchmarks.md anew")
 
 
@@ -24,6 +25,11 @@ def run(args: argparse.Namespace) -> int:
     from textclf_jax.benchmarks import report
     from textclf_jax.benchmarks.suite import run_suite
 
+    if args.memory:
+        from textclf_jax.benchmarks.memory import write_memory_table
+
+        write_memory_table()
+        return 0
     if args.table:
         report.write_table()
         return 0

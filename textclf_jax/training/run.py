@@ -195,13 +195,21 @@ def describe(run: Run) -> list[tuple[str, str]]:
 
 
 def memory_estimate(run: Run) -> str:
-    """Compiles the training step of the longest bucket and reports what XLA allocates for it."""
+    """Says what XLA allocates for the training step of the longest bucket."""
+    held, extra = step_memory(run)
+    return (
+        f"{held / 1e6:,.0f} MB of parameters, optimizer state and batch, {extra / 1e6:,.0f} MB of activations "
+        "(as XLA plans it)"
+    )
+
+
+def step_memory(run: Run) -> tuple[int, int]:
+    """Compiles the training step of the longest bucket: bytes of its arguments, and of all that it computes."""
     shapes = jax.eval_shape(run.init_variables)
     settings = run.step_settings(shapes["params"])
     state = jax.eval_shape(functools.partial(run.init_state, settings=settings), shapes)
     analysis = run.training_program(run.buckets[-1], state, settings).memory_analysis()
-    held, extra = analysis.argument_size_in_bytes / 1e6, analysis.temp_size_in_bytes / 1e6
-    return f"{held:,.0f} MB of parameters, optimizer state and batch, {extra:,.0f} MB of activations (as XLA plans it)"
+    return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
 
 
 ProgramMaker = Callable[[int], Any]
