@@ -1,5 +1,6 @@
 """Rows 27 to 29 and 31: checkpoints that are damaged or cannot be written."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -86,7 +87,7 @@ def test_fault_27_flipped_bits_never_give_other_numbers(saved):
     total, steps = sum(file.stat().st_size for file in files), []
     for file in files:
         raw = file.read_bytes()
-        count = min(8 * len(raw), max(1, round(100 * len(raw) / total)))
+        count = min(8 * len(raw), math.ceil(100 * len(raw) / total))
         for flipped in flipped_bits(raw, count, seed=len(steps)):
             file.write_bytes(flipped)
             steps.append(check_restored(saved))

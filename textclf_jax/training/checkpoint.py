@@ -23,7 +23,8 @@ from textclf_jax.training.checksums import check_arrays, check_files, checksums,
 STATE, POSITION = "state", "position"
 MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
 KEPT = 2
-logging.getLogger("absl").setLevel(logging.CRITICAL)  # what is wrong with a checkpoint is said here
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what is wrong with a checkpoint is said here
 
 
 def _quiet_about_closed_loops(previous: Callable[[Any], Any]) -> Callable[[Any], None]:
@@ -224,8 +225,9 @@ def save_model(run_dir: Path, variables: Any, metadata: dict[str, Any], vocabula
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save((temporary / "variables").resolve(), host)
+        # not StandardCheckpointer, which has threads of its own: this runs beside the training already
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save((temporary / "variables").resolve(), args=ocp.args.StandardSave(host))
         (temporary / "vocab").mkdir()
         for file in vocabulary:
             shutil.copy2(file, temporary / "vocab" / file.name)
