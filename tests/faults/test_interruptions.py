@@ -106,6 +106,7 @@ def test_fault_26_signals_save_and_end(project, whole, fault, number, code):
 def test_fault_26_a_second_signal_ends_at_once(project, fault):
     with process(project.root, "pretrain", "tiny", fault=fault) as child:
         wait_for(child, "now")
+        time.sleep(0.5)  # until it is deep in what it said it would do
         child.send_signal(signal.SIGINT)
         time.sleep(0.5)
         assert child.poll() is None

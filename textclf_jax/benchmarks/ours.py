@@ -20,7 +20,7 @@ from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.fit import fit
 from textclf_jax.training.limits import measured_limit
 from textclf_jax.training.prediction import Predictor
-from textclf_jax.training.run import Run, prepare_run
+from textclf_jax.training.run import Run, prepare_run, step_memory
 from textclf_jax.training.stream import plan_epoch, prefetched, training_stream
 
 LIMIT_SIZES = {"cpu": 2048, "gpu": 8192}
@@ -190,6 +190,12 @@ def epoch(case: Answer, folder: str) -> Answer:
     }
 
 
+def step_bytes(case: Answer, folder: str) -> Answer:
+    """Compiles a training step of a case; answers the bytes of its arguments and of all that it computes."""
+    held, extra = step_memory(planned(Case(**case), Path(folder)))
+    return {"held": held, "extra": extra}
+
+
 def limit() -> Answer:
     """Answers the FLOP/s of a large matrix product in the dtype of a run's products."""
     products = compute_precision(TrainingSection(learning_rate=1.0, batch_size=1, epochs=1)).products
@@ -219,5 +225,5 @@ def _processor() -> str:
 
 if __name__ == "__main__":
     session = Session()
-    handlers = (device, session.start, session.take, epoch, limit, memory)
+    handlers = (device, session.start, session.take, epoch, step_bytes, limit, memory)
     serve({handler.__name__: handler for handler in handlers})

@@ -70,9 +70,10 @@ class RunLock:
 
 
 def check_writable(run_dir: Path) -> None:
-    """Raises UserError unless files can be made in the run folder and in every folder below it."""
+    """Makes the run folder if need be. Raises UserError unless files can be made in it and in every folder below it."""
     for folder in (run_dir, *(path for path in run_dir.rglob("*") if path.is_dir())):
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
