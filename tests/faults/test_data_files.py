@@ -220,17 +220,17 @@ def peak():
 def load(name):
     return load_dataset(Path(name), vocab_size=60, pad_id=1, max_length=512)
 load("small.pt")
-before, start = peak(), time.monotonic()
+before, start = peak(), time.process_time()
 try:
     load(sys.argv[1])
 except UserError:
     assert sys.argv[1] == "wide.pt"
-print(peak() - before, peak(), time.monotonic() - start)
+print(peak() - before, peak(), time.process_time() - start)
 """
 
 
 def measured(folder: Path, name: str) -> list[float]:
-    """Loads a file in a process of its own: growth and peak of its memory in MB, and seconds."""
+    """Loads a file in a process of its own: growth and peak of its memory in MB, and seconds of CPU."""
     write_tensors(folder / "small.pt", np.zeros((3, 3), np.int64), np.zeros((3, 3), bool))
     done = subprocess.run([sys.executable, "-c", MEASURED, name], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -469,7 +469,7 @@ def test_fault_15_ten_gigabytes_open_in_seconds(tmp_path):
     assert (tmp_path / "large.pt").stat().st_blocks < 1000
     _, peak, seconds = measured(tmp_path, "large.pt")
     assert peak < 1000
-    assert seconds < 180  # 7 s where nothing else runs; tests share the machine
+    assert seconds < 60
 
 
 def test_fault_15_memory_does_not_follow_the_size(tmp_path):

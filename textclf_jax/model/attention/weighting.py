@@ -71,7 +71,7 @@ def _backward(dropout_rate, precision, residuals, cotangents):
     weights = dropout(weights, dropout_rate, dropout_key).astype(v.dtype)
     dq = batched_matmul(dscores, k, precision)
     dk, dv = (_turned(batched_matmul(_turned(x), y, precision)) for x, y in ((q, dscores), (dcontext, weights)))
-    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), jnp.zeros_like(bias), None
+    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, None
 
 
 def _turned(x):
