@@ -273,6 +273,7 @@ class Data(Section):
     val: Split = Split()
     test: Split = Split()
     num_length_buckets: Annotated[int, Field(ge=1, le=16)] = 4
+    packing: bool = True
 
 
 class RunConfig(Section):

@@ -5,13 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textclf_jax.data.collate import (
-    bucket_of,
-    choose_buckets,
-    epoch_batches,
-    evaluation_batches,
-    padding_waste,
-)
+from textclf_jax.data.collate import Bucketed, bucket_of, choose_buckets, padding_waste
 
 lengths_strategy = st.lists(st.integers(0, 64), min_size=1, max_size=200).map(np.array)
 
@@ -44,18 +38,18 @@ def test_buckets_waste_least(lengths, count):
 
 @given(lengths_strategy, st.integers(1, 9), st.booleans(), st.integers(0, 3))
 def test_an_epoch_has_every_row_once(lengths, batch_size, shuffle, epoch):
-    buckets = choose_buckets(lengths, 64, 3)
-    batches = epoch_batches(lengths, batch_size=batch_size, buckets=buckets, seed=5, epoch=epoch, shuffle=shuffle)
+    batching = Bucketed(batch_size, choose_buckets(lengths, 64, 3))
+    batches = batching.epoch(lengths, seed=5, epoch=epoch, shuffle=shuffle)
     assert len(batches) == -(-len(lengths) // batch_size)
     assert sorted(np.concatenate([b.rows for b in batches])) == list(range(len(lengths)))
-    assert all(len(b.rows) <= batch_size and b.length >= lengths[b.rows].max() for b in batches)
+    assert all(len(b.rows) <= batch_size and b.shape[1] >= lengths[b.rows].max() for b in batches)
 
 
 def test_order_depends_on_seed_and_epoch_alone():
     lengths = np.random.default_rng(0).integers(1, 64, 500)
 
     def order(seed, epoch):
-        batches = epoch_batches(lengths, batch_size=8, buckets=(32, 64), seed=seed, epoch=epoch, shuffle=True)
+        batches = Bucketed(8, (32, 64)).epoch(lengths, seed=seed, epoch=epoch, shuffle=True)
         return np.concatenate([b.rows for b in batches]).tolist()
 
     assert order(1, 0) == order(1, 0)
@@ -64,24 +58,23 @@ def test_order_depends_on_seed_and_epoch_alone():
 
 
 def test_without_shuffling_the_order_is_the_files():
-    batches = epoch_batches(np.full(7, 3), batch_size=3, buckets=(8,), seed=0, epoch=4, shuffle=False)
+    batches = Bucketed(3, (8,)).epoch(np.full(7, 3), seed=0, epoch=4, shuffle=False)
     assert [b.rows.tolist() for b in batches] == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_like_lengths_are_drawn_together():
     lengths = np.random.default_rng(0).integers(1, 129, 4096)
-    buckets = choose_buckets(lengths, 128, 4)
-    batches = epoch_batches(lengths, batch_size=16, buckets=buckets, seed=0, epoch=0, shuffle=True)
-    assert padding_waste(lengths, batches, 16) < 0.25
+    batches = Bucketed(16, choose_buckets(lengths, 128, 4)).epoch(lengths, seed=0, epoch=0, shuffle=True)
+    assert padding_waste(lengths, batches) < 0.25
     # one bucket for all would waste about half
-    assert padding_waste(lengths, [b._replace(length=128) for b in batches], 16) > 0.45
+    assert padding_waste(lengths, [b._replace(shape=(16, 128)) for b in batches]) > 0.45
 
 
 def test_rows_longer_than_every_bucket_are_cut():
-    batches = evaluation_batches(np.array([5, 100]), batch_size=1, buckets=(8, 64))
-    assert [(b.rows.tolist(), b.length) for b in batches] == [([0], 8), ([1], 64)]
+    batches = Bucketed(1, (8, 64)).evaluation(np.array([5, 100]))
+    assert [(b.rows.tolist(), b.shape) for b in batches] == [([0], (1, 8)), ([1], (1, 64))]
 
 
 def test_padding_waste_counts_missing_rows():
-    batches = evaluation_batches(np.array([8, 8, 8]), batch_size=2, buckets=(8,))
-    assert padding_waste(np.array([8, 8, 8]), batches, 2) == pytest.approx(1 / 4)
+    batches = Bucketed(2, (8,)).evaluation(np.array([8, 8, 8]))
+    assert padding_waste(np.array([8, 8, 8]), batches) == pytest.approx(1 / 4)

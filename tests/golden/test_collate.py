@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import load_dataset
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
@@ -26,7 +27,7 @@ def test_batches_are_trimmed_alike(golden, tmp_path):
             continue
         data = load(path, inputs[0], entry["config"].get("max_seq_len"))
         assert max(1, int(data.lengths.max())) == width, entry["file"]
-        taken = data.take(np.arange(len(data)), len(data), width, 0)
+        taken = data.take(BatchRows(np.arange(len(data)), (len(data), width)), 0)
         np.testing.assert_array_equal(taken, arrays["out/input_ids"])
         np.testing.assert_array_equal(np.arange(width) >= data.lengths[:, None], arrays["out/attention_mask"])
         seen += 1

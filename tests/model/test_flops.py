@@ -59,7 +59,7 @@ def test_classification_agrees_with_xla(pooler):
     ids, lengths = jnp.ones((BATCH, 64), jnp.int32), jnp.full(BATCH, 64, jnp.int32)
     params = jax.eval_shape(model.init, jax.random.key(0), ids, lengths)
     found = counted(jax.grad(lambda p: model.apply(p, ids, lengths, train=True).sum()), params)
-    ours = classifier_flops(model.config, head, BATCH, 64, train=True)
+    ours = classifier_flops(model.config, head, BATCH, 64, BATCH, train=True)
     np.testing.assert_allclose(ours, found, rtol=0.05)
 
 

@@ -36,7 +36,7 @@ def first_steps(config, count):
     state = run.init_state(variables, settings)
     step = jax.jit(functools.partial(train_step, settings=settings))
     states = [state]
-    for host in training_stream(run.task, run.train, run.buckets, run.length, 0):
+    for host in training_stream(run.task, run.train, run.batching, run.length, 0):
         if host.step == count:
             break
         state, _ = step(state, host.arrays)
@@ -68,7 +68,7 @@ def test_an_empty_batch_changes_nothing_but_decay_and_step(data):
     variables = run.init_variables()
     settings = run.step_settings(variables["params"])
     state = run.init_state(variables, settings)
-    host = next(iter(training_stream(run.task, run.train, run.buckets, run.length, 0)))
+    host = next(iter(training_stream(run.task, run.train, run.batching, run.length, 0)))
     empty = {name: np.zeros_like(array) for name, array in host.arrays.items()}
     after, sums = jax.jit(functools.partial(train_step, settings=settings))(state, empty)
     assert float(sums["loss"]) == float(sums["count"]) == float(sums["skipped"]) == 0

@@ -16,7 +16,7 @@ def data(tmp_path_factory):
 
 def steps(config, start=0):
     run = prepare_run(config, root=tiny.Path("/"))
-    return run, list(training_stream(run.task, run.train, run.buckets, run.length, start))
+    return run, list(training_stream(run.task, run.train, run.batching, run.length, start))
 
 
 @pytest.mark.parametrize("k", [1, 3])

@@ -12,16 +12,16 @@ def clock(monkeypatch):
 
 
 def test_speed_counts_real_tokens_padding_and_flops(clock):
-    counter = Throughput(4, {10: 1000, 20: 3000}.__getitem__, limit=8000.0)
-    counter.add(10, 30)
-    counter.add(20, 60)
+    counter = Throughput({(4, 10): 1000, (4, 20): 3000}.__getitem__, limit=8000.0)
+    counter.add((4, 10), 30)
+    counter.add((4, 20), 60)
     clock[0] += 2.0
     assert counter.speed() == Speed(45.0, pytest.approx(4000 / 2 / 8000), pytest.approx(1 - 90 / 120))
 
 
 def test_pauses_do_not_count_and_a_restart_forgets(clock):
-    counter = Throughput(4, lambda length: length, limit=None)
-    counter.add(10, 30)
+    counter = Throughput(lambda shape: shape[1], limit=None)
+    counter.add((4, 10), 30)
     clock[0] += 5.0
     counter.started += 4.0
     assert counter.speed() == Speed(30.0, None, 0.25)

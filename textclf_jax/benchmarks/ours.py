@@ -14,12 +14,13 @@ from textclf_jax.benchmarks.synthetic import draw_texts
 from textclf_jax.benchmarks.worker import peak_process_mb, serve
 from textclf_jax.config import FinetuningConfig, PretrainingConfig, RunConfig
 from textclf_jax.config import Training as TrainingSection
-from textclf_jax.data.collate import evaluation_batches, padding_waste
+from textclf_jax.data.collate import padding_waste
 from textclf_jax.training.device import compute_precision, set_up_device
 from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.fit import fit
 from textclf_jax.training.limits import measured_limit
 from textclf_jax.training.prediction import Predictor
+from textclf_jax.training.programs import Programs
 from textclf_jax.training.run import Run, prepare_run, step_memory
 from textclf_jax.training.stream import plan_epoch, prefetched, training_stream
 
@@ -61,8 +62,8 @@ def planned(case: Case, folder: Path) -> Run:
 
 def training_waste(run: Run) -> float:
     """The share of padding in an epoch of training."""
-    plans = plan_epoch(run.task, run.train, run.buckets, 0)
-    return padding_waste(run.train.lengths, plans, run.config.training.batch_size)
+    plans = plan_epoch(run.task, run.train, run.batching, 0)
+    return padding_waste(run.train.lengths, plans)
 
 
 class Measured(Protocol):
@@ -80,7 +81,7 @@ class Batches:
 
     def __init__(self, case: Case, folder: Path):
         self.run = run = planned(case, folder)
-        stream = training_stream(run.task, run.train, run.buckets, run.length, 0)
+        stream = training_stream(run.task, run.train, run.batching, run.length, 0)
         self.batches = prefetched(stream, lambda host: (host, jax.device_put(host.arrays)))
         self.facts = {"padding_waste": training_waste(run)}
 
@@ -98,16 +99,18 @@ class Steps(Batches):
         settings = run.step_settings(variables["params"])
         self.state = run.init_state(variables, settings)
         before = time.perf_counter()
-        self.programs = {bucket: run.training_program(bucket, self.state, settings) for bucket in run.buckets}
+        self.programs = Programs("training", lambda shape: run.training_program(shape, self.state, settings))
+        for shape in run.batching.shapes:
+            self.programs[shape]
         self.facts["compile_seconds"] = time.perf_counter() - before
 
     def take(self, count: int) -> Answer:
         tokens = flops = 0
         for _ in range(count):
             host, arrays = next(self.batches)
-            self.state, _ = self.programs[host.length](self.state, arrays)
+            self.state, _ = self.programs[host.shape](self.state, arrays)
             tokens += host.tokens
-            flops += self.run.task.flops(host.length, train=True)
+            flops += self.run.task.flops(host.shape, train=True)
         jax.block_until_ready(self.state)
         return {"tokens": tokens, "flops": flops}
 
@@ -119,11 +122,11 @@ class Evaluation:
         run = planned(case, folder)
         assert run.val is not None
         self.val, self.variables = run.val, run.init_variables()
-        programs = {bucket: run.evaluation_program(bucket, self.variables) for bucket in run.eval_buckets}
-        self.evaluator = Evaluator(run.task, programs, run.eval_buckets)
-        plans = evaluation_batches(self.val.lengths, batch_size=case.batch_size, buckets=run.eval_buckets)
-        self.flops = sum(run.task.flops(plan.length, train=False) for plan in plans)
-        self.facts = {"padding_waste": padding_waste(self.val.lengths, plans, case.batch_size)}
+        programs = Programs("evaluation", lambda shape: run.evaluation_program(shape, self.variables))
+        self.evaluator = Evaluator(run.task, programs, run.eval_batching)
+        plans = run.eval_batching.evaluation(self.val.lengths)
+        self.flops = sum(run.task.flops(plan.shape, train=False) for plan in plans)
+        self.facts = {"padding_waste": padding_waste(self.val.lengths, plans)}
 
     def take(self, count: int) -> Answer:
         for _ in range(count):
@@ -180,12 +183,12 @@ def epoch(case: Answer, folder: str) -> Answer:
     fit(config, Path(folder) / "run")
     seconds = time.perf_counter() - before
     run = prepare_run(config, Path())
-    plans = plan_epoch(run.task, run.train, run.buckets, 0)
+    plans = plan_epoch(run.task, run.train, run.batching, 0)
     return {
         "seconds": seconds,
         "compile_seconds": sum(compiling),
         "tokens": int(run.train.lengths.sum()),
-        "flops": sum(run.task.flops(plan.length, train=True) for plan in plans),
+        "flops": sum(run.task.flops(plan.shape, train=True) for plan in plans),
         "padding_waste": training_waste(run),
     }
 

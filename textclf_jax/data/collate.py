@@ -1,6 +1,8 @@
-"""Which rows form which batch, and how long it is: a pure function of (lengths, seed, epoch)."""
+"""Which texts form which batch, and its shape: a pure function of (lengths, seed, epoch)."""
 
-from typing import NamedTuple
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Int
@@ -12,10 +14,17 @@ MAX_CANDIDATES = 128
 
 
 class BatchRows(NamedTuple):
-    """One batch before it is gathered: row indices [<= batch_size] and the padded length L, a bucket."""
+    """One batch before it is gathered.
+
+    Attributes:
+      rows: indices of its texts in the data, at most batch_size.
+      shape: (B, L) of its token ids, padding included.
+      starts: the place (row * L + column) of each text's first token where rows hold several texts; None: one each.
+    """
 
     rows: Int[np.ndarray, " rows"]
-    length: int
+    shape: tuple[int, int]
+    starts: Int[np.ndarray, " rows"] | None = None
 
 
 def choose_buckets(lengths: Int[np.ndarray, " N"], max_length: int, count: int) -> tuple[int, ...]:
@@ -59,52 +68,79 @@ def bucket_of(length: int, buckets: tuple[int, ...]) -> int:
     return next((bucket for bucket in buckets if bucket >= length), buckets[-1])
 
 
-def _cut_to_batches(
-    rows: np.ndarray, lengths: np.ndarray, batch_size: int, buckets: tuple[int, ...]
-) -> list[BatchRows]:
-    # an incomplete batch comes first, where rows are shortest: it is padded with empty rows
-    first = len(rows) % batch_size or batch_size
-    pieces = np.split(rows, range(first, len(rows), batch_size))
-    return [BatchRows(piece, bucket_of(int(lengths[piece].max()), buckets)) for piece in pieces]
+class Batching(Protocol):
+    """A way to form batches from texts of known lengths."""
+
+    batch_size: int
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """The shapes (B, L) that batches have; each costs one compilation."""
+        ...
+
+    def epoch(self, lengths: Int[np.ndarray, " N"], *, seed: int, epoch: int, shuffle: bool) -> list[BatchRows]:
+        """Lists the ceil(N / batch_size) batches of one epoch of training: every text once."""
+        ...
+
+    def evaluation(self, lengths: Int[np.ndarray, " N"]) -> list[BatchRows]:
+        """Lists batches that hold every text once; the order does not matter, padding does."""
+        ...
+
+    def empty(self, shape: tuple[int, int]) -> BatchRows:
+        """A batch without texts."""
+        ...
 
 
-def epoch_batches(
-    lengths: Int[np.ndarray, " N"], *, batch_size: int, buckets: tuple[int, ...], seed: int, epoch: int, shuffle: bool
-) -> list[BatchRows]:
-    """Lists the batches of one epoch: every row once, similar lengths together, in random order.
+@dataclass(frozen=True)
+class Bucketed:
+    """One text a row, and similar lengths together.
 
-    Args:
-      lengths: [N] real tokens of each row.
-      batch_size: rows a batch; one batch may have fewer.
+    Attributes:
+      batch_size: rows a batch; those that are missing in one are all padding.
       buckets: padded lengths from `choose_buckets`.
-      seed, epoch: the order is a function of them alone.
-      shuffle: False keeps the file's order.
-
-    Returns:
-      ceil(N / batch_size) batches.
     """
-    if not shuffle:
-        starts = range(0, len(lengths), batch_size)
-        in_order = [np.arange(start, min(start + batch_size, len(lengths))) for start in starts]
-        return [BatchRows(rows, bucket_of(int(lengths[rows].max()), buckets)) for rows in in_order]
-    rng = np.random.default_rng([seed, epoch])
-    shuffled = rng.permutation(len(lengths))
-    batches: list[BatchRows] = []
-    window = WINDOW_BATCHES * batch_size
-    for start in range(0, len(shuffled), window):
-        rows = shuffled[start : start + window]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        batches += _cut_to_batches(rows, lengths, batch_size, buckets)
-    return [batches[i] for i in rng.permutation(len(batches))]
+
+    batch_size: int
+    buckets: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.batch_size} rows x {', '.join(map(str, self.buckets))} tokens"
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        return tuple((self.batch_size, bucket) for bucket in self.buckets)
+
+    def epoch(self, lengths: Int[np.ndarray, " N"], *, seed: int, epoch: int, shuffle: bool) -> list[BatchRows]:
+        """As for all; the order is a function of (seed, epoch), or without `shuffle` that of the file."""
+        size = self.batch_size
+        if not shuffle:
+            starts = range(0, len(lengths), size)
+            return [self._batch(np.arange(start, min(start + size, len(lengths))), lengths) for start in starts]
+        rng = np.random.default_rng([seed, epoch])
+        shuffled = rng.permutation(len(lengths))
+        batches: list[BatchRows] = []
+        for start in range(0, len(shuffled), WINDOW_BATCHES * size):
+            rows = shuffled[start : start + WINDOW_BATCHES * size]
+            batches += self._cut(rows[np.argsort(lengths[rows], kind="stable")], lengths)
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def evaluation(self, lengths: Int[np.ndarray, " N"]) -> list[BatchRows]:
+        return self._cut(np.argsort(lengths, kind="stable"), lengths)
+
+    def empty(self, shape: tuple[int, int]) -> BatchRows:
+        return BatchRows(np.zeros(0, np.int64), shape)
+
+    def _cut(self, rows: Int[np.ndarray, " rows"], lengths: Int[np.ndarray, " N"]) -> list[BatchRows]:
+        # an incomplete batch comes first, where rows are shortest: it is padded with empty rows
+        first = len(rows) % self.batch_size or self.batch_size
+        return [self._batch(piece, lengths) for piece in np.split(rows, range(first, len(rows), self.batch_size))]
+
+    def _batch(self, rows: Int[np.ndarray, " rows"], lengths: Int[np.ndarray, " N"]) -> BatchRows:
+        return BatchRows(rows, (self.batch_size, bucket_of(int(lengths[rows].max()), self.buckets)))
 
 
-def evaluation_batches(lengths: Int[np.ndarray, " N"], *, batch_size: int, buckets: tuple[int, ...]) -> list[BatchRows]:
-    """Lists batches that hold every row once, sorted by length: the order does not matter, padding does."""
-    return _cut_to_batches(np.argsort(lengths, kind="stable"), lengths, batch_size, buckets)
-
-
-def padding_waste(lengths: Int[np.ndarray, " N"], batches: list[BatchRows], batch_size: int) -> float:
+def padding_waste(lengths: Int[np.ndarray, " N"], batches: list[BatchRows]) -> float:
     """The share of all computed tokens, in [0, 1], that is padding: inside rows and in missing rows."""
-    computed = sum(batch.length * batch_size for batch in batches)
-    real = sum(int(np.minimum(lengths[batch.rows], batch.length).sum()) for batch in batches)
+    computed = sum(math.prod(batch.shape) for batch in batches)
+    real = sum(int(np.minimum(lengths[batch.rows], batch.shape[1]).sum()) for batch in batches)
     return 1.0 - real / computed

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from textclf_jax.data.collate import BatchRows
+from textclf_jax.data.packing import places_of_tokens, room_taken
 from textclf_jax.data.torch_files import read_tensors, release
 from textclf_jax.errors import UserError
 
@@ -38,11 +40,15 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def take(self, rows: Int[np.ndarray, " rows"], batch_size: int, length: int, pad_id: int) -> np.ndarray:
-        """Gathers rows as [batch_size, length] int32, cut or padded to `length`; missing rows are all padding."""
-        ids = np.full((batch_size, length), pad_id, np.int32)
-        width = min(length, self.input_ids.shape[1])
-        ids[: len(rows), :width] = self.input_ids[rows, :width]
+    def take(self, batch: BatchRows, pad_id: int) -> np.ndarray:
+        """Gathers the texts of a batch as [B, L] int32, cut or padded; missing ones are all padding."""
+        ids = np.full(batch.shape, pad_id, np.int32)
+        if batch.starts is None:
+            width = min(batch.shape[1], self.input_ids.shape[1])
+            ids[: len(batch.rows), :width] = self.input_ids[batch.rows, :width]
+        else:
+            tokens = places_of_tokens(batch.starts, room_taken(self.lengths[batch.rows]))
+            ids.reshape(-1)[tokens.place] = self.input_ids[batch.rows[tokens.text], tokens.column]
         return ids
 
 

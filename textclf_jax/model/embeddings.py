@@ -78,7 +78,8 @@ class Embeddings(nn.Module):
         if self.config.pos_encoding == "learned":
             x = x + self.position(jnp.arange(length)[None] if position_ids is None else position_ids)
         elif self.config.pos_encoding == "sinusoidal":
-            x = x + jnp.asarray(sinusoidal_table(length, self.config.embedding_dim))[None]
+            table = jnp.asarray(sinusoidal_table(length, self.config.embedding_dim))
+            x = x + (table[None] if position_ids is None else table[position_ids])
         if self.config.type_vocab_size:
             x = x + self.token_type(jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids)
         return self.dropout(self.layer_norm(x), train=train)

@@ -9,6 +9,7 @@ from textclf_jax.model.attention import SelfAttention
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.embeddings import Embeddings, layer_norm
 from textclf_jax.model.initializers import uniform_by_fan_in
+from textclf_jax.model.packing import Packing
 from textclf_jax.model.precision import FULL, Linear, Precision
 
 
@@ -51,8 +52,11 @@ class EncoderBlock(nn.Module):
         self.mlp_dropout = Dropout(c.mlp_dropout)
         self.mlp_norm = layer_norm(self.precision)
 
-    def __call__(self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], *, train: bool) -> Float[Array, "B L D"]:
-        x = self.attention_norm(x + self.attention_dropout(self.attention(x, lengths, train=train), train=train))
+    def __call__(
+        self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], packing: Packing | None = None, *, train: bool
+    ) -> Float[Array, "B L D"]:
+        attended = self.attention(x, lengths, packing, train=train)
+        x = self.attention_norm(x + self.attention_dropout(attended, train=train))
         return self.mlp_norm(x + self.mlp_dropout(self.mlp(x), train=train))
 
 
@@ -80,9 +84,12 @@ class Encoder(nn.Module):
         *,
         position_ids: Int[Array, "#B L"] | None = None,
         token_type_ids: Int[Array, "B L"] | None = None,
+        packing: Packing | None = None,
         train: bool = False,
     ) -> Float[Array, "B L D"]:
+        if packing is not None:
+            position_ids = packing.position_ids
         x = self.embeddings(input_ids, position_ids, token_type_ids, train=train)
         for layer in self.layers:
-            x = layer(x, lengths, train=train)
+            x = layer(x, lengths, packing, train=train)
         return x

@@ -50,13 +50,15 @@ def mlm_flops(c: Architecture, vocab_size: int, batch: int, length: int, predict
     return total(products(), train=train)
 
 
-def classifier_flops(c: Architecture, head: ClassificationHead, batch: int, length: int, *, train: bool) -> int:
-    """Counts a step of classification. Arguments and result as for `mlm_flops`."""
+def classifier_flops(
+    c: Architecture, head: ClassificationHead, batch: int, length: int, texts: int, *, train: bool
+) -> int:
+    """Counts a step of classification of some texts. Other arguments and result as for `mlm_flops`."""
 
     def products():
         yield from encoder_products(c, batch, length)
         pooler = c.embedding_dim if head.pooler_type else 0
-        yield Product(2 * batch * c.embedding_dim * (pooler + head.num_labels))
+        yield Product(2 * texts * c.embedding_dim * (pooler + head.num_labels))
 
     return total(products(), train=train)
 

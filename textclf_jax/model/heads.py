@@ -8,6 +8,7 @@ from textclf_jax.config import Architecture, ClassificationHead, MlmHead
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.embeddings import layer_norm
 from textclf_jax.model.encoder import Encoder, gelu
+from textclf_jax.model.packing import Packing, unpacked
 from textclf_jax.model.pooling import pool
 from textclf_jax.model.precision import FULL, Linear, Precision, matmul
 
@@ -56,6 +57,7 @@ class MaskedLanguageModel(nn.Module):
         *,
         position_ids: Int[Array, "#B L"] | None = None,
         token_type_ids: Int[Array, "B L"] | None = None,
+        packing: Packing | None = None,
         train: bool = False,
     ) -> Float[Array, "*N V"]:
         """Computes logits over the vocabulary.
@@ -64,15 +66,16 @@ class MaskedLanguageModel(nn.Module):
           input_ids: [B, L] masked token ids.
           lengths: [B] number of real tokens of each row.
           positions: [P] places in the flattened batch (row * L + column) to decode; None decodes all of them.
-          position_ids: [B or 1, L] for learned positions; 0..L-1 by default.
+          position_ids: [B or 1, L] for positions that are embedded; 0..L-1 by default.
           token_type_ids: [B, L]; zeros by default.
+          packing: where rows hold several texts; kind mha alone. `lengths` and `position_ids` are then not used.
           train: whether dropout is on.
 
         Returns:
           [P, V] or [B, L, V] float32 logits.
         """
-        x = self.encoder(input_ids, lengths, position_ids=position_ids, token_type_ids=token_type_ids, train=train)
-        return self.decode(x, positions)
+        ids = {"position_ids": position_ids, "token_type_ids": token_type_ids}
+        return self.decode(self.encoder(input_ids, lengths, **ids, packing=packing, train=train), positions)
 
     def decode(self, x: Float[Array, "B L D"], positions: Int[Array, " P"] | None) -> Float[Array, "*N V"]:
         """Logits over the vocabulary of the tokens at `positions` [P], or of all."""
@@ -116,10 +119,18 @@ class TextClassifier(nn.Module):
         *,
         position_ids: Int[Array, "#B L"] | None = None,
         token_type_ids: Int[Array, "B L"] | None = None,
+        packing: Packing | None = None,
         train: bool = False,
-    ) -> Float[Array, "B C"]:
-        """Computes class logits [B, C] float32. Arguments as for the encoder."""
-        hidden = self.encoder(input_ids, lengths, position_ids=position_ids, token_type_ids=token_type_ids, train=train)
+    ) -> Float[Array, "N C"]:
+        """Computes class logits [N, C] float32: of each row, or of each of the N texts that `packing` tells of.
+
+        Arguments as for the encoder; `lengths` are those of the texts.
+        """
+        ids = {"position_ids": position_ids, "token_type_ids": token_type_ids}
+        hidden = self.encoder(input_ids, lengths, **ids, packing=packing, train=train)
+        if packing is not None:
+            width = 1 if self.head.pooling == "cls" else input_ids.shape[1]
+            hidden = unpacked(hidden, packing.starts, width)
         # a row without tokens (it fills up a batch) pools its first place: the extremes of max and min would overflow
         x = pool(hidden, jnp.maximum(lengths, 1), self.head.pooling, self.head.pooling_stride)
         if self.head.pooler_type == "roberta":

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Rope
 
@@ -29,8 +29,10 @@ def rotary_tables(
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 
-def rotate(x: Float[Array, "B L H K"], settings: Rope) -> Float[Array, "B L H K"]:
-    """Rotates channel pairs by angles proportional to the position, 0..L-1.
+def rotate(
+    x: Float[Array, "B L H K"], settings: Rope, position_ids: Int[Array, "B L"] | None = None
+) -> Float[Array, "B L H K"]:
+    """Rotates channel pairs by angles proportional to the position.
 
     The standard variant pairs channel j with j + K/2, which makes every pair a true rotation: norms are kept and scores
     depend on relative positions. `variant: reference` pairs neighbours with the same tables, as the PyTorch reference
@@ -39,6 +41,7 @@ def rotate(x: Float[Array, "B L H K"], settings: Rope) -> Float[Array, "B L H K"
     Args:
       x: [B, L, H, K] queries or keys, any float dtype; K even.
       settings: base, scale and variant.
+      position_ids: [B, L] in [0, L); 0..L-1 by default.
 
     Returns:
       [B, L, H, K] in x's dtype.
@@ -46,7 +49,10 @@ def rotate(x: Float[Array, "B L H K"], settings: Rope) -> Float[Array, "B L H K"
     Source: RoFormer, eq. 34.
     """
     # fp32: at position 16,384 a bf16 angle is off by tens of radians
-    cos, sin = (jnp.asarray(table)[:, None, :] for table in rotary_tables(x.shape[1], x.shape[-1], settings))
+    cos, sin = (
+        jnp.asarray(table)[:, None, :] if position_ids is None else jnp.asarray(table)[position_ids][:, :, None, :]
+        for table in rotary_tables(x.shape[1], x.shape[-1], settings)
+    )
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if settings.variant == "reference":
         even, odd = wide[..., 0::2], wide[..., 1::2]

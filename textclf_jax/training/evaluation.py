@@ -1,18 +1,16 @@
 """Evaluates a whole split: compiled steps, sums added on the host, one division at the end."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from textclf_jax.data.collate import BatchRows, evaluation_batches
+from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
+from textclf_jax.training.programs import Programs
 from textclf_jax.training.stream import EVALUATION_MASKS, prefetched
 from textclf_jax.training.tasks import Task
-
-Compiled = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -21,13 +19,13 @@ class Evaluator:
 
     Attributes:
       task: MLM or classification.
-      programs: an evaluation step for each bucket.
-      buckets: padded lengths.
+      programs: evaluation steps.
+      batching: how texts become batches.
     """
 
     task: Task
-    programs: dict[int, Compiled]
-    buckets: tuple[int, ...]
+    programs: Programs
+    batching: Batching
 
     def __call__(self, variables: Any, data: Dataset) -> dict[str, float]:
         """Computes the metrics of a split. The masks of MLM are the same each time."""
@@ -46,8 +44,7 @@ class Evaluator:
 
     def results(self, variables: Any, data: Dataset):
         """Yields each batch with its sums and logits, one batch behind the device."""
-        size, seed = self.task.config.training.batch_size, self.task.config.experiment.seed
-        plans = evaluation_batches(data.lengths, batch_size=size, buckets=self.buckets)
+        seed, plans = self.task.config.experiment.seed, self.batching.evaluation(data.lengths)
 
         def prepare(item: tuple[int, BatchRows]):
             index, batch = item
@@ -55,7 +52,7 @@ class Evaluator:
 
         waiting = None
         for batch, arrays in prefetched(enumerate(plans), prepare):
-            result = self.programs[batch.length](variables, arrays)
+            result = self.programs[batch.shape](variables, arrays)
             if waiting:
                 yield waiting
             waiting = batch, result

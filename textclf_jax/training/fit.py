@@ -20,11 +20,13 @@ from textclf_jax.training.loop import Loop, Position
 from textclf_jax.training.plots import learning_curves
 from textclf_jax.training.pretrained import CHECKPOINTS_FOLDER, Pretrained, adopt, is_checkpoints_folder
 from textclf_jax.training.profiling import PROFILE_FOLDER, profiled
+from textclf_jax.training.programs import Programs
 from textclf_jax.training.progress import Progress, table
 from textclf_jax.training.record import RECORD_FILE, record_of
 from textclf_jax.training.resuming import continue_earlier, fingerprint_of, go_on
-from textclf_jax.training.run import Run, compile_programs, describe, memory_estimate, prepare_run
+from textclf_jax.training.run import Run, describe, memory_estimate, prepare_run
 from textclf_jax.training.signals import Stopped, StopRequest
+from textclf_jax.training.stream import plan_epoch
 
 SUMMARY_FILE = "summary.json"
 SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accuracy")
@@ -114,33 +116,34 @@ def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, sto
             evaluation_due=position.evaluation_due,
         )
     )
-    programs = compile_programs("training", run.buckets, lambda b: run.training_program(b, state, settings), _say)
-    evaluator = _evaluator(run, {"params": state.params, **state.collections})
+    variables = {"params": state.params, **state.collections}
     start = int(state.opt_state.gradient_step)
-    with (
-        Progress(run.length.updates, start=start, description=config.experiment.kind) as progress,
-        profiled(config.training.profile, run_dir / PROFILE_FOLDER, programs, progress.note) as run_step,
-    ):
-        loop = Loop(
-            task=run.task,
-            train=run.train,
-            val=run.val,
-            buckets=run.buckets,
-            programs=programs,
-            run_step=run_step,
-            throughput=run.throughput(),
-            evaluator=evaluator,
-            length=run.length,
-            logger=logger,
-            progress=progress,
-            checkpoints=checkpoints,
-            stop=stop,
-            run_dir=run_dir,
-            model_metadata=record,
-            vocabulary=run.vocabulary_files,
-            fingerprint=fingerprint,
-        )
-        state = loop.run(state, position)
+    with Progress(run.length.updates, start=start, description=config.experiment.kind) as progress:
+        programs = Programs("training", lambda shape: run.training_program(shape, state, settings), progress.note)
+        to_evaluate = Programs("evaluation", lambda shape: run.evaluation_program(shape, variables), progress.note)
+        evaluator = Evaluator(run.task, to_evaluate, run.eval_batching)
+        _compile_first(run, programs, position)
+        with profiled(config.training.profile, run_dir / PROFILE_FOLDER, programs, progress.note) as run_step:
+            loop = Loop(
+                task=run.task,
+                train=run.train,
+                val=run.val,
+                batching=run.batching,
+                programs=programs,
+                run_step=run_step,
+                throughput=run.throughput(),
+                evaluator=evaluator,
+                length=run.length,
+                logger=logger,
+                progress=progress,
+                checkpoints=checkpoints,
+                stop=stop,
+                run_dir=run_dir,
+                model_metadata=record,
+                vocabulary=run.vocabulary_files,
+                fingerprint=fingerprint,
+            )
+            state = loop.run(state, position)
     if stop.signal:
         _say(f"stopped and saved after step {loop.position.step}; the same command goes on from there")
         logger.close(failed=True)
@@ -167,9 +170,11 @@ def _first_state(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any]
     return settings, state, Position(), False
 
 
-def _evaluator(run: Run, variables: Any) -> Evaluator:
-    programs = compile_programs("evaluation", run.eval_buckets, lambda b: run.evaluation_program(b, variables), _say)
-    return Evaluator(run.task, programs, run.eval_buckets)
+def _compile_first(run: Run, programs: Programs, position: Position) -> None:
+    """Compiles the program of the first step while a signal can still end the run at once: there is nothing to save."""
+    epoch, index = divmod(position.step, run.length.steps_per_epoch)
+    if position.step < run.length.steps:
+        programs[plan_epoch(run.task, run.train, run.batching, epoch)[index].shape]
 
 
 def _adopted(run: Run, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:

@@ -9,13 +9,15 @@ from typing import Any
 
 import jax
 
+from textclf_jax.data.collate import Batching
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
 from textclf_jax.training.checkpoint import Checkpoints, save_model
-from textclf_jax.training.evaluation import Compiled, Evaluator
+from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.logging import RunLogger
 from textclf_jax.training.optimizer import TrainingLength
 from textclf_jax.training.profiling import RunStep
+from textclf_jax.training.programs import Compiled, Programs, Shape
 from textclf_jax.training.progress import Progress
 from textclf_jax.training.signals import Stopped, StopRequest
 from textclf_jax.training.steps import TrainState
@@ -58,8 +60,8 @@ class Loop:
     Attributes:
       task: MLM or classification.
       train, val: data; without val the last weights count as the best.
-      buckets: padded lengths of training batches.
-      programs: a compiled training step for each bucket.
+      batching: how texts become batches.
+      programs: training steps.
       run_step: what runs them, and profiles some where asked for.
       throughput: counts tokens, padding and FLOPs.
       evaluator: for the validation split.
@@ -73,8 +75,8 @@ class Loop:
     task: Task
     train: Dataset
     val: Dataset | None
-    buckets: tuple[int, ...]
-    programs: dict[int, Compiled]
+    batching: Batching
+    programs: Programs
     run_step: RunStep
     throughput: Throughput
     evaluator: Evaluator
@@ -104,9 +106,9 @@ class Loop:
 
     def train_on(self, state: TrainState) -> TrainState:
         """Takes steps until the end or a request to stop, and saves the last state."""
-        stream = training_stream(self.task, self.train, self.buckets, self.length, self.position.step)
+        stream = training_stream(self.task, self.train, self.batching, self.length, self.position.step)
         for host, arrays in prefetched(stream, lambda host: (host, jax.device_put(host.arrays))):
-            state, figures = self.run_step(host.step, self.programs[host.length], state, arrays)
+            state, figures = self.run_step(host.step, self.program(host.shape), state, arrays)
             self.unread.append((host, figures))
             if len(self.unread) > READ_BEHIND:
                 self.read(*self.unread.popleft())
@@ -117,11 +119,20 @@ class Loop:
         self.save(state)
         return state
 
+    def program(self, shape: Shape) -> Compiled:
+        """The training step for a shape; the time of compiling it does not count as training."""
+        if shape not in self.programs:
+            self.drain()
+            before = time.perf_counter()
+            self.programs[shape]
+            self.throughput.started += time.perf_counter() - before
+        return self.programs[shape]
+
     def read(self, host: HostStep, figures: dict[str, jax.Array]) -> None:
         """Takes the figures of one step from the device and writes a row where one is due."""
         values, p = {name: float(value) for name, value in figures.items()}, self.position
         p.step = host.step + 1
-        self.throughput.add(host.length, host.tokens)
+        self.throughput.add(host.shape, host.tokens)
         if values["skipped"]:
             p.skipped += 1
             p.skipped_in_a_row += 1

@@ -2,19 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from textclf_jax.config import DEFAULT_WRAPPER, FinetuningConfig
-from textclf_jax.data.collate import choose_buckets
+from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
 from textclf_jax.model.precision import FULL
 from textclf_jax.tokenizer.loading import load_wrapper
 from textclf_jax.training.checkpoint import load_model
 from textclf_jax.training.evaluation import Evaluator
+from textclf_jax.training.programs import Programs, Shape
 from textclf_jax.training.run import compile_evaluation
 from textclf_jax.training.tasks import ClassificationTask
 
@@ -65,7 +66,8 @@ class Predictor:
         self._task = ClassificationTask(config, self._tokenizer)
         self._module = self._task.module(FULL)
         self._variables = saved.variables
-        self._programs = {}
+        self._batch_size = config.training.batch_size
+        self._programs = Programs("prediction", self._program)
         self._max_length = config.architecture.max_sequence_length
         self.labels: list[str] = saved.metadata["labels"]
 
@@ -78,15 +80,15 @@ class Predictor:
                 probabilities /= probabilities.sum()
                 yield Prediction(text, self.labels[int(logits.argmax())], probabilities)
 
+    def _program(self, shape: Shape) -> Any:
+        return compile_evaluation(self._task, self._module, BatchRows(np.zeros(0, np.int64), shape), self._variables)
+
     def _logits(self, texts: list[str]) -> Float[np.ndarray, "N C"]:
         ids, mask = self._tokenizer.encode_texts(texts, self._max_length)
         lengths = (~mask).sum(axis=1).astype(np.int32)
         data = Dataset(Path("texts"), ids, lengths, None, "", ())
-        buckets = choose_buckets(lengths, self._max_length, BUCKETS)
-        for bucket in buckets:
-            if bucket not in self._programs:
-                self._programs[bucket] = compile_evaluation(self._task, self._module, bucket, self._variables)
-        evaluator = Evaluator(self._task, self._programs, buckets)
+        batching = Bucketed(self._batch_size, choose_buckets(lengths, self._max_length, BUCKETS))
+        evaluator = Evaluator(self._task, self._programs, batching)
         logits = np.zeros((len(texts), len(self.labels)), np.float64)
         for batch, (_, batch_logits) in evaluator.results(self._variables, data):
             logits[batch.rows] = np.asarray(batch_logits)[: len(batch.rows)]

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from textclf_jax.training.evaluation import Compiled
+from textclf_jax.training.programs import Compiled, Programs
 from textclf_jax.training.progress import table
 from textclf_jax.training.trace import Trace, read_trace
 
@@ -22,7 +22,7 @@ Note = Callable[[str], None]
 
 
 @contextmanager
-def profiled(steps: int, folder: Path, programs: dict[int, Compiled], note: Note) -> Iterator[RunStep]:
+def profiled(steps: int, folder: Path, programs: Programs, note: Note) -> Iterator[RunStep]:
     """Gives the function that runs steps, and traces some of them.
 
     Args:
@@ -47,7 +47,7 @@ def profiled(steps: int, folder: Path, programs: dict[int, Compiled], note: Note
 class Profiler:
     """Traces steps number WARM_UP_STEPS + 1 to WARM_UP_STEPS + `steps` of this process, and reports."""
 
-    def __init__(self, steps: int, folder: Path, programs: dict[int, Compiled], note: Note):
+    def __init__(self, steps: int, folder: Path, programs: Programs, note: Note):
         self._first, self._end = WARM_UP_STEPS, WARM_UP_STEPS + steps
         self._folder, self._programs, self._note = folder, programs, note
         self._count = 0
@@ -84,7 +84,7 @@ class Profiler:
     def _stop(self, steps: int) -> None:
         jax.profiler.stop_trace()
         path = max(self._folder.rglob("*.xplane.pb"), key=lambda file: file.stat().st_mtime)
-        self._note(describe(read_trace(path, self._programs), steps, path))
+        self._note(describe(read_trace(path, self._programs.compiled.values()), steps, path))
 
 
 def describe(trace: Trace, steps: int, path: Path) -> str:

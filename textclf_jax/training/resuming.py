@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from textclf_jax.data.packing import Packed
 from textclf_jax.errors import UserError
 from textclf_jax.training.checkpoint import Checkpoints, contents_of
 from textclf_jax.training.loop import Position
@@ -33,6 +34,7 @@ FREE = (
     "config.data.test.dataset_path",
     "data.val",
     "data.test",
+    "batches.packed",
 )
 DATA = ("data.train", "data.val", "data.test")
 
@@ -43,7 +45,8 @@ def fingerprint_of(run: Run) -> dict[str, Any]:
     for name in ("checkpoint_interval_updates", "checkpoint_interval_minutes", "profile"):
         dump["training"].pop(name)
     data = {name: data.fingerprint for name, data in run.splits.items()}
-    return {"config": dump, "data": data, "vocabulary": run.tokenizer.fingerprint}
+    batches = {"packed": isinstance(run.batching, Packed)}  # which depends on the device, too
+    return {"config": dump, "data": data, "vocabulary": run.tokenizer.fingerprint, "batches": batches}
 
 
 def go_on(

@@ -1,7 +1,6 @@
 """Everything about a run that is known before it starts: data, buckets, lengths, model; and the report of --dry-run."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,25 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int
 
 from textclf_jax.config import FinetuningConfig, RunConfig
-from textclf_jax.data.collate import BatchRows, choose_buckets, evaluation_batches, padding_waste
+from textclf_jax.data.collate import Batching, BatchRows, Bucketed, choose_buckets, padding_waste
 from textclf_jax.data.dataset import Dataset, load_dataset
+from textclf_jax.data.packing import choices
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper
 from textclf_jax.training.device import compute_precision
 from textclf_jax.training.limits import training_limit
 from textclf_jax.training.optimizer import TrainingLength, make_optimizer, make_schedule
+from textclf_jax.training.programs import Shape
 from textclf_jax.training.steps import StepSettings, TrainState, evaluation_step, train_step
 from textclf_jax.training.stream import plan_epoch
 from textclf_jax.training.tasks import Task, make_task
 from textclf_jax.training.throughput import Throughput
 
 EVALUATION_BUCKETS = 2
+SAMPLED_BATCHES = 64
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Run:
       tokenizer: the vocabulary, and the masking of MLM.
       task: MLM or classification.
       train, val, test: checked data; val and test may be absent.
-      buckets, eval_buckets: padded lengths of training and evaluation batches.
+      batching, eval_batching: how texts become batches of training and evaluation.
       length: steps and updates.
       module: the model.
     """
@@ -49,8 +52,8 @@ class Run:
     train: Dataset
     val: Dataset | None
     test: Dataset | None
-    buckets: tuple[int, ...]
-    eval_buckets: tuple[int, ...]
+    batching: Batching
+    eval_batching: Batching
     length: TrainingLength
     module: nn.Module
 
@@ -94,34 +97,29 @@ class Run:
         params = variables["params"]
         return TrainState(jnp.zeros((), jnp.int32), params, collections, settings.tx.init(params))
 
-    def training_program(self, bucket: int, state: TrainState, settings: StepSettings) -> Any:
-        """Compiles the training step for a bucket; the state is donated."""
+    def training_program(self, shape: Shape, state: TrainState, settings: StepSettings) -> Any:
+        """Compiles the training step for a shape of batches; the state is donated."""
         step = functools.partial(train_step, settings=settings)
         # traces tell programs apart by their names
-        step.__name__ = f"train_step_{bucket}"  # pyright: ignore[reportAttributeAccessIssue]
+        step.__name__ = f"train_step_{shape[0]}x{shape[1]}"  # pyright: ignore[reportAttributeAccessIssue]
         step = jax.jit(step, donate_argnums=0)
-        arrays = _empty_batch(self.task, bucket) | {"scale": np.float32(0)}
+        arrays = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.float32(0)}
         return step.lower(_shapes(state), _shapes(arrays)).compile()
 
     def throughput(self) -> Throughput:
         """Counts the speed of training; measures the limit of a CPU, which takes a few tenths of a second."""
-        flops = {bucket: self.task.flops(bucket, train=True) for bucket in self.buckets}
         limit = training_limit(compute_precision(self.config.training))
-        return Throughput(self.config.training.batch_size, flops.__getitem__, limit)
+        return Throughput(functools.partial(self.task.flops, train=True), limit)
 
-    def evaluation_program(self, bucket: int, variables: Any) -> Any:
-        """Compiles the evaluation step for a bucket."""
-        return compile_evaluation(self.task, self.module, bucket, variables)
+    def evaluation_program(self, shape: Shape, variables: Any) -> Any:
+        """Compiles the evaluation step for a shape of batches."""
+        return compile_evaluation(self.task, self.module, self.eval_batching.empty(shape), variables)
 
 
-def compile_evaluation(task: Task, module: nn.Module, bucket: int, variables: Any) -> Any:
-    """Compiles the evaluation step of a model for batches of one length."""
+def compile_evaluation(task: Task, module: nn.Module, empty: BatchRows, variables: Any) -> Any:
+    """Compiles the evaluation step of a model for batches of the shape of an empty one."""
     step = jax.jit(functools.partial(evaluation_step, module=module))
-    return step.lower(_shapes(variables), _shapes(_empty_batch(task, bucket))).compile()
-
-
-def _empty_batch(task: Task, bucket: int) -> dict[str, np.ndarray]:
-    return task.batch(None, BatchRows(np.zeros(0, np.int64), bucket), (0,))
+    return step.lower(_shapes(variables), _shapes(task.batch(None, empty, (0,)))).compile()
 
 
 def _shapes(tree: Any) -> Any:
@@ -162,13 +160,41 @@ def prepare_run(config: RunConfig, root: Path) -> Run:
     length = TrainingLength(steps, training.epochs, training.grad_accum_steps, training.variant)
     if length.updates == 0:
         raise UserError(f"{steps} steps an epoch are fewer than training.grad_accum_steps: there would be no update")
-    buckets = choose_buckets(train.lengths, max_length, config.data.num_length_buckets)
-    held_out = [data.lengths for data in (val, test) if data is not None]
-    eval_buckets = choose_buckets(np.concatenate(held_out), max_length, EVALUATION_BUCKETS) if held_out else ()
+    in_order = not config.data.train.shuffle
+    batching = choose_batching(task, train.lengths, config.data.num_length_buckets, in_order=in_order)
+    held_out = np.concatenate([data.lengths for data in (val, test) if data is not None] or [train.lengths])
+    eval_batching = choose_batching(task, held_out, EVALUATION_BUCKETS)
     # made once here, so that masking code of the user's own fails before anything compiles
-    task.batch(train, BatchRows(np.arange(min(len(train), training.batch_size)), buckets[-1]), (0,))
+    task.batch(train, plan_epoch(task, train, batching, 0)[0], (0,))
     module = task.module(compute_precision(training))
-    return Run(config, root, tokenizer, task, train, val, test, buckets, eval_buckets, length, module)
+    return Run(config, root, tokenizer, task, train, val, test, batching, eval_batching, length, module)
+
+
+def choose_batching(task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int, *, in_order: bool = False) -> Batching:
+    """Chooses between one text a row and several, by the arithmetic that an epoch takes.
+
+    Several need exact attention, which can tell them apart, and are not for GPUs, whose flash attention cannot.
+
+    Args:
+      task: what is trained.
+      lengths: [N] tokens of each text.
+      num_buckets: the most lengths that rows are padded to with one text each.
+      in_order: the texts must stay in their order.
+    """
+    config = task.config
+    size, architecture = config.training.batch_size, config.architecture
+    bucketed = Bucketed(size, choose_buckets(lengths, architecture.max_sequence_length, num_buckets))
+    packs = config.data.packing and architecture.attention.kind == "mha" and config.training.variant == "standard"
+    if not packs or in_order or jax.default_backend() == "gpu":
+        return bucketed
+
+    # enough to know: batches are alike
+    sample = np.random.default_rng(0).permutation(lengths)[: SAMPLED_BATCHES * size]
+
+    def flops(batching: Batching) -> int:
+        return sum(task.flops(batch.shape, train=True) for batch in batching.evaluation(sample))
+
+    return min(bucketed, *choices(sample, size), key=flops)
 
 
 def describe(run: Run) -> list[tuple[str, str]]:
@@ -177,15 +203,15 @@ def describe(run: Run) -> list[tuple[str, str]]:
     for name, data in run.splits.items():
         tokens = int(data.lengths.sum())
         facts.append((f"{name} data", f"{len(data):,} rows, {tokens:,} real tokens ({data.path})"))
-    size, k = run.config.training.batch_size, run.length.accumulation
-    waste = padding_waste(run.train.lengths, plan_epoch(run.task, run.train, run.buckets, 0), size)
-    facts.append(("training batches", f"{size} rows x {', '.join(map(str, run.buckets))} tokens; {waste:.1%} padding"))
-    if run.eval_buckets and run.val is not None:
-        plans = evaluation_batches(run.val.lengths, batch_size=size, buckets=run.eval_buckets)
-        waste = padding_waste(run.val.lengths, plans, size)
-        lengths = ", ".join(map(str, run.eval_buckets))
-        facts.append(("evaluation batches", f"{size} rows x {lengths} tokens; {waste:.1%} padding"))
-    facts.append(("programs to compile", f"{len(run.buckets)} training, {len(run.eval_buckets)} evaluation"))
+    k = run.length.accumulation
+    waste = padding_waste(run.train.lengths, plan_epoch(run.task, run.train, run.batching, 0))
+    facts.append(("training batches", f"{run.batching}; {waste:.1%} padding"))
+    evaluated = [data for data in (run.val, run.test) if data is not None]
+    if evaluated:
+        waste = padding_waste(evaluated[0].lengths, run.eval_batching.evaluation(evaluated[0].lengths))
+        facts.append(("evaluation batches", f"{run.eval_batching}; {waste:.1%} padding"))
+    programs = f"{len(run.batching.shapes)} training, {len(run.eval_batching.shapes) * bool(evaluated)} evaluation"
+    facts.append(("programs to compile", programs))
     shapes = jax.eval_shape(run.init_variables)
     facts.append(("parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(shapes['params'])):,}"))
     steps = f"{run.length.steps_per_epoch:,} steps an epoch, {run.config.training.epochs} epochs"
@@ -195,7 +221,7 @@ def describe(run: Run) -> list[tuple[str, str]]:
 
 
 def memory_estimate(run: Run) -> str:
-    """Says what XLA allocates for the training step of the longest bucket."""
+    """Says what XLA allocates for the training step of the largest batches."""
     held, extra = step_memory(run)
     return (
         f"{held / 1e6:,.0f} MB of parameters, optimizer state and batch, {extra / 1e6:,.0f} MB of activations "
@@ -204,23 +230,9 @@ def memory_estimate(run: Run) -> str:
 
 
 def step_memory(run: Run) -> tuple[int, int]:
-    """Compiles the training step of the longest bucket: bytes of its arguments, and of all that it computes."""
+    """Compiles the training step of the largest batches: bytes of its arguments, and of all that it computes."""
     shapes = jax.eval_shape(run.init_variables)
     settings = run.step_settings(shapes["params"])
     state = jax.eval_shape(functools.partial(run.init_state, settings=settings), shapes)
-    analysis = run.training_program(run.buckets[-1], state, settings).memory_analysis()
+    analysis = run.training_program(run.batching.shapes[-1], state, settings).memory_analysis()
     return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
-
-
-ProgramMaker = Callable[[int], Any]
-
-
-def compile_programs(
-    kind: str, buckets: tuple[int, ...], make: ProgramMaker, note: Callable[[str], None]
-) -> dict[int, Any]:
-    """Compiles one program a bucket, saying which."""
-    programs = {}
-    for i, bucket in enumerate(buckets):
-        note(f"compiling {kind} program {i + 1} of {len(buckets)} (length {bucket})")
-        programs[bucket] = make(bucket)
-    return programs

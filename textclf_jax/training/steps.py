@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Training
 from textclf_jax.model.attention.favor import redraw_features
+from textclf_jax.model.packing import packing_of
 from textclf_jax.training.optimizer import Optimizer, Schedule, zero_frozen
 
 Batch = dict[str, Any]
@@ -85,7 +86,8 @@ def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rng
       Sums over the weighted predictions (loss, correct, count), each () float32, and the logits.
     """
     places = (batch["positions"],) if "positions" in batch else ()
-    logits: Any = module.apply(variables, batch["input_ids"], batch["lengths"], *places, train=train, rngs=rngs)
+    options: dict[str, Any] = {"packing": packing_of(batch), "train": train, "rngs": rngs}
+    logits: Any = module.apply(variables, batch["input_ids"], batch["lengths"], *places, **options)
     with jax.named_scope("loss"):
         losses, hits = cross_entropy(logits, batch["targets"])
         weights = batch["weights"]

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from textclf_jax.data.collate import BatchRows, epoch_batches
+from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.training.optimizer import TrainingLength
 from textclf_jax.training.tasks import Arrays, Task
@@ -26,7 +26,7 @@ class HostStep(NamedTuple):
       step: its number, from 0.
       epoch: its epoch, from 0.
       ends_epoch: whether it is the last of its epoch.
-      length: padded length L.
+      shape: (B, L), padding included.
       tokens: real tokens in it.
       arrays: what the compiled step takes, `scale` included.
     """
@@ -34,13 +34,13 @@ class HostStep(NamedTuple):
     step: int
     epoch: int
     ends_epoch: bool
-    length: int
+    shape: tuple[int, int]
     tokens: int
     arrays: Arrays
 
 
 def training_stream(
-    task: Task, data: Dataset, buckets: tuple[int, ...], length: TrainingLength, start: int
+    task: Task, data: Dataset, batching: Batching, length: TrainingLength, start: int
 ) -> Iterator[HostStep]:
     """Yields the batches of a run from step `start` on, across epochs.
 
@@ -54,32 +54,25 @@ def training_stream(
     for step in range(start // k * k, end):
         epoch, index = divmod(step, length.steps_per_epoch)
         if step >= length.steps:
-            epoch, rows, plan = length.epochs - 1, None, BatchRows(np.zeros(0, np.int64), buckets[0])
+            epoch, rows, plan = length.epochs - 1, None, batching.empty(batching.shapes[0])
         else:
             if plans[0] != epoch:
-                plans = epoch, plan_epoch(task, data, buckets, epoch)
+                plans = epoch, plan_epoch(task, data, batching, epoch)
             rows, plan = data, plans[1][index]
         arrays = task.batch(rows, plan, (task.config.experiment.seed, TRAIN_MASKS, epoch, index))
         # the last epoch ends with the last update, after the empty steps
         ends_epoch = step == end - 1 or (step + 1 < length.steps and index == length.steps_per_epoch - 1)
-        window.append(HostStep(step, epoch, ends_epoch, plan.length, int(arrays["lengths"].sum()), arrays))
+        window.append(HostStep(step, epoch, ends_epoch, plan.shape, int(arrays["lengths"].sum()), arrays))
         if len(window) == k or step == end - 1:
             _set_scales(window, k, length.variant)
             yield from (host for host in window if host.step >= start)
             window = []
 
 
-def plan_epoch(task: Task, data: Dataset, buckets: tuple[int, ...], epoch: int) -> list[BatchRows]:
+def plan_epoch(task: Task, data: Dataset, batching: Batching, epoch: int) -> list[BatchRows]:
     """The batches of one epoch of training."""
     config = task.config
-    return epoch_batches(
-        data.lengths,
-        batch_size=config.training.batch_size,
-        buckets=buckets,
-        seed=config.experiment.seed,
-        epoch=epoch,
-        shuffle=config.data.train.shuffle,
-    )
+    return batching.epoch(data.lengths, seed=config.experiment.seed, epoch=epoch, shuffle=config.data.train.shuffle)
 
 
 def _set_scales(window: list[HostStep], k: int, variant: str) -> None:

@@ -1,5 +1,6 @@
 """How fast a run is: real tokens a second, MFU and padding waste, counted on the host from shapes and a clock."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -31,15 +32,14 @@ class Throughput:
       started: when counting began, on `time.perf_counter`; moved forward by what should not count.
     """
 
-    def __init__(self, batch_size: int, flops_of: Callable[[int], int], limit: float | None):
+    def __init__(self, flops_of: Callable[[tuple[int, int]], int], limit: float | None):
         """Begins to count.
 
         Args:
-          batch_size: rows a step, missing ones included.
-          flops_of: FLOPs of a step by its padded length.
+          flops_of: FLOPs of a step by the shape (B, L) of its batch.
           limit: FLOP/s that the device could reach, or None.
         """
-        self._batch_size, self._flops_of, self._limit = batch_size, flops_of, limit
+        self._flops_of, self._limit = flops_of, limit
         self.restart()
 
     def restart(self) -> None:
@@ -47,11 +47,11 @@ class Throughput:
         self._real = self._computed = self._flops = 0
         self.started = time.perf_counter()
 
-    def add(self, length: int, real_tokens: int) -> None:
-        """Counts one step of rows padded to `length`."""
+    def add(self, shape: tuple[int, int], real_tokens: int) -> None:
+        """Counts one step on a batch of a shape."""
         self._real += real_tokens
-        self._computed += self._batch_size * length
-        self._flops += self._flops_of(length)
+        self._computed += math.prod(shape)
+        self._flops += self._flops_of(shape)
 
     def speed(self) -> Speed:
         """The speed so far."""

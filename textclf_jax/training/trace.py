@@ -47,14 +47,14 @@ class Operation(NamedTuple):
     end: float
 
 
-def read_trace(path: Path, programs: dict[int, Any]) -> Trace:
+def read_trace(path: Path, programs: Iterable[Any]) -> Trace:
     """Reads the operations of compiled programs from a trace.
 
     Args:
       path: an `.xplane.pb` file.
       programs: compiled programs; operations of others are left out of `seconds`, but not of what counts as busy.
     """
-    texts = [program.as_text() for program in programs.values()]
+    texts = [program.as_text() for program in programs]
     places = {match[1]: places_of(text) for text in texts if (match := MODULE.match(text))}
     seconds: dict[Place, float] = defaultdict(float)
     operations = list(operations_by_thread(jax.profiler.ProfileData.from_file(str(path))))

@@ -10,6 +10,7 @@ from textclf_jax.model.attention.favor import draw_features, favor_attention
 from textclf_jax.model.attention.local import local_attention
 from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_buckets, padded_length
 from textclf_jax.model.attention.softmax import softmax_attention
+from textclf_jax.model.packing import Packing
 from textclf_jax.model.precision import FULL, Linear, Precision
 from textclf_jax.model.rope import rotate
 
@@ -33,16 +34,18 @@ class SelfAttention(nn.Module):
     precision: Precision = FULL
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], *, train: bool) -> Float[Array, "B L D"]:
+    def __call__(
+        self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], packing: Packing | None = None, *, train: bool
+    ) -> Float[Array, "B L D"]:
         attention, width = self.config.attention, self.config.attention_dim
         shared_qk = attention.kind == "lsh"
         projected = self.project(x, (2 if shared_qk else 3) * width, "qkv")
         q, *k, v = (self.split_heads(part) for part in jnp.split(projected, 2 if shared_qk else 3, axis=-1))
         if self.config.pos_encoding == "rope":
-            q, *k = (rotate(part, self.config.rope) for part in (q, *k))
+            q, *k = (rotate(part, self.config.rope, packing and packing.position_ids) for part in (q, *k))
         rate = attention.attn_dropout if attention.kind != "favor" else 0.0
         key = self.make_rng("dropout") if train and rate > 0 else None
-        context = self.attend(q, k[0] if k else q, v, lengths, train=train, dropout_rate=rate, dropout_key=key)
+        context = self.attend(q, k[0] if k else q, v, lengths, packing, train=train, dropout_rate=rate, dropout_key=key)
         return self.project(context.reshape(*context.shape[:2], width), x.shape[-1], "out")
 
     def project(self, x, features: int, name: str):
@@ -52,9 +55,11 @@ class SelfAttention(nn.Module):
     def split_heads(self, x):
         return x.reshape(*x.shape[:2], self.config.attention.num_heads, self.config.head_dim)
 
-    def attend(self, q, k, v, lengths, *, train: bool, dropout_rate: float, dropout_key: Array | None):
+    def attend(self, q, k, v, lengths, packing, *, train: bool, dropout_rate: float, dropout_key: Array | None):
         """Attends with the configured kind. All [B, L, H, K]; arguments of the kind itself are made here."""
         attention = self.config.attention
+        if packing is not None and attention.kind != "mha":
+            raise ValueError(f"attention of kind {attention.kind} cannot tell apart several texts in one row")
         shared = {"dropout_rate": dropout_rate, "dropout_key": dropout_key, "precision": self.precision}
         if attention.kind == "lsh":
             rotations = self.rotations(q.shape[1], train=train)
@@ -66,6 +71,8 @@ class SelfAttention(nn.Module):
         every = attention.local.global_every_n_layers
         if attention.kind == "local" and not (every and self.layer % every == 0):
             return local_attention(q, k, v, lengths, settings=attention.local, **shared)
+        if packing is not None:
+            return softmax_attention(q, k, v, lengths, segments=packing.segments, **shared)
         implementation = self.softmax_implementation(q.dtype, dropout_key)
         return softmax_attention(q, k, v, lengths, implementation=implementation, **shared)
 

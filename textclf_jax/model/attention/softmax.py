@@ -19,12 +19,19 @@ def padding_bias(lengths: Int[Array, " B"], size: int) -> Float[Array, "B S"]:
     return jnp.where(jnp.arange(size) < lengths[:, None], 0.0, MASKED_SCORE).astype(jnp.float32)
 
 
+def segment_bias(segments: Int[Array, "B S"]) -> Float[Array, "B L S"]:
+    """The number to add to scores where rows hold several texts: 0 inside a text, -1e9 between two of them."""
+    together = segments[:, :, None] == segments[:, None, :]
+    return jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
+
+
 def softmax_attention(
     q: Float[Array, "B L H K"],
     k: Float[Array, "B S H K"],
     v: Float[Array, "B S H K"],
     lengths: Int[Array, " B"],
     *,
+    segments: Int[Array, "B L"] | None = None,
     implementation: str = "xla",
     precision: Precision = FULL,
     dropout_rate: float = 0.0,
@@ -37,6 +44,8 @@ def softmax_attention(
     Args:
       q, k, v: [B, L or S, H, K], any float dtype; scores and softmax are float32 or wider.
       lengths: [B] number of real keys of each row; the others are padding.
+      segments: [B, L] the text that each token belongs to, where rows hold several; tokens attend inside it alone,
+        and `lengths` are not used.
       implementation: "xla", or "cudnn" for flash attention: bf16 or fp16 on a CUDA device, lengths >= 1, no dropout.
       precision: of the two products.
       dropout_rate: of the attention probabilities.
@@ -52,17 +61,24 @@ def softmax_attention(
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn", key_value_seq_lengths=real)
     dtype, length = q.dtype, q.shape[1]
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
-    bias = padding_bias(lengths, k.shape[2])[:, None, None, :]
+    # [B, 1, 1 or L, S]
+    bias = (padding_bias(lengths, k.shape[2])[:, None] if segments is None else segment_bias(segments))[:, None]
 
-    def attend(queries, key):
+    def attend(queries, key, bias=bias):
         return weighted_values(queries, k, v, bias, key, dropout_rate, precision)[0].astype(dtype)
 
     size = _block_size(q.shape, k.shape[2])
     if size >= length:
         return attend(q, dropout_key).swapaxes(1, 2)
-    blocks = jnp.moveaxis(cut(pad_to_multiple(q, size, axis=2), size, axis=2), 2, 0)
+
+    def blocks_of(x):
+        return jnp.moveaxis(cut(pad_to_multiple(x, size, axis=2), size, axis=2), 2, 0)
+
+    blocks = blocks_of(q)
     keys = None if dropout_key is None else jax.random.split(dropout_key, len(blocks))
-    context = jax.lax.map(lambda block: attend(*block), (blocks, keys))
+    # the bias has a block of its own for each block of queries, or is the same for all of them
+    biases = () if segments is None else (blocks_of(bias),)
+    context = jax.lax.map(lambda block: attend(*block), (blocks, keys, *biases))
     return jnp.moveaxis(context, 0, 2).reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2)
 
 

@@ -1,0 +1,99 @@
+"""Several texts in one row give what each gives in a row of its own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from textclf_jax.config import Architecture, ClassificationHead, MlmHead
+from textclf_jax.data.packing import Packed, places_of_tokens
+from textclf_jax.model.attention import softmax
+from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.packing import Packing
+
+VOCAB_SIZE, LENGTHS = 40, np.array([5, 1, 9, 3, 7, 2])
+NO_DROPOUT = {"mlp_dropout": 0.0, "embedding_dropout": 0.0}
+
+
+def architecture(kind="mha", **changes):
+    sections = {"max_sequence_length": 24, "embedding_dim": 16, "num_layers": 2, "mlp_size": 24, "type_vocab_size": 2}
+    attention = {"num_heads": 2, "kind": kind, "attn_out_dropout": 0.0}
+    return Architecture.model_validate(sections | NO_DROPOUT | {"attention": attention} | changes)
+
+
+@pytest.fixture
+def texts():
+    """The same texts, one a row and packed: (ids [6, 9], ids [B, L], the packing, the tokens)."""
+    rng = np.random.default_rng(0)
+    (batch,) = Packed(len(LENGTHS), (2, 15)).epoch(LENGTHS, seed=0, epoch=0, shuffle=True)
+    ids = np.where(np.arange(9) < LENGTHS[:, None], rng.integers(5, VOCAB_SIZE, (6, 9)), 0)[batch.rows]
+    tokens = places_of_tokens(batch.starts, LENGTHS[batch.rows])
+    packed, segments, positions = (np.zeros(batch.shape, np.int32) for _ in range(3))
+    packed.reshape(-1)[tokens.place] = ids[tokens.text, tokens.column]
+    segments.reshape(-1)[tokens.place] = tokens.text + 1
+    positions.reshape(-1)[tokens.place] = tokens.column
+    packing = Packing(*map(jnp.asarray, (segments, positions, batch.starts.astype(np.int32))))
+    return ids, LENGTHS[batch.rows], packed, packing, tokens
+
+
+def agree(one, other):
+    for (path, a), (_, b) in zip(jax.tree.leaves_with_path(one), jax.tree.leaves_with_path(other), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.mark.parametrize("scores_at_once", [2**24, 1])
+@pytest.mark.parametrize("pos_encoding", ["rope", "learned", "sinusoidal"])
+def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, scores_at_once, monkeypatch):
+    monkeypatch.setitem(softmax.SCORES_AT_ONCE, "cpu", scores_at_once)
+    ids, lengths, packed, packing, tokens = texts
+    model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
+    params = model.init(jax.random.key(0), ids, lengths)
+    weights = jax.random.normal(jax.random.key(1), (len(tokens.text), VOCAB_SIZE))
+
+    def alone(params):
+        logits = model.apply(params, ids, lengths)[tokens.text, tokens.column]
+        return (logits * weights).sum(), logits
+
+    def together(params):
+        logits = model.apply(params, packed, lengths, packing=packing).reshape(-1, VOCAB_SIZE)[tokens.place]
+        return (logits * weights).sum(), logits
+
+    (_, expected), expected_gradient = jax.value_and_grad(alone, has_aux=True)(params)
+    (_, actual), gradient = jax.value_and_grad(together, has_aux=True)(params)
+    agree(expected, actual)
+    agree(expected_gradient, gradient)
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean", "max", "min", "strided_mean"])
+def test_classes_and_gradients_are_those_of_one_text_a_row(texts, pooling):
+    ids, lengths, packed, packing, _ = texts
+    head = ClassificationHead(num_labels=3, pooling=pooling, pooling_stride=4, classifier_dropout=0.0)
+    model = TextClassifier(architecture(), head, VOCAB_SIZE)
+    params = model.init(jax.random.key(0), ids, lengths)
+    weights = jax.random.normal(jax.random.key(1), (len(ids), 3))
+
+    def alone(params):
+        return (model.apply(params, ids, lengths) * weights).sum()
+
+    def together(params):
+        return (model.apply(params, packed, lengths, packing=packing) * weights).sum()
+
+    agree(jax.value_and_grad(alone)(params), jax.value_and_grad(together)(params))
+
+
+def test_what_is_in_the_padding_does_not_matter(texts):
+    _, lengths, packed, packing, tokens = texts
+    model = TextClassifier(architecture(), ClassificationHead(num_labels=3, pooling="mean"), VOCAB_SIZE)
+    params = model.init(jax.random.key(0), packed, lengths, packing=packing)
+    other = np.where(packing.segments == 0, 7, packed)
+    assert not np.array_equal(other, packed)
+    expected = model.apply(params, packed, lengths, packing=packing)
+    np.testing.assert_allclose(model.apply(params, other, lengths, packing=packing), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["lsh", "favor", "local"])
+def test_kinds_that_cannot_tell_texts_apart_say_so(texts, kind):
+    _, lengths, packed, packing, _ = texts
+    model = MaskedLanguageModel(architecture(kind), MlmHead(), VOCAB_SIZE)
+    with pytest.raises(ValueError, match=f"kind {kind} cannot tell apart"):
+        model.init(jax.random.key(0), packed, lengths, packing=packing)

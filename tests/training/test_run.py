@@ -1,0 +1,49 @@
+"""How texts become batches is chosen by the run: by what its attention can do, and by arithmetic."""
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from textclf_jax.data.collate import Bucketed
+from textclf_jax.data.packing import Packed
+from textclf_jax.training.run import choose_batching, prepare_run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.write_data(tmp_path_factory.mktemp("data"))
+
+
+def batching_of(config):
+    return prepare_run(config, root=tiny.Path("/")).batching
+
+
+@pytest.mark.parametrize("build", [tiny.pretraining, tiny.finetuning])
+def test_ragged_texts_are_packed(data, build):
+    run = prepare_run(build(data), root=tiny.Path("/"))
+    assert isinstance(run.batching, Packed)
+    assert isinstance(run.eval_batching, Packed)
+    assert run.batching.shape[0] < run.batching.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": {"packing": False}},
+        {"architecture": tiny.architecture(attention={"kind": "local"})},
+        {"training": {"variant": "reference"}},
+    ],
+)
+def test_texts_have_rows_of_their_own_where_packing_is_not_wanted_or_not_possible(data, changes):
+    assert isinstance(batching_of(tiny.pretraining(data, **changes)), Bucketed)
+
+
+def test_the_order_of_a_file_is_kept(data):
+    train = {"dataset_path": str(data / "mlm" / "train.pt"), "shuffle": False}
+    assert isinstance(batching_of(tiny.pretraining(data, data={"train": train})), Bucketed)
+
+
+def test_full_rows_are_not_packed(data):
+    task = prepare_run(tiny.pretraining(data), root=tiny.Path("/")).task
+    chosen = choose_batching(task, np.full(100, tiny.MAX_LENGTH), 4)
+    assert chosen == Bucketed(8, (tiny.MAX_LENGTH,))

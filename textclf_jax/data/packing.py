@@ -1,0 +1,144 @@
+"""Several texts in one row: batches of one shape, with hardly any padding.
+
+A batch holds as many texts as one without packing. Which texts form a batch is chosen so that all batches hold nearly
+the same number of tokens: then one shape, and one compiled program, fits them all.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from textclf_jax.data.collate import WINDOW_BATCHES, BatchRows
+
+# widths tried, as multiples of the longest text: wider rows leave less at their ends, and cost more in attention
+WIDTHS = np.linspace(1.0, 2.0, 17)
+UNIT = 8
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Several texts a row, and batches of nearly the same number of tokens.
+
+    Attributes:
+      batch_size: texts a batch; some batches may have fewer.
+      shape: (B, L) of a batch; one that needs more rows gets them.
+    """
+
+    batch_size: int
+    shape: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.batch_size} texts in {self.shape[0]} rows x {self.shape[1]} tokens"
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        return (self.shape,)
+
+    def epoch(self, lengths: Int[np.ndarray, " N"], *, seed: int, epoch: int, shuffle: bool) -> list[BatchRows]:
+        """As for all; the order is a function of (seed, epoch)."""
+        assert shuffle, "packing chooses which texts go together"
+        return self._batches(lengths, np.random.default_rng([seed, epoch]))
+
+    def evaluation(self, lengths: Int[np.ndarray, " N"]) -> list[BatchRows]:
+        return self._batches(lengths, np.random.default_rng(0))
+
+    def empty(self, shape: tuple[int, int]) -> BatchRows:
+        return BatchRows(np.zeros(0, np.int64), shape, np.zeros(0, np.int64))
+
+    def _batches(self, lengths: Int[np.ndarray, " N"], rng: np.random.Generator) -> list[BatchRows]:
+        rows, width = self.shape
+        sizes, batches = room_taken(lengths), []
+        for texts in compose(sizes, self.batch_size, rng):
+            starts, needed = place(sizes[texts], width)
+            batches.append(BatchRows(texts, (max(rows, needed), width), starts))
+        return batches
+
+
+def choices(lengths: Int[np.ndarray, " N"], batch_size: int) -> list[Packed]:
+    """Lists ways to pack texts, from narrow rows to wide ones; which is best depends on what attention costs.
+
+    Args:
+      lengths: [N] tokens of each text.
+      batch_size: texts a batch.
+    """
+    sizes = room_taken(lengths)
+    batches = compose(sizes, batch_size, np.random.default_rng(0))
+    widths = sorted({UNIT * -(-int(sizes.max() * factor) // UNIT) for factor in WIDTHS})
+    rows = [max(place(sizes[batch], width)[1] for batch in batches) for width in widths]
+    return [Packed(batch_size, shape) for shape in zip(rows, widths, strict=True)]
+
+
+def room_taken(lengths: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    """Tokens that each text takes in a row: one where it has none."""
+    return np.maximum(lengths, 1)
+
+
+def compose(
+    lengths: Int[np.ndarray, " N"], batch_size: int, rng: np.random.Generator
+) -> list[Int[np.ndarray, " texts"]]:
+    """Groups texts into ceil(N / batch_size) batches that hold nearly the same number of tokens.
+
+    Within a window of random texts each batch gets one of the longest, one of the next longest, and so on down to the
+    shortest; the batch with the fewest tokens so far gets the longest of them.
+    """
+    count = -(-len(lengths) // batch_size)
+    # places without a text, anywhere: so the batches that are not full are random, too
+    texts = rng.permutation(count * batch_size)
+    known = np.append(lengths, np.zeros(len(texts) - len(lengths), lengths.dtype))
+    batches = []
+    for window in np.array_split(texts.reshape(count, batch_size), -(-count // WINDOW_BATCHES)):
+        layers = window.reshape(-1)[np.argsort(-known[window.reshape(-1)], kind="stable")].reshape(-1, len(window))
+        filled, chosen = np.zeros(len(window), np.int64), np.empty((len(window), batch_size), np.int64)
+        for i, layer in enumerate(layers):
+            emptiest_first = np.argsort(filled, kind="stable")
+            chosen[emptiest_first, i] = layer
+            filled[emptiest_first] += known[layer]
+        batches += [batch[batch < len(lengths)] for batch in chosen]
+    return [batches[i] for i in rng.permutation(count)]
+
+
+def place(lengths: Int[np.ndarray, " texts"], width: int) -> tuple[Int[np.ndarray, " texts"], int]:
+    """Finds a place for each text, the longest first, in the row that it leaves the least room in (best fit).
+
+    Args:
+      lengths: tokens of each text, 1 to `width`.
+      width: of the rows.
+
+    Returns:
+      The flat place (row * width + column) of each text's first token, and the number of rows.
+    """
+    starts, room = np.empty(len(lengths), np.int64), []
+    for text in np.argsort(-lengths, kind="stable"):
+        length = int(lengths[text])
+        fitting = [(left, row) for row, left in enumerate(room) if left >= length]
+        if fitting:
+            left, row = min(fitting)
+        else:
+            left, row = width, len(room)
+            room.append(width)
+        starts[text] = row * width + width - left
+        room[row] = left - length
+    return starts, len(room)
+
+
+class Tokens(NamedTuple):
+    """The tokens of a packed batch, text by text.
+
+    Attributes:
+      text: which text of the batch each belongs to, from 0.
+      column: its position in that text, from 0.
+      place: its place in the batch (row * L + column of the row).
+    """
+
+    text: Int[np.ndarray, " T"]
+    column: Int[np.ndarray, " T"]
+    place: Int[np.ndarray, " T"]
+
+
+def places_of_tokens(starts: Int[np.ndarray, " texts"], sizes: Int[np.ndarray, " texts"]) -> Tokens:
+    """Where all tokens of texts lie that begin at `starts` and take `sizes` tokens each."""
+    text = np.repeat(np.arange(len(sizes)), sizes)
+    column = np.arange(len(text)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return Tokens(text, column, starts[text] + column)

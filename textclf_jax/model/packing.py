@@ -1,0 +1,40 @@
+"""Rows that hold several texts: what the model has to know of them."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Packing(NamedTuple):
+    """Where texts are in rows that hold several.
+
+    Attributes:
+      segments: [B, L] int32, which text each token belongs to, from 1; 0 at padding.
+      position_ids: [B, L] int32, positions from 0 in each text.
+      starts: [N] int32, the place (row * L + column) of each text's first token.
+    """
+
+    segments: Int[Array, "B L"]
+    position_ids: Int[Array, "B L"]
+    starts: Int[Array, " N"]
+
+
+def packing_of(batch: dict[str, Any]) -> Packing | None:
+    """The packing of a batch that has these arrays; None where rows hold one text each."""
+    return Packing(*(batch[name] for name in Packing._fields)) if "segments" in batch else None
+
+
+def unpacked(x: Float[Array, "B L D"], starts: Int[Array, " N"], width: int) -> Float[Array, "N W D"]:
+    """The first `width` tokens from each start on, a row each; past a text's end they are those of others.
+
+    Args:
+      x: [B, L, D], any float dtype.
+      starts: [N] places in the flattened batch.
+      width: W.
+
+    Returns:
+      [N, W, D] in x's dtype.
+    """
+    places = starts[:, None] + jnp.arange(width)
+    return x.reshape(-1, x.shape[-1])[jnp.minimum(places, x.shape[0] * x.shape[1] - 1)]
