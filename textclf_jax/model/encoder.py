@@ -9,7 +9,7 @@ from textclf_jax.model.attention import SelfAttention
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.embeddings import Embeddings, layer_norm
 from textclf_jax.model.initializers import uniform_by_fan_in
-from textclf_jax.model.packing import Packing
+from textclf_jax.model.packing import Packing, at
 from textclf_jax.model.precision import FULL, Linear, Precision
 
 
@@ -22,13 +22,13 @@ def gelu(x):
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a GELU between. [B, L, D] -> [B, L, D] through width F."""
+    """Two linear layers with a GELU between. [..., D] -> [..., D] through width F."""
 
     config: Architecture
     precision: Precision = FULL
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+    def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
         return self.linear(gelu(self.linear(x, self.config.mlp_size, "up")), x.shape[-1], "down")
 
     def linear(self, x, features: int, name: str):
@@ -37,7 +37,7 @@ class FeedForward(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """x = LN(x + attention(x)), then x = LN(x + feed-forward(x)). [B, L, D] -> [B, L, D]."""
+    """x = LN(x + attention(x)), then x = LN(x + feed-forward(x)). [B, L, D] -> [B, L, D], or [P, D] at P places."""
 
     config: Architecture
     layer: int
@@ -53,15 +53,21 @@ class EncoderBlock(nn.Module):
         self.mlp_norm = layer_norm(self.precision)
 
     def __call__(
-        self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], packing: Packing | None = None, *, train: bool
-    ) -> Float[Array, "B L D"]:
-        attended = self.attention(x, lengths, packing, train=train)
-        x = self.attention_norm(x + self.attention_dropout(attended, train=train))
+        self,
+        x: Float[Array, "B L D"],
+        lengths: Int[Array, " B"],
+        packing: Packing | None = None,
+        positions: Int[Array, " P"] | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "*N D"]:
+        attended = self.attention(x, lengths, packing, positions, train=train)
+        x = self.attention_norm(at(x, positions) + self.attention_dropout(attended, train=train))
         return self.mlp_norm(x + self.mlp_dropout(self.mlp(x), train=train))
 
 
 class Encoder(nn.Module):
-    """Turns token ids into contextual vectors. [B, L] -> [B, L, D].
+    """Turns token ids into contextual vectors. [B, L] -> [B, L, D], or [P, D] at P places.
 
     Attributes:
       config: the architecture.
@@ -85,11 +91,16 @@ class Encoder(nn.Module):
         position_ids: Int[Array, "#B L"] | None = None,
         token_type_ids: Int[Array, "B L"] | None = None,
         packing: Packing | None = None,
+        positions: Int[Array, " P"] | None = None,
         train: bool = False,
-    ) -> Float[Array, "B L D"]:
+    ) -> Float[Array, "*N D"]:
+        """Computes vectors [B, L, D] of all tokens, or [P, D] of those at `positions`.
+
+        The last layer computes no others: of a vector that nobody reads, only key and value are needed.
+        """
         if packing is not None:
             position_ids = packing.position_ids
         x = self.embeddings(input_ids, position_ids, token_type_ids, train=train)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x = layer(x, lengths, packing, train=train)
-        return x
+        return self.layers[-1](x, lengths, packing, positions, train=train)

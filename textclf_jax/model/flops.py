@@ -44,7 +44,7 @@ def mlm_flops(c: Architecture, vocab_size: int, batch: int, length: int, predict
     """
 
     def products():
-        yield from encoder_products(c, batch, length)
+        yield from encoder_products(c, batch, length, predictions)
         yield Product(2 * predictions * c.embedding_dim * (c.embedding_dim + vocab_size))
 
     return total(products(), train=train)
@@ -56,19 +56,20 @@ def classifier_flops(
     """Counts a step of classification of some texts. Other arguments and result as for `mlm_flops`."""
 
     def products():
-        yield from encoder_products(c, batch, length)
+        yield from encoder_products(c, batch, length, texts if head.pooling == "cls" else batch * length)
         pooler = c.embedding_dim if head.pooler_type else 0
         yield Product(2 * texts * c.embedding_dim * (pooler + head.num_labels))
 
     return total(products(), train=train)
 
 
-def encoder_products(c: Architecture, batch: int, length: int) -> Iterator[Product]:
-    """The products of all layers on [batch, length] tokens."""
-    projections = 3 if c.attention.kind == "lsh" else 4
-    weights = c.embedding_dim * (projections * c.attention_dim + 2 * c.mlp_size)
+def encoder_products(c: Architecture, batch: int, length: int, wanted: int) -> Iterator[Product]:
+    """The products of all layers on [batch, length] tokens; of the last one, only `wanted` vectors are read."""
+    inputs = 2 if c.attention.kind == "lsh" else 3
+    before, after = inputs * c.attention_dim, c.attention_dim + 2 * c.mlp_size  # attention
     for layer in range(c.num_layers):
-        yield Product(2 * batch * length * weights)
+        rest = wanted if layer == c.num_layers - 1 else batch * length
+        yield Product(2 * c.embedding_dim * (batch * length * before + rest * after))
         yield from attention_products(c, layer, batch, length)
 
 

@@ -74,14 +74,13 @@ class MaskedLanguageModel(nn.Module):
         Returns:
           [P, V] or [B, L, V] float32 logits.
         """
+        # decoding the masked tokens alone saves most of the arithmetic: V is large and 85% of logits are never used
         ids = {"position_ids": position_ids, "token_type_ids": token_type_ids}
-        return self.decode(self.encoder(input_ids, lengths, **ids, packing=packing, train=train), positions)
+        x = self.encoder(input_ids, lengths, **ids, packing=packing, positions=positions, train=train)
+        return self.decode(x)
 
-    def decode(self, x: Float[Array, "B L D"], positions: Int[Array, " P"] | None) -> Float[Array, "*N V"]:
-        """Logits over the vocabulary of the tokens at `positions` [P], or of all."""
-        if positions is not None:
-            # decoding the masked tokens alone saves most of the arithmetic: V is large and 85% of logits are never used
-            x = x.reshape(-1, x.shape[-1])[positions]
+    def decode(self, x: Float[Array, "*N D"]) -> Float[Array, "*N V"]:
+        """Logits over the vocabulary of vectors [..., D]."""
         x = self.transform(x)
         if self.head.tie_mlm_weights:
             logits = matmul(x, self.encoder.embeddings.word.embedding, self.logit_precision, transposed=True)
@@ -127,12 +126,17 @@ class TextClassifier(nn.Module):
         Arguments as for the encoder; `lengths` are those of the texts.
         """
         ids = {"position_ids": position_ids, "token_type_ids": token_type_ids}
-        hidden = self.encoder(input_ids, lengths, **ids, packing=packing, train=train)
-        if packing is not None:
-            width = 1 if self.head.pooling == "cls" else input_ids.shape[1]
-            hidden = unpacked(hidden, packing.starts, width)
-        # a row without tokens (it fills up a batch) pools its first place: the extremes of max and min would overflow
-        x = pool(hidden, jnp.maximum(lengths, 1), self.head.pooling, self.head.pooling_stride)
+        batch, length = input_ids.shape
+        starts = jnp.arange(batch) * length if packing is None else packing.starts
+        positions = starts if self.head.pooling == "cls" else None
+        x = self.encoder(input_ids, lengths, **ids, packing=packing, positions=positions, train=train)
+        if positions is None:
+            if packing is not None:
+                x = unpacked(x, starts, length)
+            # a row without tokens (it fills up a batch) pools its first place: the extremes of max and min would
+            # overflow
+            x = pool(x, jnp.maximum(lengths, 1), self.head.pooling, self.head.pooling_stride)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         if self.head.pooler_type == "roberta":
             x = self.dropout(x, train=train)
         if self.head.pooler_type:

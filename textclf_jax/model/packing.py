@@ -1,4 +1,4 @@
-"""Rows that hold several texts: what the model has to know of them."""
+"""Where texts and tokens are: rows that hold several texts, and places in a batch."""
 
 from typing import Any, NamedTuple
 
@@ -25,6 +25,11 @@ def packing_of(batch: dict[str, Any]) -> Packing | None:
     return Packing(*(batch[name] for name in Packing._fields)) if "segments" in batch else None
 
 
+def at(x: Float[Array, "B L D"], positions: Int[Array, " P"] | None) -> Float[Array, "*N D"]:
+    """The vectors [P, D] at places (row * L + column) of a batch; all of it [B, L, D] where None are given."""
+    return x if positions is None else x.reshape(-1, x.shape[-1])[positions]
+
+
 def unpacked(x: Float[Array, "B L D"], starts: Int[Array, " N"], width: int) -> Float[Array, "N W D"]:
     """The first `width` tokens from each start on, a row each; past a text's end they are those of others.
 
@@ -37,4 +42,4 @@ def unpacked(x: Float[Array, "B L D"], starts: Int[Array, " N"], width: int) -> 
       [N, W, D] in x's dtype.
     """
     places = starts[:, None] + jnp.arange(width)
-    return x.reshape(-1, x.shape[-1])[jnp.minimum(places, x.shape[0] * x.shape[1] - 1)]
+    return at(x, jnp.minimum(places, x.shape[0] * x.shape[1] - 1))

@@ -170,7 +170,9 @@ def prepare_run(config: RunConfig, root: Path) -> Run:
     return Run(config, root, tokenizer, task, train, val, test, batching, eval_batching, length, module)
 
 
-def choose_batching(task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int, *, in_order: bool = False) -> Batching:
+def choose_batching(
+    task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int, *, in_order: bool = False
+) -> Batching:
     """Chooses between one text a row and several, by the arithmetic that an epoch takes.
 
     Several need exact attention, which can tell them apart, and are not for GPUs, whose flash attention cannot.

@@ -10,7 +10,7 @@ from textclf_jax.model.attention.favor import draw_features, favor_attention
 from textclf_jax.model.attention.local import local_attention
 from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_buckets, padded_length
 from textclf_jax.model.attention.softmax import softmax_attention
-from textclf_jax.model.packing import Packing
+from textclf_jax.model.packing import Packing, at
 from textclf_jax.model.precision import FULL, Linear, Precision
 from textclf_jax.model.rope import rotate
 
@@ -18,7 +18,7 @@ EVALUATION_SEED = 0
 
 
 class SelfAttention(nn.Module):
-    """Projects, attends with the configured kind, projects back. [B, L, D] -> [B, L, D].
+    """Projects, attends with the configured kind, projects back. [B, L, D] -> [B, L, D], or [P, D] at P places.
 
     Attributes:
       config: the architecture.
@@ -35,8 +35,14 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B L D"], lengths: Int[Array, " B"], packing: Packing | None = None, *, train: bool
-    ) -> Float[Array, "B L D"]:
+        self,
+        x: Float[Array, "B L D"],
+        lengths: Int[Array, " B"],
+        packing: Packing | None = None,
+        positions: Int[Array, " P"] | None = None,
+        *,
+        train: bool,
+    ) -> Float[Array, "*N D"]:
         attention, width = self.config.attention, self.config.attention_dim
         shared_qk = attention.kind == "lsh"
         projected = self.project(x, (2 if shared_qk else 3) * width, "qkv")
@@ -46,7 +52,7 @@ class SelfAttention(nn.Module):
         rate = attention.attn_dropout if attention.kind != "favor" else 0.0
         key = self.make_rng("dropout") if train and rate > 0 else None
         context = self.attend(q, k[0] if k else q, v, lengths, packing, train=train, dropout_rate=rate, dropout_key=key)
-        return self.project(context.reshape(*context.shape[:2], width), x.shape[-1], "out")
+        return self.project(at(context.reshape(*context.shape[:2], width), positions), x.shape[-1], "out")
 
     def project(self, x, features: int, name: str):
         use_bias = self.config.attention.projection_bias
