@@ -67,10 +67,29 @@ def cross_entropy(
       losses [N] in nats and hits [N], 1.0 or 0.0.
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    largest = jax.lax.stop_gradient(logits.max(axis=-1))
+    return _cross_entropy(logits, targets)
+
+
+@jax.custom_vjp
+def _cross_entropy(logits, targets) -> Any:
+    return _cross_entropy_forward(logits, targets)[0]
+
+
+def _cross_entropy_forward(logits, targets):
+    largest = logits.max(axis=-1)
     chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
     partition = jnp.log(jnp.exp(logits - largest[:, None]).sum(axis=-1)) + largest
-    return partition - chosen, (chosen >= largest).astype(jnp.float32)
+    return (partition - chosen, (chosen >= largest).astype(jnp.float32)), (logits, targets, partition)
+
+
+def _cross_entropy_backward(residuals, cotangents):
+    # of a gather's gradient XLA would make a scatter, which nothing fuses with
+    logits, targets, partition = residuals
+    is_target = jnp.arange(logits.shape[-1]) == targets[:, None]
+    return (jnp.exp(logits - partition[:, None]) - is_target) * cotangents[0][:, None], None
+
+
+_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 
 
 def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rngs: Any = None) -> tuple[Sums, Any]:
