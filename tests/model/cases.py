@@ -118,3 +118,9 @@ def check_float64_gradients(function: Callable[..., Any], *arguments: Any) -> No
             )
             expected = sum((g * d).sum() for g, d in zip(gradients, direction, strict=True))
             np.testing.assert_allclose((ahead - behind) / (2 * STEP), expected, rtol=1e-6, atol=1e-7)
+
+
+def normalised(x: Any, epsilon: float = 1e-12) -> np.ndarray:
+    """LayerNorm without scale and bias, in float64."""
+    x = np.asarray(x, np.float64)
+    return (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)

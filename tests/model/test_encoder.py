@@ -15,7 +15,7 @@ from tests.model.cases import (
     normal,
     random_variables,
 )
-from textclf_jax.model.encoder import Encoder, gelu
+from textclf_jax.model.encoder import Encoder
 from textclf_jax.model.precision import FULL
 
 IDS, LENGTHS = batch((11, 6, 1), 11)
@@ -107,11 +107,3 @@ def test_each_layer_drops_its_own_elements():
     )  # fmt: skip
     masks = [np.asarray(state["intermediates"][f"layers_{i}"]["mlp_dropout"]["__call__"][0]) == 0 for i in range(2)]
     assert 0.35 < (masks[0] != masks[1]).mean() < 0.65
-
-
-def test_gelu_is_the_exact_one():
-    from math import erf, sqrt
-
-    x = np.linspace(-4, 4, 41, dtype=np.float32)
-    expected = [v * 0.5 * (1 + erf(v / sqrt(2))) for v in x.astype(float)]
-    np.testing.assert_allclose(gelu(x), expected, atol=1e-6)

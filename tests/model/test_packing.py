@@ -45,7 +45,7 @@ def agree(one, other):
 @pytest.mark.parametrize("pos_encoding", ["rope", "learned", "sinusoidal"])
 def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, scores_at_once, monkeypatch):
     monkeypatch.setitem(softmax.SCORES_AT_ONCE, "cpu", scores_at_once)
-    ids, lengths, packed, packing, tokens = texts
+    ids, lengths, packed, packing, _ = texts
     model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
     params = model.init(jax.random.key(0), ids, lengths)
     weights = jax.random.normal(jax.random.key(1), (len(tokens.text), VOCAB_SIZE))
@@ -82,7 +82,7 @@ def test_classes_and_gradients_are_those_of_one_text_a_row(texts, pooling):
 
 
 def test_what_is_in_the_padding_does_not_matter(texts):
-    _, lengths, packed, packing, tokens = texts
+    _, lengths, packed, packing, _ = texts
     model = TextClassifier(architecture(), ClassificationHead(num_labels=3, pooling="mean"), VOCAB_SIZE)
     params = model.init(jax.random.key(0), packed, lengths, packing=packing)
     other = np.where(packing.segments == 0, 7, packed)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.model.cases import check_float64_gradients, normal, random_variables
-from textclf_jax.model.embeddings import layer_norm
+from textclf_jax.model.layers import LayerNorm
 from textclf_jax.model.precision import FULL
 from textclf_jax.model.reductions import largest
 
@@ -34,7 +34,7 @@ def test_no_gradient_is_lost_when_compiled():
     `jnp.max` loses it here (jax 0.10.2, compiled as all tests are): the LayerNorm is computed anew, otherwise rounded.
     """
     x, weights = normal((4, 12, 16)), normal((4, 1, 16), seed=2)
-    kernel, norm = normal((16, 16), seed=1), layer_norm(FULL)
+    kernel, norm = normal((16, 16), seed=1), LayerNorm(FULL)
     variables = random_variables(norm, x)
 
     def loss(variables):

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from textclf_jax.allocation import allocation_environment
 from textclf_jax.benchmarks.cases import Case
 from textclf_jax.benchmarks.worker import Worker, WorkerFailed
-from textclf_jax.huge_pages import huge_page_environment
 
-ROUND_SECONDS = {"cpu": 4.0, "gpu": 0.5}
+ROUND_SECONDS = {"cpu": 12.0, "gpu": 0.5}
 COLUMNS = ("ours", "peer", "ratio", "flops", "limit_share", "peak_mb", "peer_peak_mb", "padding_waste")
 NO_PEER = "no peer: transformers is not installed"
 
@@ -37,7 +37,7 @@ class Bench:
         environment = {
             "JAX_COMPILATION_CACHE_DIR": str(self.folder / f"{name}-cache"),
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-            **huge_page_environment(),
+            **allocation_environment(),
         }
         return Worker("textclf_jax.benchmarks.ours", self.folder / f"{name}.log", environment=environment)
 

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from textclf_jax import __version__
+from textclf_jax.allocation import restart_with_environment
 from textclf_jax.errors import UserError
-from textclf_jax.huge_pages import restart_with_huge_pages
 
 LONG_COMMANDS = {"pretrain", "finetune"}
 
@@ -15,7 +15,7 @@ LONG_COMMANDS = {"pretrain", "finetune"}
 def command_line(argv: Sequence[str] | None = None) -> int:
     """What a shell calls: `main` in a process set up for the command."""
     if LONG_COMMANDS & set(list(sys.argv[1:] if argv is None else argv)[:1]):
-        restart_with_huge_pages()
+        restart_with_environment()
     return main(argv)
 
 

@@ -9,26 +9,10 @@ from jaxtyping import Array, Float, Int
 from textclf_jax.config import Architecture
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.initializers import xavier_uniform, xavier_uniform_with_pad_row
+from textclf_jax.model.layers import LayerNorm
 from textclf_jax.model.precision import FULL, Precision
 
 PAD_ID = 0
-LAYER_NORM_EPSILON = 1e-12
-TOKENS_APART = 64
-
-
-class LayerNorm(nn.LayerNorm):
-    """Flax's LayerNorm, of one long text cut into pieces: XLA sums gradients over a single axis of tokens slowly."""
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        if x.ndim == 3 and x.shape[0] == 1 and x.shape[1] % TOKENS_APART == 0:
-            return super().__call__(x.reshape(-1, TOKENS_APART, x.shape[-1])).reshape(x.shape)
-        return super().__call__(x)
-
-
-def layer_norm(precision: Precision, name: str | None = None) -> LayerNorm:
-    """A LayerNorm with BERT's epsilon. The two-pass variance: with an epsilon this small, E[x^2] - E[x]^2 cancels."""
-    return LayerNorm(epsilon=LAYER_NORM_EPSILON, dtype=precision.activations, use_fast_variance=False, name=name)
 
 
 def sinusoidal_table(length: int, width: int) -> Float[np.ndarray, "L D"]:
@@ -60,7 +44,7 @@ class Embeddings(nn.Module):
             self.position = nn.Embed(c.max_sequence_length, c.embedding_dim, embedding_init=xavier_uniform)
         if c.type_vocab_size:
             self.token_type = nn.Embed(c.type_vocab_size, c.embedding_dim, embedding_init=xavier_uniform)
-        self.layer_norm = layer_norm(self.precision)
+        self.layer_norm = LayerNorm(self.precision)
         self.dropout = Dropout(c.embedding_dropout)
 
     def __call__(

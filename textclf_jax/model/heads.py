@@ -6,8 +6,8 @@ from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Architecture, ClassificationHead, MlmHead
 from textclf_jax.model.dropout import Dropout
-from textclf_jax.model.embeddings import layer_norm
-from textclf_jax.model.encoder import Encoder, gelu
+from textclf_jax.model.encoder import Encoder
+from textclf_jax.model.layers import LayerNorm, gelu
 from textclf_jax.model.packing import Packing, unpacked
 from textclf_jax.model.pooling import pool
 from textclf_jax.model.precision import FULL, Linear, Precision, matmul
@@ -21,7 +21,7 @@ class MlmTransform(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
         x = Linear(x.shape[-1], self.precision, name="dense")(x)
-        return layer_norm(self.precision, name="norm")(gelu(x))
+        return LayerNorm(self.precision, name="norm")(gelu(x, self.precision))
 
 
 class MaskedLanguageModel(nn.Module):

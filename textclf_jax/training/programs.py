@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from textclf_jax.allocation import return_unused
+
 Shape = tuple[int, int]
 Compiled = Callable[..., Any]
 
@@ -32,4 +34,5 @@ class Programs:
         if shape not in self.compiled:
             self._note(f"compiling the {self._kind} program for {shape[0]} x {shape[1]} tokens")
             self.compiled[shape] = self._make(shape)
+            return_unused()
         return self.compiled[shape]

@@ -1,0 +1,93 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from textclf_jax import allocation
+from textclf_jax.allocation import HUGE_PAGES, KEEP, VARIABLE, allocation_environment
+
+
+@pytest.fixture
+def kernel(monkeypatch, tmp_path):
+    """Sets what the kernel says, on a C library that can ask."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(allocation, "KERNEL_SETTING", tmp_path / "enabled")
+    monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36")
+    return (tmp_path / "enabled").write_text
+
+
+def test_huge_pages_are_asked_for_where_the_kernel_gives_them_on_request(kernel):
+    kernel("always [madvise] never\n")
+    assert allocation_environment() == {VARIABLE: f"{HUGE_PAGES}:{KEEP}"}
+
+
+@pytest.mark.parametrize("setting", ["[always] madvise never\n", "always madvise [never]\n"])
+def test_huge_pages_are_not_asked_for_where_it_changes_nothing(kernel, setting):
+    kernel(setting)
+    assert allocation_environment() == {VARIABLE: KEEP}
+
+
+def test_huge_pages_are_not_asked_for_without_such_a_kernel(kernel):
+    assert allocation_environment() == {VARIABLE: KEEP}
+
+
+@pytest.mark.parametrize("version", ["glibc 2.34", "musl 1.2.5", "", None])
+def test_nothing_is_asked_of_other_libraries(kernel, monkeypatch, version):
+    kernel("always [madvise] never\n")
+    monkeypatch.setattr(os, "confstr", lambda name: version)
+    assert allocation_environment() == {}
+
+
+def test_the_users_own_setting_stays(kernel, monkeypatch):
+    kernel("always [madvise] never\n")
+    monkeypatch.setenv(VARIABLE, "glibc.malloc.arena_max=1")
+    assert allocation_environment() == {}
+
+
+def test_the_command_runs_once_in_the_same_process_with_its_arguments(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys\n"
+        "from textclf_jax import allocation\n"
+        f"added = {{}} if '{VARIABLE}' in os.environ else {{'{VARIABLE}': '{KEEP}'}}\n"
+        "allocation.allocation_environment = lambda: added\n"
+        "allocation.restart_with_environment()\n"
+        f"print(os.getpid(), os.environ['{VARIABLE}'], sys.argv[1:])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    with subprocess.Popen(
+        [sys.executable, script, "a b", "--c"], stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        output, _ = process.communicate()
+    assert output == f"{process.pid} {KEEP} ['a b', '--c']\n"
+
+
+@pytest.mark.skipif(not allocation._is_glibc_with_tunables(), reason="another C library")
+def test_freed_memory_is_kept_until_it_is_returned():
+    """Counts resident MB after a block of 256 MB was written and freed: without the request, with it, and returned."""
+    code = (
+        "import ctypes\n"
+        "from textclf_jax.allocation import return_unused\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]\n"
+        "def resident():\n"
+        "    lines = open('/proc/self/status').read().splitlines()\n"
+        "    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith('VmRSS'))\n"
+        "block = libc.malloc(256 << 20)\n"
+        "ctypes.memset(block, 1, 256 << 20)\n"
+        "libc.free(block)\n"
+        "kept = resident()\n"
+        "return_unused()\n"
+        "print(kept, resident())\n"
+    )
+
+    def resident(**tunables):
+        environment = {name: value for name, value in os.environ.items() if name != VARIABLE} | tunables
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        return tuple(map(int, done.stdout.split()))
+
+    by_default, _ = resident()
+    kept, returned = resident(**{VARIABLE: KEEP})
+    assert kept > by_default + 200
+    assert returned < by_default + 50
