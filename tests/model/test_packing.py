@@ -45,7 +45,7 @@ def agree(one, other):
 @pytest.mark.parametrize("pos_encoding", ["rope", "learned", "sinusoidal"])
 def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, scores_at_once, monkeypatch):
     monkeypatch.setitem(softmax.SCORES_AT_ONCE, "cpu", scores_at_once)
-    ids, lengths, packed, packing, _ = texts
+    ids, lengths, packed, packing, tokens = texts
     model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
     params = model.init(jax.random.key(0), ids, lengths)
     weights = jax.random.normal(jax.random.key(1), (len(tokens.text), VOCAB_SIZE))

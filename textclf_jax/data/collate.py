@@ -71,8 +71,6 @@ def bucket_of(length: int, buckets: tuple[int, ...]) -> int:
 class Batching(Protocol):
     """A way to form batches from texts of known lengths."""
 
-    batch_size: int
-
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """The shapes (B, L) that batches have; each costs one compilation."""

@@ -78,8 +78,8 @@ class LayerNorm(nn.Module):
         if x.ndim == 3 and x.shape[0] == 1 and x.shape[1] % TOKENS_APART == 0:
             # one long text is cut: XLA sums the gradients of scale and bias slowly over a single axis of tokens
             wide = wide.reshape(-1, TOKENS_APART, x.shape[-1])
-        y = _normalised(wide, scale, bias, self.precision).reshape(x.shape)
-        return y.astype(self.precision.activations)
+        y: Any = _normalised(wide, scale, bias, self.precision)
+        return y.reshape(x.shape).astype(self.precision.activations)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
