@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from tests import tiny
+from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import load_dataset
 
 
@@ -33,7 +34,7 @@ def test_fingerprint_follows_the_data(tmp_path):
 
 def test_take_pads_rows_and_batch(tmp_path):
     ids, mask, _ = tiny.rows(4)
-    taken = load(tmp_path, ids, mask).take(np.array([2, 0]), 3, tiny.MAX_LENGTH + 8, 0)
+    taken = load(tmp_path, ids, mask).take(BatchRows(np.array([2, 0]), (3, tiny.MAX_LENGTH + 8)), 0)
     assert taken.shape == (3, tiny.MAX_LENGTH + 8)
     np.testing.assert_array_equal(taken[:2, : tiny.MAX_LENGTH], ids[[2, 0]])
     assert not taken[2].any()

@@ -46,7 +46,7 @@ def kill_and_resume(project: Project, kind: str, kills: int, seed: int) -> None:
             if number % 5 == 4:
                 time.sleep(rng.uniform(0.5, 3.0))  # while it starts
             else:
-                wait_for(child, f"{kind}: updates")
+                wait_for(child, "  loss ")
                 time.sleep(rng.uniform(0.1, 1.2))
             child.kill()
             assert end_of(child)[0] == -signal.SIGKILL

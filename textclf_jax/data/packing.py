@@ -89,9 +89,10 @@ def compose(
     known = np.append(lengths, np.zeros(len(texts) - len(lengths), lengths.dtype))
     batches = []
     for window in np.array_split(texts.reshape(count, batch_size), -(-count // WINDOW_BATCHES)):
-        layers = window.reshape(-1)[np.argsort(-known[window.reshape(-1)], kind="stable")].reshape(-1, len(window))
-        filled, chosen = np.zeros(len(window), np.int64), np.empty((len(window), batch_size), np.int64)
-        for i, layer in enumerate(layers):
+        longest_first = window.reshape(-1)[np.argsort(-known[window.reshape(-1)], kind="stable")]
+        layers = longest_first.reshape(batch_size, len(window))
+        filled, chosen = np.zeros(len(window), np.int64), np.full((len(window), batch_size), len(lengths))
+        for i, layer in enumerate(layers[: -(-int((window < len(lengths)).sum()) // len(window))]):
             emptiest_first = np.argsort(filled, kind="stable")
             chosen[emptiest_first, i] = layer
             filled[emptiest_first] += known[layer]
