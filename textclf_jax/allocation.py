@@ -1,8 +1,7 @@
-"""How the C library gets memory: in huge pages, and kept between steps. On a CPU a step takes half a gigabyte anew.
+"""Asks the C library for memory in huge pages: a training step on a CPU touches half a gigabyte anew each time.
 
-By default glibc returns large blocks to the kernel at once, which clears them, page by page, for the next step; in
-pages of 4 KB that took a fifth of a step (docs/decisions.md). glibc reads requests from the environment, and only when
-a process starts.
+In pages of 4 KB the kernel's work on them took a fifth of a step (docs/decisions.md). glibc reads the request from the
+environment, and only when a process starts.
 """
 
 import ctypes
@@ -10,23 +9,20 @@ import os
 import sys
 from pathlib import Path
 
-VARIABLE = "GLIBC_TUNABLES"
-# one heap that grows and does not shrink by itself
-KEEP = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
+VARIABLE, REQUEST = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 FIRST_GLIBC = (2, 35)
 KERNEL_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def allocation_environment() -> dict[str, str]:
-    """The variables to add to a process's environment; none with other C libraries or where the user has set them."""
-    if VARIABLE in os.environ or not _is_glibc_with_tunables():
+    """The variables to add to a process's environment; none where they would not help or the user has set them."""
+    if VARIABLE in os.environ or not _is_glibc_with_tunables() or not _gives_huge_pages_on_request():
         return {}
-    return {VARIABLE: f"{HUGE_PAGES}:{KEEP}" if _gives_huge_pages_on_request() else KEEP}
+    return {VARIABLE: REQUEST}
 
 
 def restart_with_environment() -> None:
-    """Runs this command anew in the same process, with the requests in its environment; returns if there are none."""
+    """Runs this command anew in the same process, with the request in its environment; returns where there is none."""
     if added := allocation_environment():
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | added)
@@ -34,7 +30,7 @@ def restart_with_environment() -> None:
 
 def return_unused() -> None:
     """Gives the kernel what the C library keeps without need, such as a compiler's memory once it is done."""
-    if KEEP in os.environ.get(VARIABLE, ""):
+    if _is_glibc_with_tunables():
         ctypes.CDLL(None).malloc_trim(0)
 
 
