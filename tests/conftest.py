@@ -55,3 +55,12 @@ def golden() -> Golden:
     if path is None:
         pytest.skip("no golden folder (set TEXTCLF_GOLDEN)")
     return Golden(path)
+
+
+@pytest.fixture
+def no_account(monkeypatch, tmp_path):
+    """A machine on which nobody has logged in to W&B."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))

@@ -104,15 +104,6 @@ def test_fault_33_out_of_memory_for_real(project):
 # --- 34: W&B --------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def no_account(monkeypatch, tmp_path):
-    """A machine on which nobody has logged in to W&B."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
-
-
 def dying(init):
     """A W&B process that is killed as soon as it runs."""
     run = wandb_run.WandbRun(init)

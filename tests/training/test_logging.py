@@ -142,12 +142,8 @@ def test_a_full_disk_names_the_file(tmp_path):
 
 
 @pytest.fixture
-def no_account(monkeypatch, tmp_path):
-    """A machine on which nobody has logged in to W&B, and where closing is quick."""
-    for name in [name for name in os.environ if name.startswith("WANDB_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+def quick_to_close(no_account, monkeypatch):
+    """A machine without an account of W&B, and where closing is quick."""
     monkeypatch.setattr(wandb_run, "FINISH_SECONDS", 6.0)
 
 
@@ -170,13 +166,13 @@ def the_one_warning(capfd) -> str:
     return line
 
 
-@pytest.mark.usefixtures("no_account")
+@pytest.mark.usefixtures("quick_to_close")
 def test_wandb_without_a_key_warns_and_never_asks(tmp_path, capfd):
     assert logged_with_wandb(tmp_path / "run") < 10
     assert "wandb login" in the_one_warning(capfd)
 
 
-@pytest.mark.usefixtures("no_account")
+@pytest.mark.usefixtures("quick_to_close")
 def test_wandb_unreachable_costs_a_bounded_delay(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
@@ -185,7 +181,7 @@ def test_wandb_unreachable_costs_a_bounded_delay(tmp_path, capfd, monkeypatch):
     assert "did not finish within 1 s" in the_one_warning(capfd)
 
 
-@pytest.mark.usefixtures("no_account")
+@pytest.mark.usefixtures("quick_to_close")
 @pytest.mark.parametrize(
     ("number", "complaint"), [(signal.SIGKILL, "ended unexpectedly"), (signal.SIGSTOP, "did not finish within 1 s")]
 )
@@ -196,7 +192,7 @@ def test_wandb_that_dies_or_hangs_is_left_behind(tmp_path, capfd, monkeypatch, n
     assert complaint in the_one_warning(capfd)
 
 
-@pytest.mark.usefixtures("no_account")
+@pytest.mark.usefixtures("quick_to_close")
 def test_wandb_offline_has_the_rows_and_a_resumed_run_keeps_its_id(tmp_path, capfd, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     logged_with_wandb(tmp_path)

@@ -1,4 +1,4 @@
-"""Everything about a run that is known before it starts: data, buckets, lengths, model; and the report of --dry-run."""
+"""Everything about a run that is known before it starts: data, batches, length, model; and the report of --dry-run."""
 
 import functools
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from textclf_jax.training.tasks import Task, make_task
 from textclf_jax.training.throughput import Throughput
 
 EVALUATION_BUCKETS = 2
-SAMPLED_BATCHES = 64
+SAMPLED_TEXTS = 4096
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def prepare_run(config: RunConfig, root: Path) -> Run:
     held_out = np.concatenate([data.lengths for data in (val, test) if data is not None] or [train.lengths])
     eval_batching = choose_batching(task, held_out, EVALUATION_BUCKETS)
     # made once here, so that masking code of the user's own fails before anything compiles
-    task.batch(train, plan_epoch(task, train, batching, 0)[0], (0,))
+    task.batch(train, batching.evaluation(train.lengths[: training.batch_size])[0], (0,))
     module = task.module(compute_precision(training))
     return Run(config, root, tokenizer, task, train, val, test, batching, eval_batching, length, module)
 
@@ -191,7 +191,7 @@ def choose_batching(
         return bucketed
 
     # enough to know: batches are alike
-    sample = np.random.default_rng(0).permutation(lengths)[: SAMPLED_BATCHES * size]
+    sample = np.random.default_rng(0).permutation(lengths)[: max(SAMPLED_TEXTS, size)]
 
     def flops(batching: Batching) -> int:
         return sum(task.flops(batch.shape, train=True) for batch in batching.evaluation(sample))

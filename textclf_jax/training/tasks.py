@@ -91,7 +91,8 @@ class MlmTask:
         ids = arrays["input_ids"]
         labels = np.full(ids.shape, -100, np.int64)
         masking, choosing = np.random.SeedSequence(seed).spawn(2)
-        if filled := len(batch.rows) if batch.starts is None else len(ids) * bool(len(batch.rows)):
+        if len(batch.rows):
+            filled = len(batch.rows) if batch.starts is None else len(ids)
             padding = _padding(arrays)[:filled]
             ids[:filled], labels[:filled] = self.tokenizer.mask(ids[:filled], padding, head, masking)
         room = max_predictions(*batch.shape, head.mask_p)
