@@ -31,5 +31,9 @@ def test_pauses_do_not_count_and_a_restart_forgets(clock):
 
 
 def test_figures_leave_out_what_is_unknown():
-    assert Speed(1234.56, None, 0.123456).figures() == {"tokens_per_second": 1234.6, "padding_waste": 0.1235}
+    assert Speed(1234.56, None, 0.123456).figures() == {"tokens_per_second": 1234.6, "padding_waste": 0.12346}
     assert Speed(1.0, 0.5, 0.0).figures()["mfu"] == 0.5
+
+
+def test_the_mfu_of_a_tiny_model_is_not_rounded_to_zero():
+    assert Speed(1.0, 0.0000123456, 0.0).figures()["mfu"] == 0.000012346

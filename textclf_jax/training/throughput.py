@@ -20,9 +20,8 @@ class Speed(NamedTuple):
     padding_waste: float
 
     def figures(self) -> dict[str, float]:
-        """What there is of it, rounded, for the log."""
-        known = {name: value for name, value in self._asdict().items() if value is not None}
-        return {name: round(value, 1 if name == "tokens_per_second" else 4) for name, value in known.items()}
+        """What there is of it, to five significant digits, for the log: the MFU of a tiny model is small, not zero."""
+        return {name: float(f"{value:.5g}") for name, value in self._asdict().items() if value is not None}
 
 
 class Throughput:
