@@ -132,17 +132,16 @@ def test_fault_03_malicious_pickles_do_not_run(project, monkeypatch, kind, envir
     assert not witness.exists()
 
 
-def test_fault_03_torch_alone_refuses_what_the_names_let_through(project, monkeypatch):
-    """Both locks hold by themselves: with the check of names open, the load still runs nothing."""
+def test_fault_03_what_is_named_is_not_called(project):
+    """Both locks hold by themselves: even where the name is thought harmless, nothing is imported or called."""
     import torch
 
-    from textclf_jax.data import torch_files
+    from textclf_jax.data.torch_files import DATASET, read_file
 
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
-    monkeypatch.setattr(torch_files, "_check_names", lambda *_: None)
-    torch.save(Malicious(project.root / "witness"), project.root / TRAIN)
-    message = project.refused(TRAIN, "torch could not read it")
-    assert not any(advice in message for advice in UNSAFE_ADVICE)
+    path = project.root / TRAIN
+    torch.save(Malicious(project.root / "witness"), path)
+    with pytest.raises(UserError, match="it calls what is not a function"):
+        read_file(path, DATASET._replace(harmless=DATASET.harmless | {"posix mkdir"}))
     assert not (project.root / "witness").exists()
 
 
@@ -212,7 +211,6 @@ def test_fault_04_storage_longer_than_its_record(project, false_count):
 MEASURED = """
 import re, sys, time
 from pathlib import Path
-import torch
 from textclf_jax.data.dataset import load_dataset
 from textclf_jax.errors import UserError
 def peak():

@@ -17,7 +17,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.experiment import flatten, generate_finetuning, generate_pretraining
 from textclf_jax.interop import huggingface
 from textclf_jax.interop.reference import variables_from_state_dict, with_reference_variants
-from textclf_jax.interop.torch_checkpoint import as_array, read_state
+from textclf_jax.interop.torch_checkpoint import read_state
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 from textclf_jax.training.checkpoint import contents_of, save_model
@@ -163,9 +163,10 @@ def _read_weights(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
     from safetensors.torch import load_file
 
     try:
-        return path, {name: as_array(tensor) for name, tensor in load_file(path).items()}
+        tensors = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    return path, {n: (t.float() if t.is_floating_point() else t).numpy() for n, t in tensors.items()}
 
 
 def _read_tokenizer(folder: Path) -> WordPieceTokenizerWrapper:

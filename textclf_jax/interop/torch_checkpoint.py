@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from textclf_jax.data.torch_files import TENSORS, Content, check_extent, load, save
+from textclf_jax.data.torch_files import TENSORS, Content, TorchFile, kind_of, read_file, save
+from textclf_jax.data.torch_pickle import StoredTensor
 from textclf_jax.errors import UserError
 from textclf_jax.training.checkpoint import contents_of
 
@@ -28,11 +28,9 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such checkpoint. {contents_of(path.parent)}")
-    loaded, record_sizes = load(path, CHECKPOINT)
-    state = _state_in(path, loaded)
-    for name, tensor in state.items():
-        check_extent(path, name, tensor, record_sizes, CHECKPOINT)
-    return {name: as_array(tensor) for name, tensor in state.items()}
+    file = read_file(path, CHECKPOINT)
+    arrays = {name: file.array(name, tensor) for name, tensor in _state_in(file).items()}
+    return {name: _own(array) for name, array in arrays.items()}
 
 
 def write_state(path: Path, state: Mapping[str, np.ndarray]) -> None:
@@ -47,19 +45,19 @@ def write_state(path: Path, state: Mapping[str, np.ndarray]) -> None:
     save(path, {STATE: {name: tensors[id(array)] for name, array in state.items()}})
 
 
-def as_array(tensor: Any) -> np.ndarray:
-    """A tensor as an array of its own memory; floats of any width as float32."""
-    return np.array((tensor.float() if tensor.is_floating_point() else tensor).detach().numpy(), order="C")
+def _own(array: np.ndarray) -> np.ndarray:
+    """A copy in its own memory; floats of any width as float32."""
+    is_whole = np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_
+    return np.array(array, None if is_whole else np.float32, order="C")
 
 
-def _state_in(path: Path, loaded: Any) -> Mapping[str, Any]:
-    import torch
-
-    if not isinstance(loaded, Mapping):
-        raise UserError(f"{path}: holds one {type(loaded).__name__}. {CHECKPOINT.expected}")
-    state = loaded.get(STATE, loaded)
-    if isinstance(state, Mapping) and state and all(isinstance(value, torch.Tensor) for value in state.values()):
+def _state_in(file: TorchFile) -> Mapping[str, StoredTensor]:
+    described = file.described
+    if not isinstance(described, dict):
+        raise UserError(f"{file.path}: holds one {kind_of(described)}. {CHECKPOINT.expected}")
+    state = described.get(STATE, described)
+    if isinstance(state, dict) and state and all(isinstance(value, StoredTensor) for value in state.values()):
         return state
-    kind = f"{STATE} is no state dict" if STATE in loaded else f"there is no {STATE}"
-    there = ", ".join(map(str, loaded)) or "nothing"
-    raise UserError(f"{path}: {kind}. The file holds: {there}. {CHECKPOINT.expected}")
+    kind = f"{STATE} is no state dict" if STATE in described else f"there is no {STATE}"
+    there = ", ".join(map(str, described)) or "nothing"
+    raise UserError(f"{file.path}: {kind}. The file holds: {there}. {CHECKPOINT.expected}")
