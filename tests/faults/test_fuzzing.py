@@ -1,8 +1,11 @@
 """Inputs that nobody thought of: no traceback, no hang, no wrong answer. TEXTCLF_FUZZ sets the inputs of each test."""
 
 import functools
+import io
 import os
 import tempfile
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -73,10 +76,17 @@ def sound_file() -> tuple[bytes, list[np.ndarray]]:
         return (Path(folder) / "x.pt").read_bytes(), arrays
 
 
+@functools.cache
+def sound_records() -> dict[str, bytes]:
+    """The records of the sound file by name."""
+    with zipfile.ZipFile(io.BytesIO(sound_file()[0])) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
 @st.composite
-def damaged_bytes(draw) -> bytes:
-    """A sound file in which bytes were changed, cut out, put in or moved."""
-    raw = bytearray(sound_file()[0])
+def damaged(draw, sound: bytes) -> bytes:
+    """Bytes of which some were changed, cut out, put in or moved."""
+    raw = bytearray(sound)
     for _ in range(draw(st.integers(1, 3))):
         at, length = draw(st.integers(0, len(raw))), draw(st.integers(1, 64))
         match draw(st.integers(0, 3)):
@@ -93,7 +103,7 @@ def damaged_bytes(draw) -> bytes:
 
 
 @many
-@given(damaged_bytes())
+@given(st.deferred(lambda: damaged(sound_file()[0])))
 def test_damaged_data_files(raw):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.pt"
@@ -104,6 +114,36 @@ def test_damaged_data_files(raw):
             assert str(path) in str(error)  # noqa: PT017
             return
         assert_same(found, sound_file()[1])
+
+
+def read_by_torch(path: Path) -> list[np.ndarray] | None:
+    """The tensors of a file as torch itself finds them, or None."""
+    import torch
+    from torch.utils.data import TensorDataset
+
+    with suppress(Exception), torch.serialization.safe_globals([TensorDataset]):
+        loaded = torch.load(path, weights_only=True)
+        return [tensor.numpy() for tensor in getattr(loaded, "tensors", loaded)]
+    return None
+
+
+@many
+@given(st.deferred(lambda: damaged(sound_records()["archive/data.pkl"])))
+def test_damaged_descriptions(pickle):
+    """Under sound checksums; what torch reads too is the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, record in sound_records().items():
+                archive.writestr(name, pickle if name == "archive/data.pkl" else record)
+        try:
+            found = read_tensors(path)
+        except UserError as error:
+            assert str(path) in str(error)  # noqa: PT017
+            return
+        expected = read_by_torch(path)
+        if expected is not None:
+            assert_same(found, expected)
 
 
 DTYPES = ["int64", "int32", "int16", "uint8", "bool", "float32", "float64"]

@@ -67,8 +67,8 @@ def test_a_wide_window_and_exact_layers_count_as_exact():
     def of(**local):
         c = architecture("local")
         attention = c.attention.model_copy(update={"local": c.attention.local.model_copy(update=local)})
-        return mlm_flops(c.model_copy(update={"attention": attention}), 10, 1, LENGTH, 8, train=True)
+        return mlm_flops(c.model_copy(update={"attention": attention}), 10, 1, LENGTH, LENGTH, train=True)
 
-    exact = mlm_flops(architecture("mha"), 10, 1, LENGTH, 8, train=True)
+    exact = mlm_flops(architecture("mha"), 10, 1, LENGTH, LENGTH, train=True)
     assert of(window=LENGTH) == of(global_every_n_layers=1) == exact
     assert of(window=64) < of(window=64, global_every_n_layers=2) < exact

@@ -7,7 +7,7 @@ import pytest
 
 from textclf_jax.config import Architecture, ClassificationHead, MlmHead
 from textclf_jax.data.packing import Packed, places_of_tokens
-from textclf_jax.model.attention import softmax
+from textclf_jax.model.attention import attends_from_few, softmax
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.model.packing import Packing
 
@@ -62,6 +62,34 @@ def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, s
     (_, actual), gradient = jax.value_and_grad(together, has_aux=True)(params)
     agree(expected, actual)
     agree(expected_gradient, gradient)
+
+
+@pytest.mark.parametrize("packs", [False, True])
+@pytest.mark.parametrize("scores_at_once", [2**24, 1])
+@pytest.mark.parametrize("pos_encoding", ["rope", "learned"])
+def test_a_few_tokens_and_gradients_are_those_of_all(texts, pos_encoding, scores_at_once, packs, monkeypatch):
+    """Where fewer are read than a row has, their queries are compared with the keys of the whole batch."""
+    monkeypatch.setitem(softmax.SCORES_AT_ONCE, "cpu", scores_at_once)
+    ids, lengths, packed, packing, tokens = texts
+    ids, options = (packed, {"packing": packing}) if packs else (ids, {})
+    lengths = lengths.copy()
+    lengths[2] = lengths[2] if packs else 0  # an empty row
+    places = tokens.place if packs else tokens.text * ids.shape[1] + tokens.column
+    model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
+    params = model.init(jax.random.key(0), ids, lengths, **options)
+    some = jnp.asarray(places[[0, -1, 8, 8, 11]])
+    assert attends_from_few(model.config.attention, ids.shape[1], len(some))
+    weights = jax.random.normal(jax.random.key(1), (len(some), VOCAB_SIZE))
+
+    def of_all(params):
+        logits = model.apply(params, ids, lengths, **options).reshape(-1, VOCAB_SIZE)[some]
+        return (logits * weights).sum(), logits
+
+    def of_few(params):
+        logits = model.apply(params, ids, lengths, some, **options)
+        return (logits * weights).sum(), logits
+
+    agree(jax.value_and_grad(of_all, has_aux=True)(params), jax.value_and_grad(of_few, has_aux=True)(params))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max", "min", "strided_mean"])

@@ -261,7 +261,9 @@ def _described(path: Path, file: IO[bytes], archive: zipfile.ZipFile, content: C
         described = describe(stream, content.harmless)
     mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     data = folder + "data/"
-    places = {name.removeprefix(data): _place(mapped, record) for name, record in records.items() if data in name}
+    places = {
+        name.removeprefix(data): _place(mapped, record) for name, record in records.items() if name.startswith(data)
+    }
     return TorchFile(path, content, described, {name: mapped[place] for name, place in places.items()})
 
 

@@ -9,6 +9,8 @@ import pickletools
 from collections.abc import Callable, Collection
 from typing import IO, Any, NamedTuple
 
+MAX_AXES = 64  # what NumPy takes
+
 
 class StoredTensor(NamedTuple):
     """Where the numbers of a tensor are.
@@ -174,7 +176,8 @@ def _typed(kind: type, value: Any) -> Any:
 
 def _tensor(storage, offset, shape, strides, *_) -> StoredTensor:
     kind, record, count = _typed(_Storage, storage)
-    if min(_typed(int, number) for number in (offset, *shape, *strides)) < 0 or len(shape) != len(strides):
+    numbers = [_typed(int, number) for number in (offset, *shape, *strides)]
+    if not 0 <= min(numbers) <= max(numbers) < 1 << 63 or not len(shape) == len(strides) <= MAX_AXES:
         raise ValueError("it has a tensor of an impossible shape")
     return StoredTensor(record, kind, count, offset, tuple(shape), tuple(strides))
 
@@ -211,5 +214,5 @@ _MADE: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
     "collections OrderedDict": _empty_dict,
     "torch Size": tuple,
-    "torch device": lambda *which: ":".join(map(str, which)),
+    "torch device": lambda kind, *_: _typed(str, kind),
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from textclf_jax.config import Architecture, ClassificationHead
+from textclf_jax.model.attention import attends_from_few
 from textclf_jax.model.attention.lsh import num_buckets, padded_length
 
 
@@ -65,12 +66,18 @@ def classifier_flops(
 
 def encoder_products(c: Architecture, batch: int, length: int, wanted: int) -> Iterator[Product]:
     """The products of all layers on [batch, length] tokens; of the last one, only `wanted` vectors are read."""
-    inputs = 2 if c.attention.kind == "lsh" else 3
-    before, after = inputs * c.attention_dim, c.attention_dim + 2 * c.mlp_size  # attention
+    tokens, inputs = batch * length, 2 if c.attention.kind == "lsh" else 3
+    after = c.attention_dim + 2 * c.mlp_size  # attention
     for layer in range(c.num_layers):
-        rest = wanted if layer == c.num_layers - 1 else batch * length
-        yield Product(2 * c.embedding_dim * (batch * length * before + rest * after))
-        yield from attention_products(c, layer, batch, length)
+        is_last = layer == c.num_layers - 1
+        read = wanted if is_last else tokens
+        few = is_last and attends_from_few(c.attention, length, wanted)
+        projected = (inputs - 1) * tokens + (wanted if few else tokens)
+        yield Product(2 * c.embedding_dim * (projected * c.attention_dim + read * after))
+        if few:
+            yield _attending(c, wanted, tokens)
+        else:
+            yield from attention_products(c, layer, batch, length)
 
 
 def attention_products(c: Architecture, layer: int, batch: int, length: int) -> Iterator[Product]:

@@ -30,6 +30,20 @@ def at(x: Float[Array, "B L D"], positions: Int[Array, " P"] | None) -> Float[Ar
     return x if positions is None else x.reshape(-1, x.shape[-1])[positions]
 
 
+def texts_of_tokens(lengths: Int[Array, " B"], length: int, packing: Packing | None) -> Int[Array, "B L"]:
+    """The number of the text that each token belongs to, from 1; 0 at padding.
+
+    Args:
+      lengths: [B] real tokens of each row, where it holds one text; an empty one has its first place nevertheless.
+      length: L.
+      packing: where rows hold several texts.
+    """
+    if packing is not None:
+        return packing.segments
+    numbers = jnp.arange(1, len(lengths) + 1)[:, None]
+    return jnp.where(jnp.arange(length) < jnp.maximum(lengths, 1)[:, None], numbers, 0)
+
+
 def unpacked(x: Float[Array, "B L D"], starts: Int[Array, " N"], width: int) -> Float[Array, "N W D"]:
     """The first `width` tokens from each start on, a row each; past a text's end they are those of others.
 

@@ -61,9 +61,10 @@ class Linear(nn.Module):
     use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x, part: slice = slice(None)):
+        """Computes all features, or a part of them."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
-        y = matmul(x, kernel, self.precision)
+        y = matmul(x, kernel[:, part], self.precision)
         if self.use_bias:
-            y = y + self.param("bias", self.bias_init, (self.features,)).astype(y.dtype)
+            y = y + self.param("bias", self.bias_init, (self.features,))[part].astype(y.dtype)
         return y

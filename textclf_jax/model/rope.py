@@ -30,7 +30,11 @@ def rotary_tables(
 
 
 def rotate(
-    x: Float[Array, "B L H K"], settings: Rope, position_ids: Int[Array, "B L"] | None = None
+    x: Float[Array, "B L H K"],
+    settings: Rope,
+    position_ids: Int[Array, "B L"] | None = None,
+    *,
+    num_positions: int | None = None,
 ) -> Float[Array, "B L H K"]:
     """Rotates channel pairs by angles proportional to the position.
 
@@ -41,7 +45,8 @@ def rotate(
     Args:
       x: [B, L, H, K] queries or keys, any float dtype; K even.
       settings: base, scale and variant.
-      position_ids: [B, L] in [0, L); 0..L-1 by default.
+      position_ids: [B, L] in [0, num_positions); 0..L-1 by default.
+      num_positions: L by default.
 
     Returns:
       [B, L, H, K] in x's dtype.
@@ -51,7 +56,7 @@ def rotate(
     # fp32: at position 16,384 a bf16 angle is off by tens of radians
     cos, sin = (
         jnp.asarray(table)[:, None, :] if position_ids is None else jnp.asarray(table)[position_ids][:, :, None, :]
-        for table in rotary_tables(x.shape[1], x.shape[-1], settings)
+        for table in rotary_tables(num_positions or x.shape[1], x.shape[-1], settings)
     )
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if settings.variant == "reference":

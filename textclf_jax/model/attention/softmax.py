@@ -19,9 +19,9 @@ def padding_bias(lengths: Int[Array, " B"], size: int) -> Float[Array, "B S"]:
     return jnp.where(jnp.arange(size) < lengths[:, None], 0.0, MASKED_SCORE).astype(jnp.float32)
 
 
-def segment_bias(segments: Int[Array, "B S"]) -> Float[Array, "B L S"]:
+def segment_bias(queries: Int[Array, "B L"], keys: Int[Array, "B S"]) -> Float[Array, "B L S"]:
     """The number to add to scores where rows hold several texts: 0 inside a text, -1e9 between two of them."""
-    together = segments[:, :, None] == segments[:, None, :]
+    together = queries[:, :, None] == keys[:, None, :]
     return jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
 
 
@@ -31,7 +31,7 @@ def softmax_attention(
     v: Float[Array, "B S H K"],
     lengths: Int[Array, " B"],
     *,
-    segments: Int[Array, "B L"] | None = None,
+    segments: tuple[Int[Array, "B L"], Int[Array, "B S"]] | None = None,
     implementation: str = "xla",
     precision: Precision = FULL,
     dropout_rate: float = 0.0,
@@ -44,8 +44,8 @@ def softmax_attention(
     Args:
       q, k, v: [B, L or S, H, K], any float dtype; scores and softmax are float32 or wider.
       lengths: [B] number of real keys of each row; the others are padding.
-      segments: [B, L] the text that each token belongs to, where rows hold several; tokens attend inside it alone,
-        and `lengths` are not used.
+      segments: [B, L] and [B, S] the text that each query and key belongs to, where rows hold several; tokens attend
+        inside it alone, and `lengths` are not used.
       implementation: "xla", or "cudnn" for flash attention: bf16 or fp16 on a CUDA device, lengths >= 1, no dropout.
       precision: of the two products.
       dropout_rate: of the attention probabilities.
@@ -62,7 +62,7 @@ def softmax_attention(
     dtype, length = q.dtype, q.shape[1]
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
     # [B, 1, 1 or L, S]
-    bias = (padding_bias(lengths, k.shape[2])[:, None] if segments is None else segment_bias(segments))[:, None]
+    bias = (padding_bias(lengths, k.shape[2])[:, None] if segments is None else segment_bias(*segments))[:, None]
 
     def attend(queries, key, bias=bias):
         return weighted_values(queries, k, v, bias, key, dropout_rate, precision)[0].astype(dtype)
