@@ -98,7 +98,7 @@ def test_what_is_refused_is_named():
     ],
 )
 def test_damage(raw):
-    with pytest.raises(Exception) as caught:  # noqa: PT011
+    with pytest.raises(Exception) as caught:
         of(raw, TENSOR)
     assert not isinstance(caught.value, NotHarmlessError)
 
