@@ -154,18 +154,15 @@ def test_accumulation_equals_one_big_batch(data, build):
     assert len(hosts) == k
     if build is tiny.pretraining:
         assert len(set(counts)) > 1
-    variables = run.init_variables()
-    settings = run.step_settings(variables["params"])
-    state = run.init_state(variables, settings)
-    step = jax.jit(functools.partial(train_step, settings=settings))
+    state = start = run.init_state(run.init_variables())
+    step = jax.jit(functools.partial(train_step, settings=run.settings))
     for host in hosts:
         state, _ = step(state, host.arrays)
 
     big = union([host.arrays for host in hosts])
-    single = settings._replace(
-        tx=make_optimizer(settings.training, TrainingLength(1, 1, 1, "standard"), variables["params"])
-    )
-    one, _ = jax.jit(functools.partial(train_step, settings=single))(run.init_state(variables, single), big)
+    tx = make_optimizer(run.config.training, TrainingLength(1, 1, 1, "standard"), start.params)
+    single = functools.partial(train_step, settings=run.settings._replace(tx=tx))
+    one, _ = jax.jit(single)(start.replace(opt_state=tx.init(start.params)), big)
     norms = [float(optax.tree.get(s.opt_state, "grad_norm")) for s in (state, one)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)
     # Adam's first step is the sign of the gradient: compare the moments, which are the gradient itself

@@ -29,12 +29,10 @@ def data(tmp_path_factory):
 
 
 def first_steps(config, count):
-    """The states after each of the first steps of a run, and the settings."""
+    """The states after each of the first steps of a run."""
     run = prepare_run(config, tiny.Path("/"))
-    variables = run.init_variables()
-    settings = run.step_settings(variables["params"])
-    state = run.init_state(variables, settings)
-    step = jax.jit(functools.partial(train_step, settings=settings))
+    state = run.init_state(run.init_variables())
+    step = jax.jit(functools.partial(train_step, settings=run.settings))
     states = [state]
     for host in training_stream(run.task, run.train, run.batching, run.length, 0):
         if host.step == count:
@@ -65,12 +63,10 @@ def test_one_step_changes_every_parameter(data, kind, build):
 
 def test_an_empty_batch_changes_nothing_but_decay_and_step(data):
     run = prepare_run(tiny.pretraining(data, training={"weight_decay": 0.0}), tiny.Path("/"))
-    variables = run.init_variables()
-    settings = run.step_settings(variables["params"])
-    state = run.init_state(variables, settings)
+    state = run.init_state(run.init_variables())
     host = next(iter(training_stream(run.task, run.train, run.batching, run.length, 0)))
     empty = {name: np.zeros_like(array) for name, array in host.arrays.items()}
-    after, sums = jax.jit(functools.partial(train_step, settings=settings))(state, empty)
+    after, sums = jax.jit(functools.partial(train_step, settings=run.settings))(state, empty)
     assert float(sums["loss"]) == float(sums["count"]) == float(sums["skipped"]) == 0
     jax.tree.map(np.testing.assert_array_equal, state.params, after.params)
     assert int(after.step) == 1

@@ -95,11 +95,9 @@ class Steps(Batches):
     def __init__(self, case: Case, folder: Path):
         super().__init__(case, folder)
         run = self.run
-        variables = run.init_variables()
-        settings = run.step_settings(variables["params"])
-        self.state = run.init_state(variables, settings)
+        self.state = run.init_state(run.init_variables())
         before = time.perf_counter()
-        self.programs = Programs("training", lambda shape: run.training_program(shape, self.state, settings))
+        self.programs = Programs("training", run.training_program)
         for shape in run.batching.shapes:
             self.programs[shape]
         self.facts["compile_seconds"] = time.perf_counter() - before
@@ -122,7 +120,7 @@ class Evaluation:
         run = planned(case, folder)
         assert run.val is not None
         self.val, self.variables = run.val, run.init_variables()
-        programs = Programs("evaluation", lambda shape: run.evaluation_program(shape, self.variables))
+        programs = Programs("evaluation", run.evaluation_program)
         self.evaluator = Evaluator(run.task, programs, run.eval_batching)
         plans = run.eval_batching.evaluation(self.val.lengths)
         self.flops = sum(run.task.flops(plan.shape, train=False) for plan in plans)

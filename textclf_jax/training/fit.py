@@ -1,11 +1,10 @@
 """The whole of a run, from a configuration to a tested model: `fit` is what the commands call."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import jax
 
 from textclf_jax.config import PretrainingConfig, RunConfig
 from textclf_jax.config_file import dump_config
@@ -26,6 +25,7 @@ from textclf_jax.training.record import RECORD_FILE, record_of
 from textclf_jax.training.resuming import continue_earlier, fingerprint_of, go_on
 from textclf_jax.training.run import Run, describe, memory_estimate, prepare_run
 from textclf_jax.training.signals import Stopped, StopRequest
+from textclf_jax.training.steps import TrainState
 from textclf_jax.training.stream import plan_epoch
 
 SUMMARY_FILE = "summary.json"
@@ -38,6 +38,25 @@ class Start(NamedTuple):
     fresh: bool
     changed_data: bool
     pretrained: Pretrained | None
+
+
+class FirstPosition(NamedTuple):
+    """Where training begins.
+
+    Attributes:
+      position: the first position.
+      state: its train state, or None where a fresh one is to be drawn.
+      resumes: it is this run's own earlier position.
+    """
+
+    position: Position
+    state: TrainState | None = None
+    resumes: bool = False
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        return 0 if self.state is None else int(self.state.opt_state.gradient_step)
 
 
 def fit(
@@ -79,9 +98,8 @@ def fit(
             device = set_up_device(config.training)
             run = prepare_run(config, root or Path.cwd())
             facts = [("device", device), *describe(run)]
-            for note in run.notes:
+            for note in [*run.notes, *_check_start(run, run_dir, begun)]:
                 _say(note)
-            _check_start(run, run_dir, begun)
             if dry_run:
                 facts.append(("memory", memory_estimate(run)))
             table(f"{'dry run of ' * dry_run}{config.experiment.name}", facts, ("what", "value"))
@@ -103,8 +121,8 @@ def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, sto
     stack.callback(checkpoints.close)
     (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
     fingerprint, record = fingerprint_of(run), record_of(run)
-    settings, state, position, resumes = _first_state(run, checkpoints, fingerprint, begun)
-    checkpoints.reserve(state)
+    first = _first_position(run, checkpoints, fingerprint, begun)
+    checkpoints.reserve(run.state_shapes)
     write_whole(run_dir / "config.resolved.yaml", dump_config(config))
     write_whole(run_dir / RECORD_FILE, json.dumps(record, indent=1))
     logger = stack.enter_context(
@@ -112,17 +130,15 @@ def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, sto
             run_dir,
             config.logging,
             resolved=record["config"],
-            keep_until_step=position.step if resumes else None,
-            evaluation_due=position.evaluation_due,
+            keep_until_step=first.position.step if first.resumes else None,
+            evaluation_due=first.position.evaluation_due,
         )
     )
-    variables = {"params": state.params, **state.collections}
-    start = int(state.opt_state.gradient_step)
-    with Progress(run.length.updates, start=start, description=config.experiment.kind) as progress:
-        programs = Programs("training", lambda shape: run.training_program(shape, state, settings), progress.note)
-        to_evaluate = Programs("evaluation", lambda shape: run.evaluation_program(shape, variables), progress.note)
+    with Progress(run.length.updates, start=first.updates, description=config.experiment.kind) as progress:
+        programs = Programs("training", run.training_program, progress.note)
+        to_evaluate = Programs("evaluation", run.evaluation_program, progress.note)
         evaluator = Evaluator(run.task, to_evaluate, run.eval_batching)
-        _compile_first(run, programs, position)
+        state = _compile_and_draw(run, programs, first, begun.pretrained)
         with profiled(config.training.profile, run_dir / PROFILE_FOLDER, programs, progress.note) as run_step:
             loop = Loop(
                 task=run.task,
@@ -143,38 +159,49 @@ def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, sto
                 vocabulary=run.vocabulary_files,
                 fingerprint=fingerprint,
             )
-            state = loop.run(state, position)
+            state = loop.run(state, first.position)
     if stop.signal:
         _say(f"stopped and saved after step {loop.position.step}; the same command goes on from there")
         logger.close(failed=True)
         return
     curves = learning_curves(run_dir, csv_paths(run_dir, config.logging), run_dir / "learning_curves.png")
-    _finish(run, run_dir, evaluator, logger, curves)
+    _finish(run, run_dir, loop, logger, curves)
 
 
-def _first_state(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any], begun: Start):
-    """Settings, state and position that training begins with, and whether this is the run's own earlier position."""
-    variables = run.init_variables()
-    if begun.pretrained:
-        variables, report = _adopted(run, begun.pretrained, variables)
-        print("\n".join(report), flush=True)
-    settings = run.step_settings(variables["params"])
-    state = run.init_state(variables, settings)
-    if resumed := go_on(checkpoints, state, fingerprint, changed_data=begun.changed_data):
+def _first_position(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any], begun: Start) -> FirstPosition:
+    if resumed := go_on(checkpoints, run.state_shapes, fingerprint, changed_data=begun.changed_data):
         state, position = resumed
-        print(f"resuming after step {position.step} of {run.length.steps}", flush=True)
-        return settings, state, position, True
+        _say(f"resuming after step {position.step} of {run.length.steps}")
+        return FirstPosition(position, state, resumes=True)
     if _continues(run):
-        state, position = continue_earlier(run, state, fingerprint)
-        return settings, state, position, False
-    return settings, state, Position(), False
+        state, position = continue_earlier(run, run.state_shapes, fingerprint)
+        return FirstPosition(position, state)
+    return FirstPosition(Position())
 
 
-def _compile_first(run: Run, programs: Programs, position: Position) -> None:
-    """Compiles the program of the first step while a signal can still end the run at once: there is nothing to save."""
-    epoch, index = divmod(position.step, run.length.steps_per_epoch)
-    if position.step < run.length.steps:
-        programs[plan_epoch(run.task, run.train, run.batching, epoch)[index].shape]
+def _compile_and_draw(run: Run, programs: Programs, first: FirstPosition, pretrained: Pretrained | None) -> TrainState:
+    """Compiles the program of the first step, and draws a fresh state meanwhile where there is none.
+
+    A signal can still end the run at once: there is nothing to save.
+    """
+
+    def compile_first() -> None:
+        epoch, index = divmod(first.position.step, run.length.steps_per_epoch)
+        if first.position.step < run.length.steps:
+            programs[plan_epoch(run.task, run.train, run.batching, epoch)[index].shape]
+
+    if first.state is not None:
+        compile_first()
+        return first.state
+    with ThreadPoolExecutor(1) as beside:
+        drawn = beside.submit(_fresh_state, run, pretrained)
+        compile_first()
+    return drawn.result()
+
+
+def _fresh_state(run: Run, pretrained: Pretrained | None) -> TrainState:
+    variables = run.init_variables()
+    return run.init_state(_adopted(run, pretrained, variables)[0] if pretrained else variables)
 
 
 def _adopted(run: Run, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:
@@ -188,29 +215,31 @@ def _continues(run: Run) -> bool:
     return resume.path is not None and not resume.weights_only
 
 
-def _check_start(run: Run, run_dir: Path, begun: Start) -> None:
-    """Raises, before anything is written, the UserError that paths or starting from other weights would raise."""
+def _check_start(run: Run, run_dir: Path, begun: Start) -> list[str]:
+    """Raises, before anything is written, the UserError that paths or starting from other weights would raise.
+
+    Returns:
+      Lines that say which weights it starts from, if any.
+    """
     csv_paths(run_dir, run.config.logging)
-    shapes = jax.eval_shape(run.init_variables)
-    if begun.pretrained:
-        _adopted(run, begun.pretrained, shapes)
     if _continues(run) and (begun.fresh or not is_checkpoints_folder(run_dir / CHECKPOINTS_FOLDER)):
-        settings = run.step_settings(shapes["params"])
-        continue_earlier(run, jax.eval_shape(lambda v: run.init_state(v, settings), shapes), fingerprint_of(run))
+        continue_earlier(run, run.state_shapes, fingerprint_of(run))
+    return _adopted(run, begun.pretrained, run.variable_shapes)[1] if begun.pretrained else []
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
 
 
-def _finish(run: Run, run_dir: Path, evaluator: Evaluator, logger: RunLogger, curves: Path | None) -> None:
+def _finish(run: Run, run_dir: Path, loop: Loop, logger: RunLogger, curves: Path | None) -> None:
     """Tests the best model once, and sums up."""
     saved = load_model(run_dir / MODEL_FOLDER)
     place = {"step": saved.metadata["step"], "update": saved.metadata["update"], "epoch": saved.metadata["epoch"]}
     results: dict[str, dict[str, float]] = {}
-    for name, data in {"val": run.val, "test": run.test}.items():
-        if data is not None:
-            results[name] = evaluator(saved.variables, data)
+    if run.val is not None:
+        results["val"] = loop.best_metrics or loop.evaluator(saved.variables, run.val)
+    if run.test is not None:
+        results["test"] = loop.evaluator(saved.variables, run.test)
     if "test" in results:
         logger.log("test", results["test"], **place)
     which = saved.metadata["which"]

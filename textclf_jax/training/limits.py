@@ -4,6 +4,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from textclf_jax.model.precision import Precision
 
@@ -46,7 +47,7 @@ def measured_limit(products: jnp.dtype, size: int, *, seconds: float) -> float:
       FLOP/s of the fastest product.
     """
     # random, since zeros and ones draw less power, and a GPU multiplies them faster
-    a = jax.random.normal(jax.random.key(0), (size, size)).astype(products)
+    a = jax.device_put(np.random.default_rng(0).standard_normal((size, size), np.float32).astype(products))
     multiply = jax.jit(lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.float32))
     jax.block_until_ready(multiply(a, a))
     best, end = 0.0, time.perf_counter() + seconds

@@ -93,6 +93,8 @@ class Loop:
     def run(self, state: TrainState, position: Position) -> TrainState:
         """Runs from `position`; returns the last state, once it is on disk. What was best is in `model.ckpt`."""
         self.position = position
+        # of what is in `model.ckpt`, as far as it was evaluated here
+        self.best_metrics: dict[str, float] | None = None
         self.throughput.restart()
         self.unread: deque[tuple[HostStep, dict[str, jax.Array]]] = deque()
         self.saved_at = time.monotonic()
@@ -223,7 +225,7 @@ class Loop:
             # a NaN never counts as an improvement
             if not score < p.best_score:
                 return None
-            p.best_score = score
+            p.best_score, self.best_metrics = score, metrics
         return self.model_metadata | place | {"which": "last" if score is None else "best", "score": score}
 
     def save(self, state: TrainState, model: dict[str, Any] | None = None) -> None:

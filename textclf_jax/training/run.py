@@ -1,6 +1,7 @@
 """Everything about a run that is known before it starts: data, batches, length, model; and the report of --dry-run."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,45 +76,61 @@ class Run:
         """What the user should know about the data."""
         return [note for data in self.splits.values() for note in data.notes]
 
-    def init_variables(self) -> dict[str, Any]:
-        """Draws fresh variables from the seed; float32."""
-        ids, lengths = jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32)
-        key = jax.random.fold_in(jax.random.key(self.config.experiment.seed), 0)
-        return jax.jit(self.module.init)(key, ids, lengths)  # pyright: ignore[reportReturnType]
+    @functools.cached_property
+    def variable_shapes(self) -> dict[str, Any]:
+        """Shapes and dtypes of the variables."""
+        return jax.eval_shape(self.init_variables)
 
-    def step_settings(self, params: Any) -> StepSettings:
+    @functools.cached_property
+    def settings(self) -> StepSettings:
+        """What a training step needs besides state and batch."""
         training = self.config.training
         return StepSettings(
             module=self.module,
-            tx=make_optimizer(training, self.length, params),
+            tx=make_optimizer(training, self.length, self.variable_shapes["params"]),
             schedule=make_schedule(training, self.length.scheduled_updates, training.backbone_lr_mult),
             training=training,
             seed=self.config.experiment.seed,
             frozen_steps=training.freeze_epochs * self.length.steps_per_epoch,
         )
 
-    def init_state(self, variables: dict[str, Any], settings: StepSettings) -> TrainState:
+    @functools.cached_property
+    def state_shapes(self) -> TrainState:
+        """Shapes and dtypes of the train state."""
+        return jax.eval_shape(self.init_state, self.variable_shapes)
+
+    @functools.cached_property
+    def _init(self) -> Callable[..., dict[str, Any]]:
+        return jax.jit(self.module.init)  # pyright: ignore[reportReturnType]
+
+    def init_variables(self) -> dict[str, Any]:
+        """Draws fresh variables from the seed; float32."""
+        ids, lengths = jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32)
+        return self._init(jax.random.fold_in(jax.random.key(self.config.experiment.seed), 0), ids, lengths)
+
+    def init_state(self, variables: dict[str, Any]) -> TrainState:
+        """The state before the first step."""
         collections = {name: tree for name, tree in variables.items() if name != "params"}
         params = variables["params"]
-        return TrainState(jnp.zeros((), jnp.int32), params, collections, settings.tx.init(params))
+        return TrainState(jnp.zeros((), jnp.int32), params, collections, jax.jit(self.settings.tx.init)(params))
 
-    def training_program(self, shape: Shape, state: TrainState, settings: StepSettings) -> Any:
+    def training_program(self, shape: Shape) -> Any:
         """Compiles the training step for a shape of batches; the state is donated."""
-        step = functools.partial(train_step, settings=settings)
+        step = functools.partial(train_step, settings=self.settings)
         # traces tell programs apart by their names
         step.__name__ = f"train_step_{shape[0]}x{shape[1]}"  # pyright: ignore[reportAttributeAccessIssue]
         step = jax.jit(step, donate_argnums=0)
         arrays = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.float32(0)}
-        return step.lower(_shapes(state), _shapes(arrays)).compile()
+        return step.lower(self.state_shapes, _shapes(arrays)).compile()
+
+    def evaluation_program(self, shape: Shape) -> Any:
+        """Compiles the evaluation step for a shape of batches."""
+        return compile_evaluation(self.task, self.module, self.eval_batching.empty(shape), self.variable_shapes)
 
     def throughput(self) -> Throughput:
         """Counts the speed of training; measures the limit of a CPU, which takes a few tenths of a second."""
         limit = training_limit(compute_precision(self.config.training))
         return Throughput(functools.partial(self.task.flops, train=True), limit)
-
-    def evaluation_program(self, shape: Shape, variables: Any) -> Any:
-        """Compiles the evaluation step for a shape of batches."""
-        return compile_evaluation(self.task, self.module, self.eval_batching.empty(shape), variables)
 
 
 def compile_evaluation(task: Task, module: nn.Module, empty: BatchRows, variables: Any) -> Any:
@@ -214,8 +231,8 @@ def describe(run: Run) -> list[tuple[str, str]]:
         facts.append(("evaluation batches", f"{run.eval_batching}; {waste:.1%} padding"))
     programs = f"{len(run.batching.shapes)} training, {len(run.eval_batching.shapes) * bool(evaluated)} evaluation"
     facts.append(("programs to compile", programs))
-    shapes = jax.eval_shape(run.init_variables)
-    facts.append(("parameters", f"{sum(leaf.size for leaf in jax.tree.leaves(shapes['params'])):,}"))
+    parameters = jax.tree.leaves(run.variable_shapes["params"])
+    facts.append(("parameters", f"{sum(leaf.size for leaf in parameters):,}"))
     steps = f"{run.length.steps_per_epoch:,} steps an epoch, {run.config.training.epochs} epochs"
     facts.append(("length", f"{steps}, {run.length.updates:,} updates" + (f" of {k} steps each" if k > 1 else "")))
     facts.append(("vocabulary", f"{run.tokenizer.vocab_size:,} tokens, fingerprint {run.tokenizer.fingerprint[:12]}"))
@@ -233,8 +250,5 @@ def memory_estimate(run: Run) -> str:
 
 def step_memory(run: Run) -> tuple[int, int]:
     """Compiles the training step of the largest batches: bytes of its arguments, and of all that it computes."""
-    shapes = jax.eval_shape(run.init_variables)
-    settings = run.step_settings(shapes["params"])
-    state = jax.eval_shape(functools.partial(run.init_state, settings=settings), shapes)
-    analysis = run.training_program(run.batching.shapes[-1], state, settings).memory_analysis()
+    analysis = run.training_program(run.batching.shapes[-1]).memory_analysis()
     return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes

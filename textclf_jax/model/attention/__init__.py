@@ -10,6 +10,7 @@ from textclf_jax.model.attention.favor import draw_features, favor_attention
 from textclf_jax.model.attention.local import local_attention
 from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_buckets, padded_length
 from textclf_jax.model.attention.softmax import softmax_attention
+from textclf_jax.model.attention.weighting import Segments
 from textclf_jax.model.packing import Packing, at, texts_of_tokens
 from textclf_jax.model.precision import FULL, Linear, Precision
 from textclf_jax.model.rope import rotate
@@ -85,7 +86,7 @@ class SelfAttention(nn.Module):
         q, k, v = (self.split_heads(part) for part in (q, k, v))
         q = self.rotate(q, columns[positions][None], num_positions=length)
         k = self.rotate(k, columns[None], num_positions=length)
-        segments = texts[positions][None], texts[None]
+        segments = Segments(texts[positions][None], texts[None])
         context = softmax_attention(q, k, v, lengths, segments=segments, precision=self.precision, **dropout)
         return self.merge_heads(context)[0]
 
@@ -118,7 +119,7 @@ class SelfAttention(nn.Module):
         if attention.kind == "local" and not (every and self.layer % every == 0):
             return local_attention(q, k, v, lengths, settings=attention.local, **shared)
         if packing is not None:
-            return softmax_attention(q, k, v, lengths, segments=(packing.segments, packing.segments), **shared)
+            return softmax_attention(q, k, v, lengths, segments=Segments(packing.segments, packing.segments), **shared)
         implementation = self.softmax_implementation(q.dtype, dropout_key)
         return softmax_attention(q, k, v, lengths, implementation=implementation, **shared)
 

@@ -6,8 +6,8 @@ from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Local
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
-from textclf_jax.model.attention.softmax import MASKED_SCORE, padding_bias, softmax_attention
-from textclf_jax.model.attention.weighting import weighted_values
+from textclf_jax.model.attention.softmax import padding_bias, softmax_attention
+from textclf_jax.model.attention.weighting import MASKED_SCORE, weighted_values
 from textclf_jax.model.precision import FULL, Precision
 
 

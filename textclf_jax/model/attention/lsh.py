@@ -8,8 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from textclf_jax.config import Lsh
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
-from textclf_jax.model.attention.softmax import MASKED_SCORE
-from textclf_jax.model.attention.weighting import weighted_values
+from textclf_jax.model.attention.weighting import MASKED_SCORE, weighted_values
 from textclf_jax.model.precision import FULL, Precision
 
 # A token attends to itself only where nothing else is allowed: far below any score, far above MASKED_SCORE

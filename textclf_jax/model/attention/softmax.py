@@ -5,11 +5,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple
-from textclf_jax.model.attention.weighting import weighted_values
+from textclf_jax.model.attention.weighting import MASKED_SCORE, Segments, weighted_values
 from textclf_jax.model.precision import FULL, Precision
 
-# Added, not selected: a row without any real key then averages all values, and gradients match the reference's
-MASKED_SCORE = -1e9
 # Scores held at a time; more of them are computed for a block of queries after the other
 SCORES_AT_ONCE = {"cpu": 2**24, "gpu": 2**28}
 
@@ -19,19 +17,13 @@ def padding_bias(lengths: Int[Array, " B"], size: int) -> Float[Array, "B S"]:
     return jnp.where(jnp.arange(size) < lengths[:, None], 0.0, MASKED_SCORE).astype(jnp.float32)
 
 
-def segment_bias(queries: Int[Array, "B L"], keys: Int[Array, "B S"]) -> Float[Array, "B L S"]:
-    """The number to add to scores where rows hold several texts: 0 inside a text, -1e9 between two of them."""
-    together = queries[:, :, None] == keys[:, None, :]
-    return jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
-
-
 def softmax_attention(
     q: Float[Array, "B L H K"],
     k: Float[Array, "B S H K"],
     v: Float[Array, "B S H K"],
     lengths: Int[Array, " B"],
     *,
-    segments: tuple[Int[Array, "B L"], Int[Array, "B S"]] | None = None,
+    segments: Segments | None = None,
     implementation: str = "xla",
     precision: Precision = FULL,
     dropout_rate: float = 0.0,
@@ -44,8 +36,7 @@ def softmax_attention(
     Args:
       q, k, v: [B, L or S, H, K], any float dtype; scores and softmax are float32 or wider.
       lengths: [B] number of real keys of each row; the others are padding.
-      segments: [B, L] and [B, S] the text that each query and key belongs to, where rows hold several; tokens attend
-        inside it alone, and `lengths` are not used.
+      segments: [B, L] and [B, S] the text of each query and key, where rows hold several; `lengths` are not used then.
       implementation: "xla", or "cudnn" for flash attention: bf16 or fp16 on a CUDA device, lengths >= 1, no dropout.
       precision: of the two products.
       dropout_rate: of the attention probabilities.
@@ -61,24 +52,26 @@ def softmax_attention(
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn", key_value_seq_lengths=real)
     dtype, length = q.dtype, q.shape[1]
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
-    # [B, 1, 1 or L, S]
-    bias = (padding_bias(lengths, k.shape[2])[:, None] if segments is None else segment_bias(*segments))[:, None]
+    # [B, 1, L], the same for all heads
+    text_of_query = None if segments is None else segments.queries[:, None]
 
-    def attend(queries, key, bias=bias):
+    def attend(queries, text_of_query, key):
+        if segments is None:
+            bias = padding_bias(lengths, k.shape[2])[:, None, None]
+        else:
+            bias = Segments(text_of_query, segments.keys[:, None])
         return weighted_values(queries, k, v, bias, key, dropout_rate, precision)[0].astype(dtype)
 
     size = _block_size(q.shape, k.shape[2])
     if size >= length:
-        return attend(q, dropout_key).swapaxes(1, 2)
+        return attend(q, text_of_query, dropout_key).swapaxes(1, 2)
 
     def blocks_of(x):
-        return jnp.moveaxis(cut(pad_to_multiple(x, size, axis=2), size, axis=2), 2, 0)
+        return None if x is None else jnp.moveaxis(cut(pad_to_multiple(x, size, axis=2), size, axis=2), 2, 0)
 
-    blocks = blocks_of(q)
-    keys = None if dropout_key is None else jax.random.split(dropout_key, len(blocks))
-    # the bias has a block of its own for each block of queries, or is the same for all of them
-    biases = () if segments is None else (blocks_of(bias),)
-    context = jax.lax.map(lambda block: attend(*block), (blocks, keys, *biases))
+    count = -(-length // size)
+    keys = None if dropout_key is None else jax.random.split(dropout_key, count)
+    context = jax.lax.map(lambda block: attend(*block), (blocks_of(q), blocks_of(text_of_query), keys))
     return jnp.moveaxis(context, 0, 2).reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2)
 
 

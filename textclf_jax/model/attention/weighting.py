@@ -1,21 +1,36 @@
 """Softmax-weighted means of values: what the kinds `mha`, `local` and `lsh` have in common, with its gradient."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.dropout import dropout
 from textclf_jax.model.precision import Precision, batched_matmul
+
+# Added, not selected: a row without any real key then averages all values, and gradients match the reference's
+MASKED_SCORE = -1e9
+
+
+class Segments(NamedTuple):
+    """The text that each query and each key belongs to; queries see the keys of their own.
+
+    Attributes:
+      queries: [..., L].
+      keys: [..., S].
+    """
+
+    queries: Int[Array, "*N L"]
+    keys: Int[Array, "*N S"]
 
 
 def weighted_values(
     q: Float[Array, "*N L K"],
     k: Float[Array, "*N S K"],
     v: Float[Array, "*N S K"],
-    bias: Float[Array, "..."],
+    bias: Float[Array, "..."] | Segments,
     dropout_key: Array | None,
     dropout_rate: float,
     precision: Precision,
@@ -26,7 +41,8 @@ def weighted_values(
 
     Args:
       q, k, v: [..., L or S, K], any float dtype; scores and softmax are float32 or wider.
-      bias: broadcasts to [..., L, S]; gets no gradient.
+      bias: broadcasts to [..., L, S]; gets no gradient. Or segments that broadcast to [..., L] and [..., S]: then it
+        is -1e9 between two texts, and never kept.
       dropout_key: None in evaluation.
       dropout_rate: of the weights.
       precision: of the products.
@@ -45,6 +61,9 @@ def _weighted(q, k, v, bias, dropout_key, dropout_rate, precision) -> Any:
 
 
 def _scores(q, k, bias, precision: Precision):
+    if isinstance(bias, Segments):
+        together = bias.queries[..., :, None] == bias.keys[..., None, :]
+        bias = jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
     return batched_matmul(q, k, precision, transposed=True) * q.shape[-1] ** -0.5 + bias
 
 
