@@ -147,8 +147,12 @@ def test_feature_maps(golden, subtests):
             q, k, _ = projected_heads(arrays, config)
             for key, part in {"aux/phi_q": q, "aux/phi_k": k}.items():
                 mapped = jax.jit(partial(feature_map, settings=config.attention.favor, is_query=key == "aux/phi_q"))
-                features = mapped(part.swapaxes(1, 2), omega)
-                np.testing.assert_allclose(features, arrays[key], **entry["tolerance"], err_msg=key)
+                expected = arrays[key].reshape(-1, *arrays[key].shape[2:])
+                features = mapped(
+                    part.swapaxes(1, 2).reshape(*expected.shape[:2], -1),
+                    None if omega is None else np.tile(omega, (len(part), 1, 1)),
+                )
+                np.testing.assert_allclose(features, expected, **entry["tolerance"], err_msg=key)
 
 
 def test_rotary_tables_of_attention(golden):

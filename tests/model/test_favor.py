@@ -52,11 +52,11 @@ def test_features_estimate_the_kernel_without_bias():
     """The mean of phi(q) phi(k) over independent directions is exp(q k / sqrt(K)), within four standard errors."""
     count = 20_000
     settings = Favor(nb_features=2 * count, stabilize=False, ortho_features=False)
-    q, k = normal((1, 1, 3, 4), scale=0.7, count=2)
+    q, k = normal((1, 3, 4), scale=0.7, count=2)
     omega = draw_features(jax.random.key(0), 1, 4, settings)
-    phi_q, phi_k = (np.asarray(feature_map(x, omega, settings, is_query=True)[0, 0], np.float64) for x in (q, k))
+    phi_q, phi_k = (np.asarray(feature_map(x, omega, settings, is_query=True)[0], np.float64) for x in (q, k))
     products = (phi_q[:, None] * phi_k[None]).reshape(3, 3, 2, count).sum(axis=2) * count
-    kernel = np.exp(q[0, 0] @ k[0, 0].T / 2)
+    kernel = np.exp(q[0] @ k[0].T / 2)
     assert (np.abs(products.mean(axis=-1) - kernel) < 4 * products.std(axis=-1) / np.sqrt(count)).all()
     np.testing.assert_allclose(products.mean(axis=-1), kernel, rtol=0.1)
 

@@ -1,4 +1,4 @@
-"""The maximum and its gradient."""
+"""The maximum and its gradient, and sums of products."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from tests.model.cases import check_float64_gradients, normal, random_variables
 from textclf_jax.model.layers import LayerNorm
 from textclf_jax.model.precision import FULL
-from textclf_jax.model.reductions import largest
+from textclf_jax.model.reductions import largest, sum_of_products
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -43,3 +43,13 @@ def test_no_gradient_is_lost_when_compiled():
 
     gradient = jax.jit(jax.grad(loss))(variables)["params"]["bias"]
     np.testing.assert_allclose(gradient, weights.sum(axis=(0, 1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [-1, -2])
+@pytest.mark.parametrize(
+    "shapes", [((1, 1, 4, 5),) * 2, ((1, 2, 4, 5), (1, 1, 1, 5)), ((2, 4, 5),) * 2, ((1, 5), (1, 5))]
+)
+def test_a_sum_of_products_is_one(shapes, axis):
+    """Whether or not the first axis has one element, and whether or not it may be left out."""
+    a, b = (normal(shape, seed=seed) for seed, shape in enumerate(shapes))
+    np.testing.assert_allclose(sum_of_products(a, b, axis), (a * b).sum(axis=axis, keepdims=True), rtol=1e-5, atol=1e-6)

@@ -12,7 +12,6 @@ from jaxtyping import Array, Float
 from textclf_jax.model.precision import FULL, Precision
 
 LAYER_NORM_EPSILON = 1e-12
-TOKENS_APART = 64
 
 
 def gelu(x: Float[Array, "..."], precision: Precision = FULL) -> Float[Array, "..."]:
@@ -75,9 +74,8 @@ class LayerNorm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        if x.ndim == 3 and x.shape[0] == 1 and x.shape[1] % TOKENS_APART == 0:
-            # one long text is cut: XLA sums the gradients of scale and bias slowly over a single axis of tokens
-            wide = wide.reshape(-1, TOKENS_APART, x.shape[-1])
+        # XLA sums slowly on CPU where the first axis has one element
+        wide = wide.reshape(-1, x.shape[-1])
         y: Any = _normalised(wide, scale, bias, self.precision)
         return y.reshape(x.shape).astype(self.precision.activations)
 

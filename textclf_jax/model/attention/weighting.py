@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.dropout import dropout
 from textclf_jax.model.precision import Precision, batched_matmul
+from textclf_jax.model.reductions import sum_of_products
 
 # Added, not selected: a row without any real key then averages all values, and gradients match the reference's
 MASKED_SCORE = -1e9
@@ -83,10 +84,10 @@ def _backward(dropout_rate, precision, residuals, cotangents):
     q, k, v, bias, dropout_key, largest, total, context = residuals
     dcontext, dpartition = cotangents
     weights = jnp.exp(_scores(q, k, bias, precision) - largest) / total
-    offset = (dcontext * context).sum(axis=-1) - dpartition
+    offset = sum_of_products(dcontext, context, axis=-1) - dpartition[..., None]
     dcontext = dcontext.astype(v.dtype)
     dweights = dropout(batched_matmul(dcontext, v, precision, transposed=True), dropout_rate, dropout_key)
-    dscores = (weights * (dweights - offset[..., None]) * q.shape[-1] ** -0.5).astype(q.dtype)
+    dscores = (weights * (dweights - offset) * q.shape[-1] ** -0.5).astype(q.dtype)
     weights = dropout(weights, dropout_rate, dropout_key).astype(v.dtype)
     dq = batched_matmul(dscores, k, precision)
     dk, dv = (_turned(batched_matmul(_turned(x), y, precision)) for x, y in ((q, dscores), (dcontext, weights)))
