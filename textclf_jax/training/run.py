@@ -29,6 +29,7 @@ from textclf_jax.training.throughput import Throughput
 
 EVALUATION_BUCKETS = 2
 SAMPLED_TEXTS = 4096
+COST_OF_A_PROGRAM = 0.05  # of compiling one more, as a share of an epoch's operations
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def prepare_run(config: RunConfig, root: Path) -> Run:
 def choose_batching(
     task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int, *, in_order: bool = False
 ) -> Batching:
-    """Chooses between one text a row and several, by the arithmetic that an epoch takes.
+    """Chooses between one text a row and several, by the arithmetic that an epoch takes and the programs it needs.
 
     Several need exact attention, which can tell them apart, and are not for GPUs, whose flash attention cannot.
 
@@ -210,10 +211,11 @@ def choose_batching(
     # enough to know: batches are alike
     sample = np.random.default_rng(0).permutation(lengths)[: max(SAMPLED_TEXTS, size)]
 
-    def flops(batching: Batching) -> int:
-        return sum(task.flops(batch.shape, train=True) for batch in batching.evaluation(sample))
+    def cost(batching: Batching) -> float:
+        flops = sum(task.flops(batch.shape, train=True) for batch in batching.evaluation(sample))
+        return flops * (1 + COST_OF_A_PROGRAM * (len(batching.shapes) - 1))
 
-    return min(bucketed, *choices(sample, size), key=flops)
+    return min(bucketed, *choices(sample, size), key=cost)
 
 
 def describe(run: Run) -> list[tuple[str, str]]:
