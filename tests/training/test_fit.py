@@ -12,8 +12,11 @@ from tests import tiny
 from tests.runs import FEATURES, check_same_run, interrupted, last_state, run
 from textclf_jax.errors import UserError
 from textclf_jax.training.checkpoint import Checkpoints, load_model
+from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.fit import fit
 from textclf_jax.training.pretrained import load_pretrained
+from textclf_jax.training.programs import Programs
+from textclf_jax.training.run import prepare_run
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,27 @@ def test_finetuning_starts_from_the_pretrained_encoder(data, tmp_path, capsys):
     assert "loaded 27 arrays of the encoder" in shown
     assert "new: classifier/bias, classifier/kernel, pooler/bias, pooler/kernel" in shown
     assert "not used: transform/dense/bias" in shown
+
+
+def test_a_resumed_run_does_not_claim_to_start_from_other_weights(data, tmp_path, capsys, monkeypatch):
+    pretrained = load_pretrained(run(tiny.pretraining(data), tmp_path / "pre") / "model.ckpt")
+    config = tiny.finetuning(data)
+    interrupted(config, tmp_path / "fine", monkeypatch, at_update=2)
+    capsys.readouterr()
+    run(config, tmp_path / "fine", pretrained=pretrained)
+    shown = capsys.readouterr().out
+    assert "resuming after step" in shown
+    assert "loaded" not in shown
+
+
+def test_the_summary_has_the_figures_of_the_saved_model(data, tmp_path):
+    """Those of validation come from the loop."""
+    config = tiny.finetuning(data)
+    folder = run(config, tmp_path / "run")
+    prepared, saved = prepare_run(config, tiny.Path("/")), load_model(folder / "model.ckpt")
+    programs = Programs("evaluation", prepared.evaluation_program)
+    metrics = Evaluator(prepared.task, programs, prepared.eval_batching)(saved.variables, prepared.val)
+    assert json.loads((folder / "summary.json").read_text())["results"]["val"] == metrics
 
 
 def test_a_finished_run_is_not_started_over(data, tmp_path):

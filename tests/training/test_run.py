@@ -47,3 +47,11 @@ def test_full_rows_are_not_packed(data):
     task = prepare_run(tiny.pretraining(data), root=tiny.Path("/")).task
     chosen = choose_batching(task, np.full(100, tiny.MAX_LENGTH), 4)
     assert chosen == Bucketed(8, (tiny.MAX_LENGTH,))
+
+
+@pytest.mark.parametrize(("cost", "num_programs"), [(-0.3, 3), (0.3, 1)])
+def test_further_programs_count(data, monkeypatch, cost, num_programs):
+    monkeypatch.setattr("textclf_jax.training.run.COST_OF_A_PROGRAM", cost)
+    task = prepare_run(tiny.pretraining(data), root=tiny.Path("/")).task
+    lengths = np.random.default_rng(0).integers(1, tiny.MAX_LENGTH + 1, 200)
+    assert len(choose_batching(task, lengths, 4).shapes) == num_programs

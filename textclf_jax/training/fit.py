@@ -98,8 +98,9 @@ def fit(
             device = set_up_device(config.training)
             run = prepare_run(config, root or Path.cwd())
             facts = [("device", device), *describe(run)]
-            for note in [*run.notes, *_check_start(run, run_dir, begun)]:
+            for note in run.notes:
                 _say(note)
+            _check_start(run, run_dir, begun)
             if dry_run:
                 facts.append(("memory", memory_estimate(run)))
             table(f"{'dry run of ' * dry_run}{config.experiment.name}", facts, ("what", "value"))
@@ -176,6 +177,8 @@ def _first_position(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, A
     if _continues(run):
         state, position = continue_earlier(run, run.state_shapes, fingerprint)
         return FirstPosition(position, state)
+    if begun.pretrained:
+        _say("\n".join(_adopted(run, begun.pretrained, run.variable_shapes)[1]))
     return FirstPosition(Position())
 
 
@@ -215,16 +218,13 @@ def _continues(run: Run) -> bool:
     return resume.path is not None and not resume.weights_only
 
 
-def _check_start(run: Run, run_dir: Path, begun: Start) -> list[str]:
-    """Raises, before anything is written, the UserError that paths or starting from other weights would raise.
-
-    Returns:
-      Lines that say which weights it starts from, if any.
-    """
+def _check_start(run: Run, run_dir: Path, begun: Start) -> None:
+    """Raises, before anything is written, the UserError that paths or starting from other weights would raise."""
     csv_paths(run_dir, run.config.logging)
+    if begun.pretrained:
+        _adopted(run, begun.pretrained, run.variable_shapes)
     if _continues(run) and (begun.fresh or not is_checkpoints_folder(run_dir / CHECKPOINTS_FOLDER)):
         continue_earlier(run, run.state_shapes, fingerprint_of(run))
-    return _adopted(run, begun.pretrained, run.variable_shapes)[1] if begun.pretrained else []
 
 
 def _say(text: str) -> None:
