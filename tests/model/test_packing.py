@@ -12,6 +12,8 @@ from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.model.packing import Packing
 
 VOCAB_SIZE, LENGTHS = 40, np.array([5, 1, 9, 3, 7, 2])
+# of scores at once: all; of a few queries, of all heads or of one
+WAYS = [softmax.Blocks(2**24, False, 2**24), softmax.Blocks(1, False, 0), softmax.Blocks(1, True, 0)]
 NO_DROPOUT = {"mlp_dropout": 0.0, "embedding_dropout": 0.0}
 
 
@@ -41,10 +43,10 @@ def agree(one, other):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.parametrize("scores_at_once", [2**24, 1])
+@pytest.mark.parametrize("blocks", WAYS)
 @pytest.mark.parametrize("pos_encoding", ["rope", "learned", "sinusoidal"])
-def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, scores_at_once, monkeypatch):
-    monkeypatch.setitem(softmax.SCORES_AT_ONCE, "cpu", scores_at_once)
+def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, blocks, monkeypatch):
+    monkeypatch.setitem(softmax.BLOCKS, "cpu", blocks)
     ids, lengths, packed, packing, tokens = texts
     model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
     params = model.init(jax.random.key(0), ids, lengths)
@@ -65,11 +67,11 @@ def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, s
 
 
 @pytest.mark.parametrize("packs", [False, True])
-@pytest.mark.parametrize("scores_at_once", [2**24, 1])
+@pytest.mark.parametrize("blocks", WAYS)
 @pytest.mark.parametrize("pos_encoding", ["rope", "learned"])
-def test_a_few_tokens_and_gradients_are_those_of_all(texts, pos_encoding, scores_at_once, packs, monkeypatch):
+def test_a_few_tokens_and_gradients_are_those_of_all(texts, pos_encoding, blocks, packs, monkeypatch):
     """Where fewer are read than a row has, their queries are compared with the keys of the whole batch."""
-    monkeypatch.setitem(softmax.SCORES_AT_ONCE, "cpu", scores_at_once)
+    monkeypatch.setitem(softmax.BLOCKS, "cpu", blocks)
     ids, lengths, packed, packing, tokens = texts
     ids, options = (packed, {"packing": packing}) if packs else (ids, {})
     lengths = lengths.copy()

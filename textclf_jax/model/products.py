@@ -96,10 +96,26 @@ def _batched_backward(transposed, residuals, cotangent):
     a, b = residuals
     cotangent = cotangent.astype(jnp.bfloat16)
     da = bf16_batched_matmul(cotangent, b, not transposed)
-    # b's gradient contracts the rows of both: the small operand is turned beforehand and the small result afterwards
     small, large = (a, cotangent) if transposed else (cotangent, a)
-    db = bf16_batched_matmul(_turned(small), large, False)
-    return da, _turned(db)
+    return da, _turned(bf16_product_over_rows(small, large))
+
+
+def bf16_product_over_rows(a: Float[Array, "*N L K"], b: Float[Array, "*N L S"]) -> Float[Array, "*N K S"]:
+    """a^T b, matrix by matrix, with bfloat16 operands and float32 sums; a is the smaller one, and is turned.
+
+    Args:
+      a: [..., L, K] float32 or bfloat16, with at least one leading axis.
+      b: [..., L, S]; the same leading axes.
+
+    Returns:
+      [..., K, S] float32.
+    """
+    if math.prod(a.shape[:-2]) > 1:
+        return bf16_batched_matmul(_turned(a), b, False)
+    # of a single matrix XLA would fold the turning into the product
+    rows = (_with_two_leading_axes(x.reshape(x.shape[-2:])) for x in (a, b))
+    y = jax.lax.optimization_barrier(_product(*rows, ((0, 1), (0, 1))))
+    return y.reshape(*a.shape[:-2], *y.shape)
 
 
 def _flat(x):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.dropout import dropout
-from textclf_jax.model.precision import Precision, batched_matmul
+from textclf_jax.model.precision import Precision, batched_matmul, product_over_rows
 from textclf_jax.model.reductions import sum_of_products
 
 # Added, not selected: a row without any real key then averages all values, and gradients match the reference's
@@ -53,7 +53,8 @@ def weighted_values(
 
     Source: Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
     """
-    return _weighted(q, k, v, bias, dropout_key, dropout_rate, precision)
+    # before the product: XLA would give it an array of the scores' size with nothing but this number
+    return _weighted(q * q.shape[-1] ** -0.5, k, v, bias, dropout_key, dropout_rate, precision)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
@@ -65,7 +66,7 @@ def _scores(q, k, bias, precision: Precision):
     if isinstance(bias, Segments):
         together = bias.queries[..., :, None] == bias.keys[..., None, :]
         bias = jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
-    return batched_matmul(q, k, precision, transposed=True) * q.shape[-1] ** -0.5 + bias
+    return batched_matmul(q, k, precision, transposed=True) + bias
 
 
 def _forward(q, k, v, bias, dropout_key, dropout_rate, precision):
@@ -87,15 +88,12 @@ def _backward(dropout_rate, precision, residuals, cotangents):
     offset = sum_of_products(dcontext, context, axis=-1) - dpartition[..., None]
     dcontext = dcontext.astype(v.dtype)
     dweights = dropout(batched_matmul(dcontext, v, precision, transposed=True), dropout_rate, dropout_key)
-    dscores = (weights * (dweights - offset) * q.shape[-1] ** -0.5).astype(q.dtype)
+    dscores = (weights * (dweights - offset)).astype(q.dtype)
     weights = dropout(weights, dropout_rate, dropout_key).astype(v.dtype)
     dq = batched_matmul(dscores, k, precision)
-    dk, dv = (_turned(batched_matmul(_turned(x), y, precision)) for x, y in ((q, dscores), (dcontext, weights)))
+    products = (product_over_rows(x, y, precision) for x, y in ((q, dscores), (dcontext, weights)))
+    dk, dv = (product.swapaxes(-1, -2) for product in products)
     return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, None
-
-
-def _turned(x):
-    return x.swapaxes(-1, -2)
 
 
 _weighted.defvjp(_forward, _backward)
