@@ -110,12 +110,8 @@ def bf16_product_over_rows(a: Float[Array, "*N L K"], b: Float[Array, "*N L S"])
     Returns:
       [..., K, S] float32.
     """
-    if math.prod(a.shape[:-2]) > 1:
-        return bf16_batched_matmul(_turned(a), b, False)
-    # of a single matrix XLA would fold the turning into the product
-    rows = (_with_two_leading_axes(x.reshape(x.shape[-2:])) for x in (a, b))
-    y = jax.lax.optimization_barrier(_product(*rows, ((0, 1), (0, 1))))
-    return y.reshape(*a.shape[:-2], *y.shape)
+    # without the barrier XLA would fold the turning of the result into the product
+    return jax.lax.optimization_barrier(bf16_batched_matmul(_turned(a), b, False))
 
 
 def _flat(x):
@@ -124,8 +120,11 @@ def _flat(x):
 
 
 def _turned(x):
-    """[..., L, K] -> [..., K, L] in memory."""
-    return x.swapaxes(-1, -2)
+    """[..., L, K] -> [..., K, L] in memory: a transposition that a reshape follows cannot be folded into a product."""
+    *lead, rows, columns = x.shape
+    if rows % ROWS_APART:
+        return x.swapaxes(-1, -2)
+    return jnp.moveaxis(x.reshape(*lead, ROWS_APART, -1, columns), -1, -3).reshape(*lead, columns, rows)
 
 
 bf16_batched_matmul.defvjp(_batched_forward, _batched_backward)

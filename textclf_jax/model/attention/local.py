@@ -1,14 +1,49 @@
 """Sliding-window attention with global tokens (kind `local`; Beltagy et al. 2020, Longformer)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Local
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
-from textclf_jax.model.attention.softmax import padding_bias, softmax_attention
-from textclf_jax.model.attention.weighting import MASKED_SCORE, weighted_values
+from textclf_jax.model.attention.softmax import softmax_attention
+from textclf_jax.model.attention.weighting import MASKED_SCORE, in_turns, weighted_values
 from textclf_jax.model.precision import FULL, Precision
+
+
+class WindowTokens(struct.PyTreeNode):
+    """What decides which tokens a block of queries sees.
+
+    Attributes:
+      lengths: [...] real tokens of each row.
+      num_blocks, window, num_global: N, c and G.
+    """
+
+    lengths: Int[Array, "..."]
+    num_blocks: int = struct.field(pytree_node=False)
+    window: int = struct.field(pytree_node=False)
+    num_global: int = struct.field(pytree_node=False)
+
+    def bias(self) -> Float[Array, "... N c G+3*c"]:
+        """-1e9 where a key is padding or outside the row; in the three blocks also where it is too far, or global."""
+        places = jnp.arange(self.num_blocks * self.window).reshape(self.num_blocks, self.window)
+        first, near = jnp.arange(self.num_global), with_neighbours(places, axis=0, fill=-1)
+        is_near = jnp.abs(places[:, :, None] - near[:, None, :]) <= self.window
+        is_near &= (near >= self.num_global)[:, None, :]
+        seen = jnp.concatenate([jnp.ones((*places.shape, self.num_global), bool), is_near], axis=-1)
+        keys = jnp.concatenate([jnp.broadcast_to(first, (self.num_blocks, self.num_global)), near], axis=-1)
+        real = keys < self.lengths[..., None, None]
+        return jnp.where(seen & real[..., None, :], 0.0, MASKED_SCORE).astype(jnp.float32)
+
+
+def _first_and_near(x: tuple[Array, Array]) -> Float[Array, "... N G+3*c K"]:
+    """Puts the global tokens [..., G, K] before each of the blocks [..., N, c, K] and its two neighbours."""
+    first, blocks = x
+    of_every_block = jnp.broadcast_to(first[..., None, :, :], (*blocks.shape[:-2], *first.shape[-2:]))
+    return jnp.concatenate([of_every_block, with_neighbours(blocks, axis=-3, fill=0)], axis=-2)
 
 
 def local_attention(
@@ -51,20 +86,13 @@ def local_attention(
     def blocks(x):
         return cut(pad_to_multiple(x, window, axis=2), window, axis=2)
 
-    def every_block(x):
-        return jnp.broadcast_to(x[:, :, None], (*x.shape[:2], queries.shape[2], *x.shape[2:]))
+    def attend(queries, keys, values, tokens, key):
+        return weighted_values(queries, keys, values, tokens, key, dropout_rate, precision, _first_and_near)[0]
 
-    queries = blocks(q)
-    near_keys, near_values = (with_neighbours(blocks(x), axis=2, fill=0) for x in (k, v))
-    bias = _window_bias(lengths, queries.shape[2], window, num_global)
-    if num_global:
-        near_keys, near_values = (
-            jnp.concatenate([every_block(x[:, :, :num_global]), near], axis=3)
-            for x, near in ((k, near_keys), (v, near_values))
-        )
-        global_bias = padding_bias(lengths, num_global)[:, None, None, None, :]
-        bias = jnp.concatenate([jnp.broadcast_to(global_bias, (*bias.shape[:-1], num_global)), bias], axis=-1)
-    context, _ = weighted_values(queries, near_keys, near_values, bias, keys[0], dropout_rate, precision)
+    queries, tokens = blocks(q), WindowTokens(lengths[:, None], -(-length // window), window, num_global)
+    arguments = queries, *((x[:, :, :num_global], blocks(x)) for x in (k, v)), tokens
+    num_scores = math.prod(queries.shape[:-1]) * (num_global + 3 * window)
+    context = in_turns(attend, arguments, keys[0], heads=q.shape[:2], num_scores=num_scores)
     context = context.reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2).astype(dtype)
     if num_global == 0:
         return context
@@ -73,15 +101,3 @@ def local_attention(
         first, k, v, lengths, precision=precision, dropout_rate=dropout_rate, dropout_key=keys[1]
     )
     return jnp.concatenate([seeing_all, context[:, num_global:]], axis=1)
-
-
-def _window_bias(
-    lengths: Int[Array, " B"], num_blocks: int, window: int, num_global: int
-) -> Float[Array, "B 1 N c 3*c"]:
-    """-1e9 where a key of the three blocks is too far, padding, outside the row, or global (it is counted apart)."""
-    places = jnp.arange(num_blocks * window).reshape(num_blocks, window)
-    keys = with_neighbours(places, axis=0, fill=-1)
-    near = jnp.abs(places[:, :, None] - keys[:, None, :]) <= window
-    allowed = near & (keys >= num_global)[:, None, :]
-    real = keys < lengths[:, None, None]
-    return jnp.where(allowed & real[:, :, None, :], 0.0, MASKED_SCORE).astype(jnp.float32)[:, None]

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from textclf_jax.config import Lsh
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
-from textclf_jax.model.attention.weighting import MASKED_SCORE, weighted_values
+from textclf_jax.model.attention.weighting import MASKED_SCORE, in_turns, weighted_values
 from textclf_jax.model.precision import FULL, Precision
 
 # A token attends to itself only where nothing else is allowed: far below any score, far above MASKED_SCORE
@@ -48,29 +49,44 @@ def hash_and_sort(
 
     Source: Reformer, section 2: h(x) = argmax([xR; -xR]).
     """
-    projected = jnp.einsum("bhlk,rhkn->brhln", qk, rotations)
+    projected = jnp.einsum("bhlk,rhkn->bhlrn", qk, rotations)
     codes = jnp.argmax(jnp.concatenate([projected, -projected], axis=-1), axis=-1)
     pad_code = -1 if settings.variant == "reference" else 2 * rotations.shape[-1]
-    codes = jnp.where(real[:, None], codes, pad_code)
-    order = jnp.argsort(codes, axis=-1, stable=True)
-    return HashedOrder(codes, order, jnp.argsort(order, axis=-1))
+    codes = jnp.moveaxis(jnp.where(real[..., None], codes, pad_code), 3, 1)
+    # bucket and position in one number sort faster than two
+    length = codes.shape[-1]
+    order = jnp.sort((codes + 1) * length + jnp.arange(length), axis=-1) % length
+    inverse = jnp.put_along_axis(jnp.zeros_like(order), order, jnp.arange(length), axis=-1, inplace=False)
+    return HashedOrder(codes, order, inverse)
 
 
-def _mask_scores(hashed: HashedOrder, real: Array, settings: Lsh) -> Float[Array, "B R H N c 3*c"]:
-    """The numbers to add to the scores of each chunk's queries against the keys of three chunks."""
+def _three_chunks(x: Float[Array, "*N c K"]) -> Float[Array, "*N 3*c K"]:
+    return with_neighbours(x, axis=-3, fill=0)
 
-    def chunked(x):
-        return cut(jnp.take_along_axis(x, hashed.order, axis=-1), settings.chunk_size, axis=-1)
 
-    places = cut(hashed.order, settings.chunk_size, axis=-1)
-    is_real = chunked(jnp.broadcast_to(real[:, None], hashed.codes.shape))
-    codes = chunked(hashed.codes)
-    forbidden = ~with_neighbours(is_real, axis=-2, fill=False)[..., None, :]
-    if settings.mask_within_chunks:
-        forbidden |= codes[..., :, None] != with_neighbours(codes, axis=-2, fill=-1)[..., None, :]
-    itself = places[..., :, None] == with_neighbours(places, axis=-2, fill=-1)[..., None, :]
-    self_score = MASKED_SCORE if settings.variant == "reference" else SELF_SCORE
-    return jnp.where(forbidden, MASKED_SCORE, jnp.where(itself, self_score, 0.0)).astype(jnp.float32)
+class SortedTokens(struct.PyTreeNode):
+    """What decides which tokens of a chunk and its neighbours see each other. Arrays are sorted, all [B, R, H, N, c].
+
+    Attributes:
+      places: before they were sorted.
+      codes: their buckets.
+      real: whether they are no padding.
+      settings: masking and variant.
+    """
+
+    places: Int[Array, "B R H N c"]
+    codes: Int[Array, "B R H N c"]
+    real: Bool[Array, "B R H N c"]
+    settings: Lsh = struct.field(pytree_node=False)
+
+    def bias(self) -> Float[Array, "B R H N c 3*c"]:
+        """The numbers to add to the scores of each chunk's queries against the keys of three chunks."""
+        forbidden = ~with_neighbours(self.real, axis=-2, fill=False)[..., None, :]
+        if self.settings.mask_within_chunks:
+            forbidden |= self.codes[..., :, None] != with_neighbours(self.codes, axis=-2, fill=-1)[..., None, :]
+        itself = self.places[..., :, None] == with_neighbours(self.places, axis=-2, fill=-1)[..., None, :]
+        self_score = MASKED_SCORE if self.settings.variant == "reference" else SELF_SCORE
+        return jnp.where(forbidden, MASKED_SCORE, jnp.where(itself, self_score, 0.0)).astype(jnp.float32)
 
 
 def lsh_attention(
@@ -110,23 +126,32 @@ def lsh_attention(
     )
     hashed = hash_and_sort(qk_h, real, rotations, settings)
 
-    def gather(x):
-        taken = jnp.take_along_axis(x[:, None], hashed.order[..., None], axis=-2)
-        return cut(taken, settings.chunk_size, axis=-2)
+    def chunked(x):
+        return cut(x, settings.chunk_size, axis=3)
 
-    queries, values = gather(qk_h), with_neighbours(gather(v_h), axis=-3, fill=0)
-    keys = with_neighbours(queries, axis=-3, fill=0)
-    bias = _mask_scores(hashed, real, settings)
-    context, partition = weighted_values(queries, keys, values, bias, dropout_key, dropout_rate, precision)
+    def gather(x):
+        return chunked(jnp.take_along_axis(x[:, None], hashed.order[..., None], axis=-2))
+
+    def gather_flags(x):
+        return chunked(jnp.take_along_axis(x, hashed.order, axis=-1))
+
+    is_real = gather_flags(jnp.broadcast_to(real[:, None], hashed.codes.shape))
+    tokens = SortedTokens(chunked(hashed.order), gather_flags(hashed.codes), is_real, settings)
+
+    def attend(queries, values, tokens, key):
+        return weighted_values(queries, queries, values, tokens, key, dropout_rate, precision, _three_chunks)
+
+    arguments, num_scores = (gather(qk_h), gather(v_h), tokens), 3 * settings.chunk_size * hashed.order.size
+    context, partition = in_turns(attend, arguments, dropout_key, heads=hashed.order.shape[:3], num_scores=num_scores)
 
     def unsort(x):
         return jnp.take_along_axis(x, hashed.inverse[..., None], axis=-2)
 
     context = unsort(context.reshape(*hashed.order.shape, -1))
-    if settings.combine == "mean":
-        combined = context.mean(axis=1)
-    else:
-        partition = unsort(partition.reshape(*hashed.order.shape)[..., None])
-        combined = (jax.nn.softmax(partition, axis=1) * context).sum(axis=1)
+    weights = jnp.full((1, context.shape[1], 1, 1, 1), 1 / context.shape[1], context.dtype)
+    if settings.combine == "logsumexp":
+        weights = jax.nn.softmax(unsort(partition.reshape(*hashed.order.shape)[..., None]), axis=1)
+    # round by round: XLA on CPU sums slowly over them
+    combined = sum(weights[:, r] * context[:, r] for r in range(context.shape[1]))
     combined = jnp.where(real[..., None], combined, 0).astype(qk.dtype)
     return combined[:, :, :length].swapaxes(1, 2)

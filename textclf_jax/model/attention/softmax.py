@@ -2,36 +2,14 @@
 
 import functools
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple
-from textclf_jax.model.attention.weighting import MASKED_SCORE, Segments, weighted_values
+from textclf_jax.model.attention.weighting import MASKED_SCORE, Segments, blocks_of_scores, in_turns, weighted_values
 from textclf_jax.model.precision import FULL, Precision
-
-
-class Blocks(NamedTuple):
-    """How scores are computed that are too many to be held at once.
-
-    Attributes:
-      scores: that are held at once: of a block of queries, with all keys.
-      single_heads: one head of one text after the other. XLA's products on CPU are faster for one matrix than for several.
-      from_scores: the number of scores of a layer above which this is done; fewer are held whole.
-    """
-
-    scores: int
-    single_heads: bool
-    from_scores: int
-
-
-# on a CPU a block stays in the cache, on a GPU it fills the device
-BLOCKS = {
-    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**23),
-    "gpu": Blocks(scores=2**28, single_heads=False, from_scores=2**28),
-}
 
 
 def padding_bias(lengths: Int[Array, " B"], size: int) -> Float[Array, "B S"]:
@@ -72,43 +50,29 @@ def softmax_attention(
     if implementation == "cudnn":
         real = jnp.maximum(lengths, 1).astype(jnp.int32)
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn", key_value_seq_lengths=real)
-    dtype, blocks = q.dtype, BLOCKS["gpu" if jax.default_backend() == "gpu" else "cpu"]
+    dtype = q.dtype
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
     # the same for all heads
     if segments is None:
-        near = padding_bias(lengths, k.shape[2])[:, None, None]
+        bias = padding_bias(lengths, k.shape[2])[:, None, None]
     else:
-        near = Segments(segments.queries[:, None], segments.keys[:, None])
+        bias = Segments(segments.queries[:, None], segments.keys[:, None])
 
-    def attend(q, k, v, near, key):
-        return weighted_values(q, k, v, near, key, dropout_rate, precision)[0].astype(dtype)
+    def attend(q, k, v, bias, key):
+        return weighted_values(q, k, v, bias, key, dropout_rate, precision)[0].astype(dtype)
 
-    if math.prod(q.shape[:3]) * k.shape[2] <= blocks.from_scores:
-        return attend(q, k, v, near, dropout_key).swapaxes(1, 2)
-    in_blocks = functools.partial(_queries_in_blocks, attend, scores=blocks.scores)
-    if blocks.single_heads:
-        in_blocks = functools.partial(_heads_one_by_one, in_blocks)
-    return in_blocks(q, k, v, near, dropout_key).swapaxes(1, 2)
+    num_scores = math.prod(q.shape[:3]) * k.shape[2]
+    if num_scores > blocks_of_scores().from_scores:
+        attend = functools.partial(_attend_in_blocks, attend)
+    return in_turns(attend, (q, k, v, bias), dropout_key, heads=q.shape[:2], num_scores=num_scores).swapaxes(1, 2)
 
 
-def _heads_one_by_one(attend, q, k, v, near, key):
-    """`attend` for each head of each text. q, k, v: [B, H, L or S, K]; near: [B, 1, ...]."""
-    heads = q.shape[:2]
-
-    def flat(x):
-        return jnp.broadcast_to(x, (*heads, *x.shape[2:])).reshape(math.prod(heads), 1, *x.shape[2:])
-
-    keys = None if key is None else jax.random.split(key, math.prod(heads))
-    arguments = (*(flat(x) for x in (q, k, v)), jax.tree.map(flat, near), keys)
-    return jax.lax.map(lambda head: attend(*head), arguments).reshape(q.shape)
-
-
-def _queries_in_blocks(attend, q, k, v, near, key, *, scores: int):
-    """`attend` for one block of queries after the other. q, k, v: [..., L or S, K]; near: [..., 1 or L]."""
+def _attend_in_blocks(attend, q, k, v, bias, key):
+    """`attend` for one block of queries after the other. q, k, v: [..., L or S, K]; bias: [..., 1 or L]."""
     length = q.shape[-2]
-    fitting = scores // (math.prod(q.shape[:-2]) * k.shape[-2])
+    fitting = blocks_of_scores().scores // (math.prod(q.shape[:-2]) * k.shape[-2])
     if fitting >= length:
-        return attend(q, k, v, near, key)
+        return attend(q, k, v, bias, key)
     size = max(fitting // 64 * 64, 64)
 
     def cut_queries(x, axis):
@@ -116,11 +80,11 @@ def _queries_in_blocks(attend, q, k, v, near, key, *, scores: int):
 
     queries = cut_queries(q, -2)
     keys = None if key is None else jax.random.split(key, len(queries))
-    texts = cut_queries(near.queries, -1) if isinstance(near, Segments) else None
+    texts = cut_queries(bias.queries, -1) if isinstance(bias, Segments) else None
 
     def attend_block(block):
         queries, texts, key = block
-        return attend(queries, k, v, near if texts is None else Segments(texts, near.keys), key)
+        return attend(queries, k, v, bias if texts is None else Segments(texts, bias.keys), key)
 
     context = jnp.moveaxis(jax.lax.map(attend_block, (queries, texts, keys)), 0, -3)
     return context.reshape(*q.shape[:-2], -1, q.shape[-1])[..., :length, :]

@@ -1,7 +1,9 @@
 """Softmax-weighted means of values: what the kinds `mha`, `local` and `lsh` have in common, with its gradient."""
 
 import functools
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,40 @@ from textclf_jax.model.reductions import sum_of_products
 MASKED_SCORE = -1e9
 
 
+class Blocks(NamedTuple):
+    """How scores are computed that are too many to be held at once.
+
+    Attributes:
+      scores: that are held at once: of a block of queries, with all keys.
+      single_heads: one head after the other. XLA's products on CPU are faster for one matrix than for several.
+      from_scores: the number of scores of a layer above which this is done; fewer are held whole.
+    """
+
+    scores: int
+    single_heads: bool
+    from_scores: int
+
+
+# on a CPU a block stays in the cache, on a GPU it fills the device
+BLOCKS = {
+    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**23),
+    "gpu": Blocks(scores=2**28, single_heads=False, from_scores=2**28),
+}
+
+
+def blocks_of_scores() -> Blocks:
+    """Those of the platform."""
+    return BLOCKS["gpu" if jax.default_backend() == "gpu" else "cpu"]
+
+
+class Bias(Protocol):
+    """What is added to scores, as little as it takes to compute it; a tree of arrays."""
+
+    def bias(self) -> Float[Array, "*N L S"]:
+        """Computes it: float32, broadcasts to the scores."""
+        ...
+
+
 class Segments(NamedTuple):
     """The text that each query and each key belongs to; queries see the keys of their own.
 
@@ -26,15 +62,21 @@ class Segments(NamedTuple):
     queries: Int[Array, "*N L"]
     keys: Int[Array, "*N S"]
 
+    def bias(self) -> Float[Array, "*N L S"]:
+        """-1e9 between two texts."""
+        together = self.queries[..., :, None] == self.keys[..., None, :]
+        return jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
+
 
 def weighted_values(
     q: Float[Array, "*N L K"],
-    k: Float[Array, "*N S K"],
-    v: Float[Array, "*N S K"],
-    bias: Float[Array, "..."] | Segments,
+    k: Float[Array, "*N S K"] | Any,
+    v: Float[Array, "*N S K"] | Any,
+    bias: Float[Array, "..."] | Bias,
     dropout_key: Array | None,
     dropout_rate: float,
     precision: Precision,
+    spread: Callable[[Any], Float[Array, "*N S K"]] = lambda x: x,
 ) -> tuple[Float[Array, "*N L K"], Float[Array, "*N L"]]:
     """Weights values by softmax(q k^T / sqrt(K) + bias).
 
@@ -42,11 +84,11 @@ def weighted_values(
 
     Args:
       q, k, v: [..., L or S, K], any float dtype; scores and softmax are float32 or wider.
-      bias: broadcasts to [..., L, S]; gets no gradient. Or segments that broadcast to [..., L] and [..., S]: then it
-        is -1e9 between two texts, and never kept.
+      bias: broadcasts to [..., L, S]; gets no gradient. Or what it is computed from, in both passes; so it is not kept.
       dropout_key: None in evaluation.
       dropout_rate: of the weights.
       precision: of the products.
+      spread: makes k and v of what is given for them, in both passes, so that the results are not kept.
 
     Returns:
       [..., L, K] float32 or wider, and [..., L] the logarithm of each query's sum of exponentiated scores.
@@ -54,46 +96,82 @@ def weighted_values(
     Source: Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
     """
     # before the product: XLA would give it an array of the scores' size with nothing but this number
-    return _weighted(q * q.shape[-1] ** -0.5, k, v, bias, dropout_key, dropout_rate, precision)
+    return _weighted(q * q.shape[-1] ** -0.5, k, v, bias, dropout_key, dropout_rate, precision, spread)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
-def _weighted(q, k, v, bias, dropout_key, dropout_rate, precision) -> Any:
-    return _forward(q, k, v, bias, dropout_key, dropout_rate, precision)[0]
+def in_turns(
+    attend: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    dropout_key: Array | None,
+    *,
+    heads: tuple[int, ...],
+    num_scores: int,
+) -> Any:
+    """Calls `attend`; for one head after the other where scores are many and the platform gains by it.
+
+    What `attend` computes then exists for one head at a time, in both passes.
+
+    Args:
+      attend: takes the arguments and a key.
+      arguments: trees of arrays whose first axes broadcast to `heads`.
+      dropout_key: None in evaluation; each head gets one of its own.
+      heads: the first axes of what `attend` returns, which tell heads apart.
+      num_scores: of all heads.
+
+    Returns:
+      What `attend` returns.
+    """
+    blocks = blocks_of_scores()
+    if not blocks.single_heads or num_scores <= blocks.from_scores:
+        return attend(*arguments, dropout_key)
+
+    def flat(x):
+        return jnp.broadcast_to(x, (*heads, *x.shape[len(heads) :])).reshape(-1, *x.shape[len(heads) :])
+
+    keys = None if dropout_key is None else jax.random.split(dropout_key, math.prod(heads))
+    results = jax.lax.map(lambda head: attend(*head[0], head[1]), (jax.tree.map(flat, arguments), keys))
+    return jax.tree.map(lambda x: x.reshape(*heads, *x.shape[1:]), results)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
+def _weighted(q, k, v, bias, dropout_key, dropout_rate, precision, spread) -> Any:
+    return _forward(q, k, v, bias, dropout_key, dropout_rate, precision, spread)[0]
 
 
 def _scores(q, k, bias, precision: Precision):
-    if isinstance(bias, Segments):
-        together = bias.queries[..., :, None] == bias.keys[..., None, :]
-        bias = jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
-    return batched_matmul(q, k, precision, transposed=True) + bias
+    added = bias if isinstance(bias, jax.Array) else bias.bias()
+    return batched_matmul(q, k, precision, transposed=True) + added
 
 
-def _forward(q, k, v, bias, dropout_key, dropout_rate, precision):
-    scores = _scores(q, k, bias, precision)
+def _forward(q, k, v, bias, dropout_key, dropout_rate, precision, spread):
+    keys, values = spread(k), spread(v)
+    scores = _scores(q, keys, bias, precision)
     # apart: the logarithm of their product has no digits left where everything is masked (1e9)
     largest = scores.max(axis=-1, keepdims=True)
     exponentials = jnp.exp(scores - largest)
     total = exponentials.sum(axis=-1, keepdims=True)
-    weights = dropout(exponentials / total, dropout_rate, dropout_key).astype(v.dtype)
-    context = batched_matmul(weights, v, precision)
+    weights = dropout(exponentials / total, dropout_rate, dropout_key).astype(values.dtype)
+    context = batched_matmul(weights, values, precision)
     partition = (largest + jnp.log(total))[..., 0]
     return (context, partition), (q, k, v, bias, dropout_key, largest, total, context)
 
 
-def _backward(dropout_rate, precision, residuals, cotangents):
+def _backward(dropout_rate, precision, spread, residuals, cotangents):
     q, k, v, bias, dropout_key, largest, total, context = residuals
     dcontext, dpartition = cotangents
-    weights = jnp.exp(_scores(q, k, bias, precision) - largest) / total
+    (keys, gather_keys), (values, gather_values) = (jax.vjp(spread, x) for x in (k, v))
+    weights = jnp.exp(_scores(q, keys, bias, precision) - largest) / total
     offset = sum_of_products(dcontext, context, axis=-1) - dpartition[..., None]
-    dcontext = dcontext.astype(v.dtype)
-    dweights = dropout(batched_matmul(dcontext, v, precision, transposed=True), dropout_rate, dropout_key)
+    dcontext = dcontext.astype(values.dtype)
+    dweights = dropout(batched_matmul(dcontext, values, precision, transposed=True), dropout_rate, dropout_key)
     dscores = (weights * (dweights - offset)).astype(q.dtype)
-    weights = dropout(weights, dropout_rate, dropout_key).astype(v.dtype)
-    dq = batched_matmul(dscores, k, precision)
-    products = (product_over_rows(x, y, precision) for x, y in ((q, dscores), (dcontext, weights)))
-    dk, dv = (product.swapaxes(-1, -2) for product in products)
-    return dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype), None, None
+    weights = dropout(weights, dropout_rate, dropout_key).astype(values.dtype)
+    dq = batched_matmul(dscores, keys, precision)
+    dkeys, dvalues = (
+        product_over_rows(x, y, precision).swapaxes(-1, -2).astype(x.dtype)
+        for x, y in ((q, dscores), (dcontext, weights))
+    )
+    return dq.astype(q.dtype), *gather_keys(dkeys), *gather_values(dvalues), None, None
 
 
 _weighted.defvjp(_forward, _backward)
