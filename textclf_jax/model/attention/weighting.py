@@ -33,7 +33,7 @@ class Blocks(NamedTuple):
 
 # on a CPU a block stays in the cache, on a GPU it fills the device
 BLOCKS = {
-    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**23),
+    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**22),
     "gpu": Blocks(scores=2**28, single_heads=False, from_scores=2**28),
 }
 
