@@ -93,9 +93,29 @@ def test_packing_wastes_less_than_half_of_what_buckets_do(median, spread, cap, t
 @given(lengths_strategy, st.integers(1, 9))
 @settings(max_examples=30)
 def test_choices_hold_the_batches_they_were_chosen_for(lengths, batch_size):
-    for packing in choices(lengths, batch_size):
+    found = choices(lengths, batch_size)
+    most_rows = {packing.shape[1]: packing.shape[0] for packing in sorted(found, key=lambda packing: packing.shape)}
+    for packing in found:
         assert packing.shape[1] >= lengths.max()
         assert len(packing.shapes) == 1
         assert all(b.shape[1] == packing.shape[1] for b in packing.evaluation(lengths))
-        if len(lengths) <= 64 * batch_size:
+        # with fewer rows a batch may find no text to exchange
+        if len(lengths) <= 64 * batch_size and packing.shape[0] == most_rows[packing.shape[1]]:
             assert all(b.shape == packing.shape for b in packing.evaluation(lengths))
+
+
+def test_a_batch_that_does_not_fit_exchanges_a_text():
+    lengths = np.random.default_rng(0).lognormal(np.log(50), 0.35, 8000).astype(int).clip(3, 128)
+    packing = min(choices(lengths, 32), key=lambda packing: packing.shape[0] * packing.shape[1])
+    rows, width = packing.shape
+    as_composed = [place(lengths[b], width)[1] for b in compose(lengths, 32, np.random.default_rng([7, 0]))]
+    batches = packing.epoch(lengths, seed=7, epoch=0, shuffle=True)
+    assert max(as_composed) > rows
+    assert {batch.shape for batch in batches} == {packing.shape}
+    assert sorted(np.concatenate([batch.rows for batch in batches])) == list(range(8000))
+
+
+def test_a_batch_that_fits_nowhere_gets_another_row():
+    lengths = np.full(4, 8)
+    batches = Packed(2, (1, 8)).epoch(lengths, seed=0, epoch=0, shuffle=True)
+    assert [batch.shape for batch in batches] == [(2, 8), (2, 8)]

@@ -15,6 +15,9 @@ from textclf_jax.data.collate import WINDOW_BATCHES, BatchRows
 # widths tried, as multiples of the longest text: wider rows leave less at their ends, and cost more in attention
 WIDTHS = np.linspace(1.0, 2.0, 17)
 UNIT = 8
+# rows that are enough for this share of the batches are tried, too: the others can mostly exchange a text
+FITTING = 0.9
+EXCHANGES_TRIED = 16
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,14 @@ class Packed:
 
     def _batches(self, lengths: Int[np.ndarray, " N"], rng: np.random.Generator) -> list[BatchRows]:
         rows, width = self.shape
-        sizes, batches = room_taken(lengths), []
-        for texts in compose(sizes, self.batch_size, rng):
-            starts, needed = place(sizes[texts], width)
-            batches.append(BatchRows(texts, (max(rows, needed), width), starts))
-        return batches
+        sizes = room_taken(lengths)
+        batches = compose(sizes, self.batch_size, rng)
+        placed = [place(sizes[texts], width) for texts in batches]
+        for i in range(len(batches)):
+            if placed[i][1] > rows:
+                exchange(batches, placed, i, sizes, self.shape, rng)
+        together = zip(batches, placed, strict=True)
+        return [BatchRows(texts, (max(rows, needed), width), starts) for texts, (starts, needed) in together]
 
 
 def choices(lengths: Int[np.ndarray, " N"], batch_size: int) -> list[Packed]:
@@ -66,8 +72,12 @@ def choices(lengths: Int[np.ndarray, " N"], batch_size: int) -> list[Packed]:
     sizes = room_taken(lengths)
     batches = compose(sizes, batch_size, np.random.default_rng(0))
     widths = sorted({UNIT * -(-int(sizes.max() * factor) // UNIT) for factor in WIDTHS})
-    rows = [max(place(sizes[batch], width)[1] for batch in batches) for width in widths]
-    return [Packed(batch_size, shape) for shape in zip(rows, widths, strict=True)]
+    found = []
+    for width in widths:
+        needed = np.sort([place(sizes[batch], width)[1] for batch in batches])
+        enough = {int(needed[-1]), int(needed[int(FITTING * (len(needed) - 1))])}
+        found += [Packed(batch_size, (rows, width)) for rows in sorted(enough)]
+    return found
 
 
 def room_taken(lengths: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
@@ -122,6 +132,43 @@ def place(lengths: Int[np.ndarray, " texts"], width: int) -> tuple[Int[np.ndarra
         starts[text] = row * width + width - left
         room[row] = left - length
     return starts, len(room)
+
+
+def exchange(
+    batches: list[Int[np.ndarray, " texts"]],
+    placed: list[tuple[Int[np.ndarray, " texts"], int]],
+    misfit: int,
+    lengths: Int[np.ndarray, " N"],
+    shape: tuple[int, int],
+    rng: np.random.Generator,
+) -> None:
+    """Exchanges a text of a batch that does not fit for one of nearly its length, so that both batches fit.
+
+    Where no such two are found, nothing changes.
+
+    Args:
+      batches: the texts of each batch; two of them are replaced.
+      placed: of each batch what `place` returned; replaced likewise.
+      misfit: the batch that needs too many rows.
+      lengths: [N] tokens of each text, at least 1.
+      shape: (B, L) of a batch.
+      rng: chooses which batches are tried.
+    """
+    rows, width = shape
+
+    def longest_first(batch: int) -> Int[np.ndarray, " texts"]:
+        return batches[batch][np.argsort(-lengths[batches[batch]], kind="stable")]
+
+    for other in rng.permutation(len(batches))[:EXCHANGES_TRIED]:
+        pair = misfit, int(other)
+        for rank in range(min(len(batches[i]) for i in pair) if misfit != other else 0):
+            texts = [longest_first(i) for i in pair]
+            texts[0][rank], texts[1][rank] = texts[1][rank], texts[0][rank]
+            new = [place(lengths[t], width) for t in texts]
+            if all(needed <= rows for _, needed in new):
+                for i, t, n in zip(pair, texts, new, strict=True):
+                    batches[i], placed[i] = t, n
+                return
 
 
 class Tokens(NamedTuple):

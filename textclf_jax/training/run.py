@@ -212,8 +212,9 @@ def choose_batching(
     sample = np.random.default_rng(0).permutation(lengths)[: max(SAMPLED_TEXTS, size)]
 
     def cost(batching: Batching) -> float:
-        flops = sum(task.flops(batch.shape, train=True) for batch in batching.evaluation(sample))
-        return flops * (1 + COST_OF_A_PROGRAM * (len(batching.shapes) - 1))
+        shapes = [batch.shape for batch in batching.evaluation(sample)]
+        flops = sum(task.flops(shape, train=True) for shape in shapes)
+        return flops * (1 + COST_OF_A_PROGRAM * (len(set(shapes)) - 1))
 
     return min(bucketed, *choices(sample, size), key=cost)
 
