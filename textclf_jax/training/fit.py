@@ -160,12 +160,18 @@ def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, sto
                 vocabulary=run.vocabulary_files,
                 fingerprint=fingerprint,
             )
-            state = loop.run(state, first.position)
+            curves = None
+            with stop.deferred():
+                loop.run(state, first.position)
+                if not stop.signal:
+                    # while the last checkpoint is being written
+                    csvs, picture = csv_paths(run_dir, config.logging), run_dir / "learning_curves.png"
+                    curves = learning_curves(run_dir, csvs, picture)
+                checkpoints.wait()
     if stop.signal:
         _say(f"stopped and saved after step {loop.position.step}; the same command goes on from there")
         logger.close(failed=True)
         return
-    curves = learning_curves(run_dir, csv_paths(run_dir, config.logging), run_dir / "learning_curves.png")
     _finish(run, run_dir, loop, logger, curves)
 
 

@@ -90,23 +90,23 @@ class Loop:
     vocabulary: list[Path]
     fingerprint: dict[str, Any]
 
-    def run(self, state: TrainState, position: Position) -> TrainState:
-        """Runs from `position`; returns the last state, once it is on disk. What was best is in `model.ckpt`."""
+    def run(self, state: TrainState, position: Position) -> None:
+        """Runs from `position`, while signals are deferred; `checkpoints` may still be writing the last state then.
+
+        What was best is in `model.ckpt`.
+        """
         self.position = position
         # of what is in `model.ckpt`, as far as it was evaluated here
         self.best_metrics: dict[str, float] | None = None
         self.throughput.restart()
         self.unread: deque[tuple[HostStep, dict[str, jax.Array]]] = deque()
         self.saved_at = time.monotonic()
-        with self.stop.deferred():
-            if position.evaluation_due:
-                self.save(state, self.evaluate(state))
-            if not self.stop.signal:
-                state = self.train_on(state)
-            self.checkpoints.wait()
-        return state
+        if position.evaluation_due:
+            self.save(state, self.evaluate(state))
+        if not self.stop.signal:
+            self.train_on(state)
 
-    def train_on(self, state: TrainState) -> TrainState:
+    def train_on(self, state: TrainState) -> None:
         """Takes steps until the end or a request to stop, and saves the last state."""
         stream = training_stream(self.task, self.train, self.batching, self.length, self.position.step)
         for host, arrays in prefetched(stream, lambda host: (host, jax.device_put(host.arrays))):
@@ -119,7 +119,6 @@ class Loop:
                 break
         self.drain()
         self.save(state)
-        return state
 
     def program(self, shape: Shape) -> Compiled:
         """The training step for a shape; the time of compiling it does not count as training."""
