@@ -8,7 +8,7 @@ import pytest
 
 from tests.model.cases import assert_real_tokens_close, check_float64_gradients, dense_attention, normal, real_lengths
 from textclf_jax.config import Lsh
-from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_buckets, padded_length
+from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_buckets, padded_length, stable_order
 
 LENGTHS = real_lengths(13, 6, 1)
 SHAPE = (3, 13, 2, 4)
@@ -57,6 +57,12 @@ def looped_lsh(qk, v, lengths, directions: np.ndarray, settings: Lsh) -> np.ndar
             weights = np.exp(logits - logits.max(axis=0))
             out[b, :length, h] = (weights[..., None] * contexts).sum(axis=0) / weights.sum(axis=0)[:, None]
     return out
+
+
+@pytest.mark.parametrize("num_codes", [6, 2**31], ids=["one number", "too many for one number"])
+def test_equal_codes_keep_their_order(num_codes):
+    codes = np.random.default_rng(0).integers(0, 6, (2, 3, 50)).astype(np.int32)
+    np.testing.assert_array_equal(stable_order(codes, num_codes), np.argsort(codes, axis=-1, kind="stable"))
 
 
 @pytest.mark.parametrize("combine", ["mean", "logsumexp"])

@@ -53,14 +53,23 @@ def hash_and_sort(
     codes = jnp.argmax(jnp.concatenate([projected, -projected], axis=-1), axis=-1)
     pad_code = -1 if settings.variant == "reference" else 2 * rotations.shape[-1]
     codes = jnp.moveaxis(jnp.where(real[..., None], codes, pad_code), 3, 1)
-    # bucket and position in one number sort faster than two
-    length = codes.shape[-1]
-    order = jnp.sort((codes + 1) * length + jnp.arange(length), axis=-1) % length
-    inverse = jnp.put_along_axis(jnp.zeros_like(order), order, jnp.arange(length), axis=-1, inplace=False)
+    order = stable_order(codes + 1, 2 * rotations.shape[-1] + 2)
+    places = jnp.arange(order.shape[-1])
+    inverse = jnp.put_along_axis(jnp.zeros_like(order), order, places, axis=-1, inplace=False)
     return HashedOrder(codes, order, inverse)
 
 
-def _three_chunks(x: Float[Array, "*N c K"]) -> Float[Array, "*N 3*c K"]:
+def stable_order(codes: Int[Array, "*N L"], num_codes: int) -> Int[Array, "*N L"]:
+    """The places of codes in [0, num_codes), sorted by (code, place)."""
+    length = codes.shape[-1]
+    if num_codes * length > jnp.iinfo(jnp.int32).max:
+        return jnp.argsort(codes, axis=-1, stable=True)
+    # both in one number sort faster
+    return jnp.sort(codes * length + jnp.arange(length), axis=-1) % length
+
+
+def _three_chunks(x: Float[Array, "... N c K"]) -> Float[Array, "... N 3*c K"]:
+    """Puts each chunk between its two neighbours. The other axes are kept."""
     return with_neighbours(x, axis=-3, fill=0)
 
 
