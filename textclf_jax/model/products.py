@@ -97,7 +97,7 @@ def _batched_backward(transposed, residuals, cotangent):
     cotangent = cotangent.astype(jnp.bfloat16)
     da = bf16_batched_matmul(cotangent, b, not transposed)
     small, large = (a, cotangent) if transposed else (cotangent, a)
-    return da, _turned(bf16_product_over_rows(small, large))
+    return da, bf16_product_over_rows(small, large).swapaxes(-1, -2)
 
 
 def bf16_product_over_rows(a: Float[Array, "*N L K"], b: Float[Array, "*N L S"]) -> Float[Array, "*N K S"]:
@@ -110,6 +110,8 @@ def bf16_product_over_rows(a: Float[Array, "*N L K"], b: Float[Array, "*N L S"])
     Returns:
       [..., K, S] float32.
     """
+    if missing := -a.shape[-2] % ROWS_APART:
+        a, b = (jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, missing), (0, 0)]) for x in (a, b))
     # without the barrier XLA would fold the turning of the result into the product
     return jax.lax.optimization_barrier(bf16_batched_matmul(_turned(a), b, False))
 
@@ -120,10 +122,11 @@ def _flat(x):
 
 
 def _turned(x):
-    """[..., L, K] -> [..., K, L] in memory: a transposition that a reshape follows cannot be folded into a product."""
+    """[..., L, K] -> [..., K, L] in memory, L a multiple of ROWS_APART.
+
+    A transposition that a reshape follows cannot be folded into a product.
+    """
     *lead, rows, columns = x.shape
-    if rows % ROWS_APART:
-        return x.swapaxes(-1, -2)
     return jnp.moveaxis(x.reshape(*lead, ROWS_APART, -1, columns), -1, -3).reshape(*lead, columns, rows)
 
 
