@@ -159,15 +159,18 @@ def exchange(
     def longest_first(batch: int) -> Int[np.ndarray, " texts"]:
         return batches[batch][np.argsort(-lengths[batches[batch]], kind="stable")]
 
-    for other in rng.permutation(len(batches))[:EXCHANGES_TRIED]:
-        pair = misfit, int(other)
-        for rank in range(min(len(batches[i]) for i in pair) if misfit != other else 0):
-            texts = [longest_first(i) for i in pair]
-            texts[0][rank], texts[1][rank] = texts[1][rank], texts[0][rank]
-            new = [place(lengths[t], width) for t in texts]
-            if all(needed <= rows for _, needed in new):
-                for i, t, n in zip(pair, texts, new, strict=True):
-                    batches[i], placed[i] = t, n
+    mine = longest_first(misfit)
+    for other in map(int, rng.permutation(len(batches))[:EXCHANGES_TRIED]):
+        if other == misfit:
+            continue
+        theirs = longest_first(other)
+        for rank in range(min(len(mine), len(theirs))):
+            texts = mine.copy(), theirs.copy()
+            texts[0][rank], texts[1][rank] = theirs[rank], mine[rank]
+            places = [place(lengths[t], width) for t in texts]
+            if all(needed <= rows for _, needed in places):
+                batches[misfit], batches[other] = texts
+                placed[misfit], placed[other] = places
                 return
 
 

@@ -41,7 +41,11 @@ sys.unraisablehook = _quiet_about_closed_loops(sys.unraisablehook)
 
 
 class Checkpoints:
-    """The folder of checkpoints to resume from; the newest two are kept. Saving goes on in the background."""
+    """The folder of checkpoints to resume from; the newest two are kept. Saving goes on in the background.
+
+    Attributes:
+      saved_step: the latest step that was given to `save` or is in the folder; None where there is none.
+    """
 
     def __init__(self, folder: Path, *, fresh: bool = False, read_only: bool = False):
         """Opens the folder; `fresh` removes what is in it, `read_only` leaves everything as it is."""
@@ -55,7 +59,7 @@ class Checkpoints:
             enable_async_checkpointing=False,  # the thread of our own does checksums, too
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=(STATE, POSITION))
-        self._saved = self._manager.latest_step()
+        self.saved_step = self._manager.latest_step()
         self._background = Background("checkpoints")
         self._snapshot: Snapshot | None = None
 
@@ -85,7 +89,7 @@ class Checkpoints:
         self._background.wait()
         if self._snapshot is None:
             self._snapshot = Snapshot(state)
-        host, is_new = self._snapshot.take(state), step != self._saved
+        host, is_new = self._snapshot.take(state), step != self.saved_step
 
         def save() -> None:
             first(host)
@@ -93,7 +97,7 @@ class Checkpoints:
                 self._write(step, host, position)
 
         self._background.submit(save)
-        self._saved = step
+        self.saved_step = step
 
     def _write(self, step: int, host: Any, position: dict[str, Any]) -> None:
         content = sealed({"position": position, "checksums": checksums(host)})
@@ -164,7 +168,7 @@ class Checkpoints:
         for step in damaged:
             shutil.rmtree(self._folder / str(step))
         self._manager.reload()
-        self._saved = self._manager.latest_step()
+        self.saved_step = self._manager.latest_step()
 
     def check(self) -> None:
         """Raises UserError if a save has failed; does not wait."""

@@ -100,7 +100,7 @@ class Loop:
         self.best_metrics: dict[str, float] | None = None
         self.throughput.restart()
         self.unread: deque[tuple[HostStep, dict[str, jax.Array]]] = deque()
-        self.saved_at, self.saved_step = time.monotonic(), -1
+        self.saved_at = time.monotonic()
         if position.evaluation_due:
             self.save(state, self.evaluate(state))
         if not self.stop.signal:
@@ -118,7 +118,7 @@ class Loop:
             if self.stop.signal:
                 break
         self.drain()
-        if self.position.step != self.saved_step:
+        if self.position.step != self.checkpoints.saved_step:
             self.save(state)
 
     def program(self, shape: Shape) -> Compiled:
@@ -238,4 +238,4 @@ class Loop:
 
         position = {**asdict(self.position), "fingerprint": self.fingerprint}
         self.checkpoints.save(self.position.step, state, position, first)
-        self.saved_step, self.saved_at = self.position.step, time.monotonic()
+        self.saved_at = time.monotonic()

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Favor
-from textclf_jax.model.precision import FULL, Precision, batched_matmul
+from textclf_jax.model.precision import FULL, Precision, batched_matmul, product_over_rows
 from textclf_jax.model.reductions import largest, sum_of_products
 
 FEATURE_FLOOR = 1e-6
@@ -138,7 +138,7 @@ def _weighted(phi_q, phi_k, v, eps, precision) -> Any:
 
 
 def _forward(phi_q, phi_k, v, eps, precision):
-    summary = batched_matmul(phi_k.swapaxes(-1, -2), v, precision)
+    summary = product_over_rows(phi_k, v, precision)
     total = phi_k.sum(axis=-2, keepdims=True)
     denominator = sum_of_products(phi_q, total, axis=-1)
     context = batched_matmul(phi_q, summary, precision) / jnp.maximum(denominator, eps)
@@ -149,7 +149,7 @@ def _backward(eps, precision, residuals, dcontext):
     phi_q, phi_k, v, summary, total, denominator, context = residuals
     dnumerator = dcontext / jnp.maximum(denominator, eps)
     ddenominator = jnp.where(denominator > eps, -sum_of_products(dnumerator, context, axis=-1), 0)
-    dsummary = batched_matmul(phi_q.swapaxes(-1, -2), dnumerator, precision)
+    dsummary = product_over_rows(phi_q, dnumerator, precision)
     dtotal = sum_of_products(phi_q, ddenominator, axis=-2)
     dphi_q = batched_matmul(dnumerator, summary, precision, transposed=True) + ddenominator * total
     dphi_k = batched_matmul(v, dsummary, precision, transposed=True) + dtotal

@@ -89,7 +89,8 @@ def local_attention(
     def attend(queries, keys, values, tokens, key):
         return weighted_values(queries, keys, values, tokens, key, dropout_rate, precision, _first_and_near)[0]
 
-    queries, tokens = blocks(q), WindowTokens(lengths[:, None], -(-length // window), window, num_global)
+    queries = blocks(q)
+    tokens = WindowTokens(lengths[:, None], queries.shape[2], window, num_global)
     arguments = queries, *((x[:, :, :num_global], blocks(x)) for x in (k, v)), tokens
     num_scores = math.prod(queries.shape[:-1]) * (num_global + 3 * window)
     context = in_turns(attend, arguments, keys[0], heads=q.shape[:2], num_scores=num_scores)
