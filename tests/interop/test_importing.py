@@ -17,7 +17,7 @@ from textclf_jax.config import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.experiment import generate_finetuning
 from textclf_jax.interop.importing import import_huggingface, import_reference
-from textclf_jax.training.steps import cross_entropy
+from textclf_jax.model.losses import cross_entropy
 
 UNTIED = {"tie_word_embeddings": False}
 

@@ -95,12 +95,12 @@ class Steps(Batches):
     def __init__(self, case: Case, folder: Path):
         super().__init__(case, folder)
         run = self.run
-        self.state = run.init_state(run.init_variables())
         before = time.perf_counter()
         self.programs = Programs("training", run.training_program)
         for shape in run.batching.shapes:
             self.programs[shape]
         self.facts["compile_seconds"] = time.perf_counter() - before
+        self.state = run.init_state(run.init_variables())
 
     def take(self, count: int) -> Answer:
         tokens = flops = 0

@@ -25,7 +25,7 @@ def measure_epoch(bench: Bench, case: Case, *, with_peer: bool) -> Row:
     taken = {"ours": [], "peer": []}
     for i in range(case.rounds):
         with bench.ours(f"ours-{i}") as ours:
-            taken["ours"].append(ours.ask("epoch", **message(case, bench)) | ours.ask("limit") | ours.ask("memory"))
+            taken["ours"].append(ours.ask("epoch", **message(case, bench)) | ours.ask("memory") | ours.ask("limit"))
         shutil.rmtree(bench.folder / "data" / "run")
         if with_peer and bench.has_peer and "note" not in row:
             try:

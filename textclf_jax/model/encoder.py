@@ -8,7 +8,7 @@ from textclf_jax.model.attention import SelfAttention
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.embeddings import Embeddings
 from textclf_jax.model.initializers import uniform_by_fan_in
-from textclf_jax.model.layers import LayerNorm, gelu
+from textclf_jax.model.layers import GeluLinear, LayerNorm
 from textclf_jax.model.packing import Packing, at
 from textclf_jax.model.precision import FULL, Linear, Precision
 
@@ -21,11 +21,15 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        return self.linear(gelu(self.linear(x, self.config.mlp_size, "up"), self.precision), x.shape[-1], "down")
+        # where products round, what GELU is computed from is kept in their dtype, and GELU itself not at all
+        rounds = self.precision.rounds_products
+        hidden = self.precision.rounded(self.linear(Linear, self.config.mlp_size, "up")(x))
+        return self.linear(nn.remat(GeluLinear) if rounds else GeluLinear, x.shape[-1], "down")(hidden)
 
-    def linear(self, x, features: int, name: str):
-        init = uniform_by_fan_in(x.shape[-1])
-        return Linear(features, self.precision, kernel_init=init, bias_init=init, name=name)(x)
+    def linear(self, layer: type[Linear], features: int, name: str):
+        inputs = self.config.embedding_dim if name == "up" else self.config.mlp_size
+        init = uniform_by_fan_in(inputs)
+        return layer(features, self.precision, kernel_init=init, bias_init=init, name=name)
 
 
 class EncoderBlock(nn.Module):

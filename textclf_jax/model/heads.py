@@ -8,9 +8,10 @@ from textclf_jax.config import Architecture, ClassificationHead, MlmHead
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.encoder import Encoder
 from textclf_jax.model.layers import LayerNorm, gelu
+from textclf_jax.model.losses import Decoder, Losses, decoded_cross_entropy
 from textclf_jax.model.packing import Packing, unpacked
 from textclf_jax.model.pooling import pool
-from textclf_jax.model.precision import FULL, Linear, Precision, matmul
+from textclf_jax.model.precision import FULL, Kernel, Linear, Precision
 
 
 class MlmTransform(nn.Module):
@@ -40,12 +41,10 @@ class MaskedLanguageModel(nn.Module):
     precision: Precision = FULL
 
     def setup(self):
-        # logits are float32: rounded to bfloat16, close ones could not be told apart
-        self.logit_precision = self.precision._replace(activations=jnp.float32)
         self.encoder = Encoder(self.config, self.vocab_size, self.precision)
         self.transform = MlmTransform(self.precision)
         if not self.head.tie_mlm_weights:
-            self.decoder = Linear(self.vocab_size, self.logit_precision, use_bias=False)
+            self.decoder = Kernel((self.config.embedding_dim, self.vocab_size))
         if self.head.decoder_bias:
             self.decoder_bias = self.param("decoder_bias", nn.initializers.zeros, (self.vocab_size,))
 
@@ -54,39 +53,42 @@ class MaskedLanguageModel(nn.Module):
         input_ids: Int[Array, "B L"],
         lengths: Int[Array, " B"],
         positions: Int[Array, " P"] | None = None,
+        targets: Int[Array, " P"] | None = None,
         *,
         position_ids: Int[Array, "#B L"] | None = None,
         token_type_ids: Int[Array, "B L"] | None = None,
         packing: Packing | None = None,
         train: bool = False,
-    ) -> Float[Array, "*N V"]:
-        """Computes logits over the vocabulary.
+    ) -> Float[Array, "*N V"] | Losses:
+        """Computes logits over the vocabulary, or what they make of targets.
 
         Args:
           input_ids: [B, L] masked token ids.
           lengths: [B] number of real tokens of each row.
           positions: [P] places in the flattened batch (row * L + column) to decode; None decodes all of them.
+          targets: [P] the tokens there. The logits, which are many, then need not exist all at once.
           position_ids: [B or 1, L] for positions that are embedded; 0..L-1 by default.
           token_type_ids: [B, L]; zeros by default.
           packing: where rows hold several texts; kind mha alone. `lengths` and `position_ids` are then not used.
           train: whether dropout is on.
 
         Returns:
-          [P, V] or [B, L, V] float32 logits.
+          [P, V] or [B, L, V] float32 logits; with `targets` the losses and hits of `cross_entropy`.
         """
         # decoding the masked tokens alone saves most of the arithmetic: V is large and 85% of logits are never used
         ids = {"position_ids": position_ids, "token_type_ids": token_type_ids}
         x = self.encoder(input_ids, lengths, **ids, packing=packing, positions=positions, train=train)
-        return self.decode(x)
+        return self.decode(x, targets)
 
-    def decode(self, x: Float[Array, "*N D"]) -> Float[Array, "*N V"]:
-        """Logits over the vocabulary of vectors [..., D]."""
+    def decode(self, x: Float[Array, "*N D"], targets: Int[Array, " N"] | None) -> Float[Array, "*N V"] | Losses:
+        """Logits over the vocabulary of vectors [..., D], or their losses and hits."""
         x = self.transform(x)
-        if self.head.tie_mlm_weights:
-            logits = matmul(x, self.encoder.embeddings.word.embedding, self.logit_precision, transposed=True)
-        else:
-            logits = self.decoder(x)
-        return logits + self.decoder_bias if self.head.decoder_bias else logits
+        tied = self.head.tie_mlm_weights
+        kernel = self.encoder.embeddings.word.embedding if tied else self.decoder()
+        bias = self.decoder_bias if self.head.decoder_bias else None
+        # logits are float32: rounded to bfloat16, close ones could not be told apart
+        decoder = Decoder(kernel, bias, self.precision._replace(activations=jnp.float32), tied)
+        return decoder.logits(x) if targets is None else decoded_cross_entropy(x, decoder, targets)
 
 
 class TextClassifier(nn.Module):

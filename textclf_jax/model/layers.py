@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from textclf_jax.model.precision import FULL, Precision
+from textclf_jax.model.precision import FULL, Linear, Precision
+from textclf_jax.model.residuals import kept, taken_up
 
 LAYER_NORM_EPSILON = 1e-12
 
@@ -38,11 +39,13 @@ def _normal_cdf(x):
 
 
 def _gelu_forward(x, precision: Precision):
-    return _gelu(x, precision), _kept(x, precision)
+    return _gelu(x, precision), kept(precision.rounded(x))
 
 
-def _gelu_backward(precision: Precision, kept, cotangent):
-    x = kept.astype(cotangent.dtype)
+def _gelu_backward(precision: Precision, x, cotangent):
+    del precision
+    x, cotangent = taken_up(x, cotangent)
+    x = x.astype(cotangent.dtype)
     density = jnp.exp(-0.5 * x * x) * (2.0 * math.pi) ** -0.5
     return (cotangent * (_normal_cdf(x) + x * density),)
 
@@ -50,9 +53,12 @@ def _gelu_backward(precision: Precision, kept, cotangent):
 _gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
-def _kept(x, precision: Precision):
-    """What is kept of x for the backward pass."""
-    return x.astype(precision.products) if precision.rounds_products else x
+class GeluLinear(Linear):
+    """`Linear` of `gelu` of the input. [..., I] -> [..., features]."""
+
+    @nn.compact
+    def __call__(self, x, part: slice = slice(None)):
+        return super().__call__(gelu(x.astype(self.precision.activations), self.precision), part)
 
 
 class LayerNorm(nn.Module):
@@ -88,13 +94,13 @@ def _normalised(x, scale, bias, precision: Precision) -> Any:
 def _normalised_forward(x, scale, bias, precision: Precision):
     centred = x - x.mean(axis=-1, keepdims=True)
     inverse = jax.lax.rsqrt((centred * centred).mean(axis=-1, keepdims=True) + LAYER_NORM_EPSILON)
-    return centred * (inverse * scale) + bias, (_kept(centred * inverse, precision), inverse, scale)
+    return centred * (inverse * scale) + bias, (kept(precision.rounded(centred * inverse)), inverse, scale)
 
 
 def _normalised_backward(precision: Precision, residuals, cotangent):
     del precision
-    kept, inverse, scale = residuals
-    normal = kept.astype(cotangent.dtype)
+    (normal, inverse, scale), cotangent = taken_up(residuals, cotangent)
+    normal = normal.astype(cotangent.dtype)
     tokens = tuple(range(cotangent.ndim - 1))
     dscale, dbias = (cotangent * normal).sum(axis=tokens), cotangent.sum(axis=tokens)
     scaled = cotangent * scale

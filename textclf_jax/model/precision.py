@@ -24,6 +24,10 @@ class Precision(NamedTuple):
         """Whether products round operands that flow in float32."""
         return self.products == jnp.bfloat16 and self.activations == jnp.float32
 
+    def rounded(self, x: Any) -> Any:
+        """x as the operand of a product that rounds, and x itself elsewhere."""
+        return x.astype(self.products) if self.rounds_products else x
+
 
 FULL = Precision()
 
@@ -52,6 +56,16 @@ def product_over_rows(a, b, precision: Precision) -> Any:
     if precision.rounds_products:
         return bf16_product_over_rows(a, b)
     return jnp.einsum("...lk,...ls->...ks", a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+
+
+class Kernel(nn.Module):
+    """The matrix of a product that is computed elsewhere. () -> [I, O]."""
+
+    shape: tuple[int, int]
+
+    @nn.compact
+    def __call__(self):
+        return self.param("kernel", nn.initializers.xavier_uniform(), self.shape)
 
 
 class Linear(nn.Module):

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from textclf_jax.model.residuals import taken_up
+
 ROWS_APART = 8
 
 
@@ -40,19 +42,27 @@ def bf16_matmul(x: Float[Array, "*N I"], kernel: Float[Array, "..."], transposed
 
 
 def _matmul_forward(x, kernel, transposed):
-    # what is kept for the backward pass is the rounded operands: half the memory
-    x, kernel = x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    # what is kept for the backward pass is x rounded, half the memory, and the kernel as it is, a parameter: rounded
+    # ones of all layers would live from the beginning of a step to its end
+    kernel, x = taken_up(kernel, x.astype(jnp.bfloat16))
     return bf16_matmul(x, kernel, transposed), (x, kernel)
 
 
 def _matmul_backward(transposed, residuals, cotangent):
-    x, kernel = residuals
-    cotangent = cotangent.astype(jnp.bfloat16)
+    (x, kernel), cotangent = taken_up(residuals, cotangent.astype(jnp.bfloat16))
     dx = _product(cotangent, kernel, ((cotangent.ndim - 1,), (0 if transposed else 1,)))
-    x, cotangent = _with_two_leading_axes(x), _with_two_leading_axes(cotangent)
-    dkernel = _product(*((cotangent, x) if transposed else (x, cotangent)), ((0, 1), (0, 1)))
+    left, right = (cotangent, x) if transposed else (x, cotangent)
+    # XLA turns the left operand: the smaller one, where that saves more than turning the result costs
+    swaps = left.size - right.size > kernel.size
+    dkernel = _product_over_tokens(*((right, left) if swaps else (left, right)))
+    return dx, dkernel.T if swaps else dkernel
+
+
+def _product_over_tokens(a, b):
+    """a^T b over all axes but the last. [..., I], [..., O] -> [I, O]."""
+    product = _product(_with_two_leading_axes(a), _with_two_leading_axes(b), ((0, 1), (0, 1)))
     # a transposition of the result, folded in, would give a product that XLA cannot run
-    return dx, jax.lax.optimization_barrier(dkernel)
+    return jax.lax.optimization_barrier(product)
 
 
 def _with_two_leading_axes(x):

@@ -189,9 +189,10 @@ def _first_position(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, A
 
 
 def _compile_and_draw(run: Run, programs: Programs, first: FirstPosition, pretrained: Pretrained | None) -> TrainState:
-    """Compiles the program of the first step, and draws a fresh state meanwhile where there is none.
+    """Compiles the program of the first step, and draws fresh parameters meanwhile where there is no state.
 
-    A signal can still end the run at once: there is nothing to save.
+    The optimizer's zeros, twice as large as the parameters, come after it: compiling takes memory, too. A signal can
+    still end the run at once: there is nothing to save.
     """
 
     def compile_first() -> None:
@@ -203,14 +204,14 @@ def _compile_and_draw(run: Run, programs: Programs, first: FirstPosition, pretra
         compile_first()
         return first.state
     with ThreadPoolExecutor(1) as beside:
-        drawn = beside.submit(_fresh_state, run, pretrained)
+        drawn = beside.submit(_fresh_variables, run, pretrained)
         compile_first()
-    return drawn.result()
+    return run.init_state(drawn.result())
 
 
-def _fresh_state(run: Run, pretrained: Pretrained | None) -> TrainState:
+def _fresh_variables(run: Run, pretrained: Pretrained | None) -> dict[str, Any]:
     variables = run.init_variables()
-    return run.init_state(_adopted(run, pretrained, variables)[0] if pretrained else variables)
+    return _adopted(run, pretrained, variables)[0] if pretrained else variables
 
 
 def _adopted(run: Run, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:

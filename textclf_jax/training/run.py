@@ -12,11 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
+from textclf_jax.allocation import return_unused
 from textclf_jax.config import FinetuningConfig, RunConfig
 from textclf_jax.data.collate import Batching, BatchRows, Bucketed, choose_buckets, padding_waste
 from textclf_jax.data.dataset import Dataset, load_dataset
 from textclf_jax.data.packing import choices
 from textclf_jax.errors import UserError
+from textclf_jax.model.residuals import COMPILER_OPTIONS
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper
 from textclf_jax.training.device import compute_precision
 from textclf_jax.training.limits import training_limit
@@ -107,7 +109,10 @@ class Run:
     def init_variables(self) -> dict[str, Any]:
         """Draws fresh variables from the seed; float32."""
         ids, lengths = jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32)
-        return self._init(jax.random.fold_in(jax.random.key(self.config.experiment.seed), 0), ids, lengths)
+        key = jax.random.fold_in(jax.random.key(self.config.experiment.seed), 0)
+        variables = jax.block_until_ready(self._init(key, ids, lengths))
+        return_unused()
+        return variables
 
     def init_state(self, variables: dict[str, Any]) -> TrainState:
         """The state before the first step."""
@@ -122,7 +127,8 @@ class Run:
         step.__name__ = f"train_step_{shape[0]}x{shape[1]}"  # pyright: ignore[reportAttributeAccessIssue]
         step = jax.jit(step, donate_argnums=0)
         arrays = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.float32(0)}
-        return step.lower(self.state_shapes, _shapes(arrays)).compile()
+        options = COMPILER_OPTIONS.get(jax.default_backend())
+        return step.lower(self.state_shapes, _shapes(arrays)).compile(options)
 
     def evaluation_program(self, shape: Shape) -> Any:
         """Compiles the evaluation step for a shape of batches."""

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
 from textclf_jax.config import Training
 from textclf_jax.model.attention.favor import redraw_features
+from textclf_jax.model.losses import cross_entropy
 from textclf_jax.model.packing import packing_of
 from textclf_jax.training.optimizer import Optimizer, Schedule, zero_frozen
 
@@ -54,45 +55,9 @@ class StepSettings(NamedTuple):
     frozen_steps: int
 
 
-def cross_entropy(
-    logits: Float[Array, "N C"], targets: Int[Array, " N"]
-) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
-    """Computes -log softmax(logits)[target] and whether the target has the largest logit.
-
-    Args:
-      logits: [N, C], any float dtype; computed in float32.
-      targets: [N] in [0, C).
-
-    Returns:
-      losses [N] in nats and hits [N], 1.0 or 0.0.
-    """
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    return _cross_entropy(logits, targets)
-
-
-@jax.custom_vjp
-def _cross_entropy(logits, targets) -> Any:
-    return _cross_entropy_forward(logits, targets)[0]
-
-
-def _cross_entropy_forward(logits, targets):
-    largest = logits.max(axis=-1)
-    chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-    partition = jnp.log(jnp.exp(logits - largest[:, None]).sum(axis=-1)) + largest
-    return (partition - chosen, (chosen >= largest).astype(jnp.float32)), (logits, targets, partition)
-
-
-def _cross_entropy_backward(residuals, cotangents):
-    # of a gather's gradient XLA would make a scatter, which nothing fuses with
-    logits, targets, partition = residuals
-    is_target = jnp.arange(logits.shape[-1]) == targets[:, None]
-    return (jnp.exp(logits - partition[:, None]) - is_target) * cotangents[0][:, None], None
-
-
-_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
-
-
-def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rngs: Any = None) -> tuple[Sums, Any]:
+def forward(
+    module: nn.Module, variables: Any, batch: Batch, *, train: bool, rngs: Any = None
+) -> tuple[Sums, Array | None]:
     """Runs the model on a batch.
 
     Args:
@@ -102,13 +67,18 @@ def forward(module: nn.Module, variables: Any, batch: Batch, *, train: bool, rng
       train: whether dropout is on; then `rngs` has the streams "dropout" and "hashing".
 
     Returns:
-      Sums over the weighted predictions (loss, correct, count), each () float32, and the logits.
+      Sums over the weighted predictions (loss, correct, count), each () float32, and a classifier's logits [B, C].
     """
-    places = (batch["positions"],) if "positions" in batch else ()
+    inputs, targets = (batch["input_ids"], batch["lengths"]), batch["targets"]
     options: dict[str, Any] = {"packing": packing_of(batch), "train": train, "rngs": rngs}
-    logits: Any = module.apply(variables, batch["input_ids"], batch["lengths"], *places, **options)
+    logits: Any = None
+    if "positions" in batch:
+        losses, hits = module.apply(variables, *inputs, batch["positions"], targets, **options)
+    else:
+        logits = module.apply(variables, *inputs, **options)
     with jax.named_scope("loss"):
-        losses, hits = cross_entropy(logits, batch["targets"])
+        if logits is not None:
+            losses, hits = cross_entropy(logits, targets)
         weights = batch["weights"]
         # a selection, not a product: the logits of rows that do not count may be anything
         summed = jnp.where(weights > 0, losses * weights, 0.0).sum()
@@ -161,5 +131,4 @@ def _redrawn(state: TrainState, key: Array, settings: StepSettings) -> Any:
 
 def evaluation_step(variables: Any, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
     """Runs the model without dropout: the sums of `forward`, and a classifier's logits [B, C] (None for MLM)."""
-    sums, logits = forward(module, variables, batch, train=False)
-    return sums, None if "positions" in batch else logits
+    return forward(module, variables, batch, train=False)

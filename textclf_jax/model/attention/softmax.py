@@ -58,11 +58,14 @@ def softmax_attention(
     else:
         bias = Segments(segments.queries[:, None], segments.keys[:, None])
 
-    def attend(q, k, v, bias, key):
-        return weighted_values(q, k, v, bias, key, dropout_rate, precision)[0].astype(dtype)
-
     num_scores = math.prod(q.shape[:3]) * k.shape[2]
-    if num_scores > blocks_of_scores().from_scores:
+    are_few = num_scores <= blocks_of_scores().from_scores
+
+    def attend(q, k, v, bias, key):
+        weighted = weighted_values(q, k, v, bias, key, dropout_rate, precision, keeps_weights=are_few)
+        return weighted[0].astype(dtype)
+
+    if not are_few:
         attend = functools.partial(_attend_in_blocks, attend)
     return in_turns(attend, (q, k, v, bias), dropout_key, heads=q.shape[:2], num_scores=num_scores).swapaxes(1, 2)
 

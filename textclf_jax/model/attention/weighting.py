@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from textclf_jax.model.dropout import dropout
 from textclf_jax.model.precision import Precision, batched_matmul, product_over_rows
 from textclf_jax.model.reductions import sum_of_products
+from textclf_jax.model.residuals import kept, taken_up
 
 # Added, not selected: a row without any real key then averages all values, and gradients match the reference's
 MASKED_SCORE = -1e9
@@ -68,6 +69,15 @@ class Segments(NamedTuple):
         return jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
 
 
+class Weighting(NamedTuple):
+    """The arguments of `weighted_values` that are not arrays."""
+
+    dropout_rate: float
+    precision: Precision
+    spread: Callable[[Any], Any]
+    keeps_weights: bool
+
+
 def weighted_values(
     q: Float[Array, "*N L K"],
     k: Float[Array, "*N S K"] | Any,
@@ -77,10 +87,12 @@ def weighted_values(
     dropout_rate: float,
     precision: Precision,
     spread: Callable[[Any], Float[Array, "*N S K"]] = lambda x: x,
+    *,
+    keeps_weights: bool = False,
 ) -> tuple[Float[Array, "*N L K"], Float[Array, "*N L"]]:
     """Weights values by softmax(q k^T / sqrt(K) + bias).
 
-    The gradient needs no sum over keys: sum_s P dP = dO . O. Nothing of size L x S is kept for it.
+    The gradient needs no sum over keys: sum_s P dP = dO . O. Nothing of size L x S needs to be kept for it.
 
     Args:
       q, k, v: [..., L or S, K], any float dtype; scores and softmax are float32 or wider.
@@ -89,6 +101,8 @@ def weighted_values(
       dropout_rate: of the weights.
       precision: of the products.
       spread: makes k and v of what is given for them, in both passes, so that the results are not kept.
+      keeps_weights: where products round, the weights are kept in their dtype, which saves computing them again. Not
+        with `spread`.
 
     Returns:
       [..., L, K] float32 or wider, and [..., L] the logarithm of each query's sum of exponentiated scores.
@@ -96,7 +110,8 @@ def weighted_values(
     Source: Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
     """
     # before the product: XLA would give it an array of the scores' size with nothing but this number
-    return _weighted(q * q.shape[-1] ** -0.5, k, v, bias, dropout_key, dropout_rate, precision, spread)
+    how = Weighting(dropout_rate, precision, spread, keeps_weights and precision.rounds_products)
+    return _weighted(q * q.shape[-1] ** -0.5, k, v, bias, dropout_key, how)
 
 
 def in_turns(
@@ -133,9 +148,9 @@ def in_turns(
     return jax.tree.map(lambda x: x.reshape(*heads, *x.shape[1:]), results)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6, 7))
-def _weighted(q, k, v, bias, dropout_key, dropout_rate, precision, spread) -> Any:
-    return _forward(q, k, v, bias, dropout_key, dropout_rate, precision, spread)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _weighted(q, k, v, bias, dropout_key, how: Weighting) -> Any:
+    return _forward(q, k, v, bias, dropout_key, how)[0]
 
 
 def _scores(q, k, bias, precision: Precision):
@@ -143,35 +158,54 @@ def _scores(q, k, bias, precision: Precision):
     return batched_matmul(q, k, precision, transposed=True) + added
 
 
-def _forward(q, k, v, bias, dropout_key, dropout_rate, precision, spread):
-    keys, values = spread(k), spread(v)
-    scores = _scores(q, keys, bias, precision)
+def _forward(q, k, v, bias, dropout_key, how: Weighting):
+    keys, values = how.spread(k), how.spread(v)
+    scores = _scores(q, keys, bias, how.precision)
     # apart: the logarithm of their product has no digits left where everything is masked (1e9)
     largest = scores.max(axis=-1, keepdims=True)
     exponentials = jnp.exp(scores - largest)
     total = exponentials.sum(axis=-1, keepdims=True)
-    weights = dropout(exponentials / total, dropout_rate, dropout_key).astype(values.dtype)
-    context = batched_matmul(weights, values, precision)
+    weights = exponentials / total
+    dropped = dropout(weights, how.dropout_rate, dropout_key).astype(values.dtype)
+    context = batched_matmul(dropped, values, how.precision)
     partition = (largest + jnp.log(total))[..., 0]
-    return (context, partition), (q, k, v, bias, dropout_key, largest, total, context)
+    if how.keeps_weights:
+        residuals = kept(jax.tree.map(how.precision.rounded, (q, k, v, weights, context)))
+    else:
+        residuals = q, k, v, (largest, total), context
+    return (context, partition), (residuals, bias, dropout_key)
 
 
-def _backward(dropout_rate, precision, spread, residuals, cotangents):
-    q, k, v, bias, dropout_key, largest, total, context = residuals
-    dcontext, dpartition = cotangents
-    (keys, gather_keys), (values, gather_values) = (jax.vjp(spread, x) for x in (k, v))
-    weights = jnp.exp(_scores(q, keys, bias, precision) - largest) / total
-    offset = sum_of_products(dcontext, context, axis=-1) - dpartition[..., None]
-    dcontext = dcontext.astype(values.dtype)
-    dweights = dropout(batched_matmul(dcontext, values, precision, transposed=True), dropout_rate, dropout_key)
+def _backward(how: Weighting, residuals, cotangents):
+    precision, (residuals, bias, dropout_key) = how.precision, residuals
+    if how.keeps_weights:
+        residuals, cotangents = taken_up(residuals, cotangents)
+    (q, k, v, of_weights, context), (dcontext, dpartition) = residuals, cotangents
+    (keys, gather_keys), (values, gather_values) = (_spread(x, how) for x in (k, v))
+    offset = sum_of_products(dcontext, context.astype(dcontext.dtype), axis=-1) - dpartition[..., None]
+    weights = of_weights if how.keeps_weights else _weights(q, keys, bias, of_weights, precision)
+    weights, dcontext = weights.astype(dcontext.dtype), dcontext.astype(values.dtype)
+    dweights = batched_matmul(dcontext, values, precision, transposed=True)
+    dweights = dropout(dweights, how.dropout_rate, dropout_key)
     dscores = (weights * (dweights - offset)).astype(q.dtype)
-    weights = dropout(weights, dropout_rate, dropout_key).astype(values.dtype)
+    weights = dropout(weights, how.dropout_rate, dropout_key).astype(values.dtype)
     dq = batched_matmul(dscores, keys, precision)
     dkeys, dvalues = (
-        product_over_rows(x, y, precision).swapaxes(-1, -2).astype(x.dtype)
-        for x, y in ((q, dscores), (dcontext, weights))
+        product_over_rows(x, y, precision).swapaxes(-1, -2) for x, y in ((q, dscores), (dcontext, weights))
     )
-    return dq.astype(q.dtype), *gather_keys(dkeys), *gather_values(dvalues), None, None
+    if not how.keeps_weights:
+        dq, dkeys, dvalues = (gradient.astype(x.dtype) for gradient, x in ((dq, q), (dkeys, keys), (dvalues, values)))
+    return dq, *gather_keys(dkeys), *gather_values(dvalues), None, None
+
+
+def _weights(q, keys, bias, largest_and_total, precision: Precision):
+    largest, total = largest_and_total
+    return jnp.exp(_scores(q, keys, bias, precision) - largest) / total
+
+
+def _spread(x, how: Weighting):
+    """What `spread` makes of x, and the function from its gradient to that of x."""
+    return (x, lambda gradient: (gradient,)) if how.keeps_weights else jax.vjp(how.spread, x)
 
 
 _weighted.defvjp(_forward, _backward)

@@ -1,0 +1,193 @@
+"""Cross-entropy: of logits, and over a vocabulary whose logits are too many to be held at once."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from textclf_jax.model.precision import Precision, matmul
+from textclf_jax.model.residuals import taken_up
+
+# 8 MB of float32, which stay in a CPU's cache
+LOGITS_AT_ONCE = {"cpu": 2**21}
+
+Losses = tuple[Float[Array, " N"], Float[Array, " N"]]
+
+
+def cross_entropy(logits: Float[Array, "N C"], targets: Int[Array, " N"]) -> Losses:
+    """Computes -log softmax(logits)[target] and whether the target has the largest logit.
+
+    Args:
+      logits: [N, C], any float dtype; computed in float32.
+      targets: [N] in [0, C).
+
+    Returns:
+      losses [N] in nats and hits [N], 1.0 or 0.0.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return _cross_entropy(logits, targets)
+
+
+@jax.custom_vjp
+def _cross_entropy(logits, targets) -> Any:
+    return _cross_entropy_forward(logits, targets)[0]
+
+
+def _cross_entropy_forward(logits, targets):
+    largest = logits.max(axis=-1)
+    chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    partition = jnp.log(jnp.exp(logits - largest[:, None]).sum(axis=-1)) + largest
+    return (partition - chosen, (chosen >= largest).astype(jnp.float32)), (logits, targets, partition)
+
+
+def _cross_entropy_backward(residuals, cotangents):
+    logits, targets, partition = residuals
+    return _logits_gradient(logits, targets, partition, cotangents[0]), None
+
+
+def _logits_gradient(logits, targets, partition, cotangent):
+    # of a gather's gradient XLA would make a scatter, which nothing fuses with
+    is_target = jnp.arange(logits.shape[-1]) == targets[:, None]
+    return (jnp.exp(logits - partition[:, None]) - is_target) * cotangent[:, None]
+
+
+_cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
+
+
+class Decoder(NamedTuple):
+    """What logits over a vocabulary are made with; the fields without defaults are arrays.
+
+    Attributes:
+      kernel: [D, V], or [V, D] if `transposed`.
+      bias: [V], or None.
+      precision: of the product.
+      transposed: whether the kernel is one of embeddings.
+    """
+
+    kernel: Float[Array, "..."]
+    bias: Float[Array, " V"] | None
+    precision: Precision
+    transposed: bool
+
+    def logits(self, x: Float[Array, "*N D"]) -> Float[Array, "*N V"]:
+        """x [..., D] -> [..., V]."""
+        logits = matmul(x, self.kernel, self.precision, transposed=self.transposed)
+        return logits if self.bias is None else logits + self.bias
+
+
+def decoded_cross_entropy(x: Float[Array, "N D"], decoder: Decoder, targets: Int[Array, " N"]) -> Losses:
+    """`cross_entropy` of the logits of x. Where they are many, few are held at a time.
+
+    Args:
+      x: [N, D].
+      decoder: gives the logits.
+      targets: [N] in [0, V).
+
+    Returns:
+      As `cross_entropy`.
+
+    Source: Milakov & Gimelshein 2018, algorithm 3 (the sum over parts).
+    """
+    count, vocab_size = len(targets), decoder.kernel.shape[0 if decoder.transposed else 1]
+    at_once = LOGITS_AT_ONCE.get(jax.default_backend(), math.inf)
+    if count * vocab_size <= at_once:
+        return cross_entropy(decoder.logits(x), targets)
+    size = max(int(at_once) // count // 128, 1) * 128
+    return _in_parts(x, decoder.kernel, decoder.bias, targets, min(size, vocab_size), decoder[2:])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _in_parts(x, kernel, bias, targets, size: int, how: tuple[Precision, bool]) -> Any:
+    return _in_parts_forward(x, kernel, bias, targets, size, how)[0]
+
+
+def _in_parts_forward(x, kernel, bias, targets, size: int, how: tuple[Precision, bool]):
+    decoder = Decoder(kernel, bias, *how)
+
+    def visit(carry, start, size, _):
+        largest, total, chosen = carry
+        logits = _part(decoder, start, size).logits(x)
+        before, largest = largest, jnp.maximum(largest, logits.max(axis=-1))
+        exponentials = jnp.exp(logits - largest[:, None])
+        total = total * jnp.exp(before - largest) + exponentials.sum(axis=-1)
+        column = targets - start
+        here = jnp.take_along_axis(logits, jnp.clip(column, 0, size - 1)[:, None], axis=-1)[:, 0]
+        chosen = jnp.where((column >= 0) & (column < size), here, chosen)
+        return (largest, total, chosen), (_stored(exponentials, decoder.precision), largest)
+
+    nothing = jnp.zeros(targets.shape, jnp.float32)
+    carry, parts = _visit_parts(visit, (nothing - jnp.inf, nothing, nothing), decoder, size, (None, None))
+    largest, total, chosen = carry
+    partition = jnp.log(total) + largest
+    losses = partition - chosen
+    return (losses, (chosen >= largest).astype(jnp.float32)), (x, kernel, bias, targets, losses, partition, parts)
+
+
+def _in_parts_backward(size: int, how: tuple[Precision, bool], residuals, cotangents):
+    (x, kernel, bias, targets, losses, partition, parts), cotangents = taken_up(residuals, cotangents)
+    decoder = Decoder(kernel, bias, *how)
+
+    def visit(carry, start, size, kept):
+        (stored, largest), (dx, *gradients) = kept, carry
+        probabilities = _restored(stored) * jnp.exp(largest - partition)[:, None]
+        is_target = jnp.arange(size) == (targets - start)[:, None]
+        # with the target's logit as it was: p - 1 of a rounded p would have no digits left where p is almost 1
+        dlogits = jnp.where(is_target, jnp.expm1(-losses)[:, None], probabilities) * cotangents[0][:, None]
+        part = _part(decoder, start, size)
+        _, pull_back = jax.vjp(lambda x, k, b: Decoder(k, b, *how).logits(x), x, part.kernel, part.bias)
+        dx_of_part, *found = pull_back(dlogits)
+        gradients = [
+            whole if whole is None else jax.lax.dynamic_update_slice_in_dim(whole, new, start, axis)
+            for whole, new, axis in zip(gradients, found, _axes(decoder), strict=True)
+        ]
+        return (dx + dx_of_part, *gradients), None
+
+    # filled with what is known only now: constants XLA would make at the beginning, and hold them till here
+    gradients = jax.tree.map(lambda whole: jnp.full_like(whole, partition[0]), (kernel, bias))
+    gradients, _ = _visit_parts(visit, (jnp.zeros_like(x), *gradients), decoder, size, parts)
+    return *gradients, None
+
+
+def _stored(x, precision: Precision):
+    """x as the operand of a product: its bits, since XLA on CPU gives loops float32 for bfloat16."""
+    return precision.rounded(x).view(jnp.uint16) if precision.rounds_products else x
+
+
+def _restored(x):
+    return x.view(jnp.bfloat16).astype(jnp.float32) if x.dtype == jnp.uint16 else x
+
+
+_in_parts.defvjp(_in_parts_forward, _in_parts_backward)
+
+
+def _axes(decoder: Decoder) -> tuple[int, int]:
+    """The vocabulary's axis in kernel and bias."""
+    return (0 if decoder.transposed else 1), 0
+
+
+def _part(decoder: Decoder, start, size: int) -> Decoder:
+    """The decoder of `size` tokens of the vocabulary."""
+    kernel, bias = (
+        whole if whole is None else jax.lax.dynamic_slice_in_dim(whole, start, size, axis)
+        for whole, axis in zip(decoder[:2], _axes(decoder), strict=True)
+    )
+    return decoder._replace(kernel=kernel, bias=bias)
+
+
+def _visit_parts(visit: Callable[..., Any], carry: Any, decoder: Decoder, size: int, given: tuple[Any, Any]) -> Any:
+    """carry, found = visit(carry, start, size, given) for all parts; the last one is smaller where it has to be.
+
+    Returns:
+      The last carry, and what was found: of all whole parts, stacked, and of the smaller one. `given` has this form.
+    """
+    count, rest = divmod(decoder.kernel.shape[_axes(decoder)[0]], size)
+    starts = size * jnp.arange(count)
+    carry, found = jax.lax.scan(lambda c, part: visit(c, part[0], size, part[1]), carry, (starts, given[0]))
+    if not rest:
+        return carry, (found, None)
+    carry, of_rest = visit(carry, count * size, rest, given[1])
+    return carry, (found, of_rest)

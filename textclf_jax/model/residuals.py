@@ -1,0 +1,26 @@
+"""What is kept between the two passes of a training step, and when the backward pass takes it up, on CPUs.
+
+XLA on CPU drops barriers before it fuses and orders operations. It then computes in the backward pass what was to be
+kept, from larger arrays that live till then, and widens rounded arrays as soon as they exist. Programs compiled with
+`COMPILER_OPTIONS` heed the barriers; elsewhere these functions do nothing.
+"""
+
+from typing import Any
+
+import jax
+
+COMPILER_OPTIONS: dict[str, dict[str, bool | str]] = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
+
+
+def kept(residuals: Any) -> Any:
+    """A tree of arrays that the backward pass is to read as they are."""
+    return jax.lax.optimization_barrier(residuals) if _heeds_barriers() else residuals
+
+
+def taken_up(residuals: Any, cotangents: Any) -> tuple[Any, Any]:
+    """Both as they are; nothing is computed from the residuals before the cotangents are known."""
+    return jax.lax.optimization_barrier((residuals, cotangents)) if _heeds_barriers() else (residuals, cotangents)
+
+
+def _heeds_barriers() -> bool:
+    return jax.default_backend() in COMPILER_OPTIONS
