@@ -12,6 +12,12 @@ from textclf_jax.training.trace import Operation, own_times, place_of, places_of
         ("jit(step)/transpose(jvp(Model))/encoder/layers_0/attention/exp", ("layers/attention", "backward")),
         ("jit(step)/jvp(Model)/Model.decode/transform/norm/mul", ("decode/transform/norm", "forward")),
         ("jit(step)/jvp(Model)/encoder/embeddings/word/jit(_take)/gather", ("embeddings/word", "forward")),
+        ("jit(step)/jvp(Model)/encoder/layers_1/mlp/checkpoint/down/down/dot_general", ("layers/mlp/down", "forward")),
+        (
+            "jit(step)/transpose(jvp(Model))/encoder/layers_1/mlp/jvp(Model)/encoder/layers_1/mlp/checkpoint/"
+            "rematted_computation/down/down/mul",
+            ("layers/mlp/down", "backward"),
+        ),
         ("jit(step)/transpose(jvp(loss))/neg", ("loss", "backward")),
         ("jit(step)/optimizer/jit(clip)/min", ("optimizer", "")),
         ("jit(step)/jvp(Model)/encoder/embeddings/while/body/closed_call/or", ("embeddings", "forward")),

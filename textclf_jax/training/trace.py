@@ -19,7 +19,7 @@ CALLED = re.compile(r"(?:calls|to_apply|body)=%?([\w.\-]+)")
 MODULE = re.compile(r"^HloModule ([\w.\-]+)")
 WRAPPED_SCOPE = re.compile(r"(?:transpose\()?jvp\(([\w.]+)\)+")
 LOOPS = ("while", "cond", "body", "closed_call")
-IGNORED = (*LOOPS, "encoder", "setup")
+IGNORED = (*LOOPS, "encoder", "setup", "checkpoint", "rematted_computation")
 OTHER = "not attributed"
 
 # (scope, "forward", "backward" or "")
@@ -144,6 +144,8 @@ def place_of(op_name: str) -> Place | None:
             break
         if wrapped := WRAPPED_SCOPE.fullmatch(part):
             part = wrapped[1]
+            if part[0].isupper():
+                parts = []  # what is computed again names the whole path once more
         owner, _, method = part.rpartition(".")
         name = method if owner[:1].isupper() else part
         if name.isidentifier() and name[0].islower() and name not in IGNORED:
