@@ -22,14 +22,13 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
         # where products round, what GELU is computed from is kept in their dtype, and GELU itself not at all
-        rounds = self.precision.rounds_products
-        hidden = self.precision.rounded(self.linear(Linear, self.config.mlp_size, "up")(x))
-        return self.linear(nn.remat(GeluLinear) if rounds else GeluLinear, x.shape[-1], "down")(hidden)
+        hidden = self.precision.rounded(self.linear(Linear, x, self.config.mlp_size, "up"))
+        down = nn.remat(GeluLinear) if self.precision.rounds_products else GeluLinear
+        return self.linear(down, hidden, x.shape[-1], "down")
 
-    def linear(self, layer: type[Linear], features: int, name: str):
-        inputs = self.config.embedding_dim if name == "up" else self.config.mlp_size
-        init = uniform_by_fan_in(inputs)
-        return layer(features, self.precision, kernel_init=init, bias_init=init, name=name)
+    def linear(self, layer: type[Linear], x, features: int, name: str):
+        init = uniform_by_fan_in(x.shape[-1])
+        return layer(features, self.precision, kernel_init=init, bias_init=init, name=name)(x)
 
 
 class EncoderBlock(nn.Module):

@@ -45,14 +45,10 @@ def _cross_entropy_forward(logits, targets):
 
 
 def _cross_entropy_backward(residuals, cotangents):
-    logits, targets, partition = residuals
-    return _logits_gradient(logits, targets, partition, cotangents[0]), None
-
-
-def _logits_gradient(logits, targets, partition, cotangent):
     # of a gather's gradient XLA would make a scatter, which nothing fuses with
+    logits, targets, partition = residuals
     is_target = jnp.arange(logits.shape[-1]) == targets[:, None]
-    return (jnp.exp(logits - partition[:, None]) - is_target) * cotangent[:, None]
+    return (jnp.exp(logits - partition[:, None]) - is_target) * cotangents[0][:, None], None
 
 
 _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)

@@ -17,9 +17,9 @@ def kept(residuals: Any) -> Any:
     return jax.lax.optimization_barrier(residuals) if _heeds_barriers() else residuals
 
 
-def taken_up(residuals: Any, cotangents: Any) -> tuple[Any, Any]:
-    """Both as they are; nothing is computed from the residuals before the cotangents are known."""
-    return jax.lax.optimization_barrier((residuals, cotangents)) if _heeds_barriers() else (residuals, cotangents)
+def taken_up(held: Any, needed_with: Any) -> tuple[Any, Any]:
+    """Both as they are; nothing is computed from what is held (residuals) before the other (cotangents) is known."""
+    return jax.lax.optimization_barrier((held, needed_with)) if _heeds_barriers() else (held, needed_with)
 
 
 def _heeds_barriers() -> bool:

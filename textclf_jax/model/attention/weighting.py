@@ -69,6 +69,10 @@ class Segments(NamedTuple):
         return jnp.where(together, 0.0, MASKED_SCORE).astype(jnp.float32)
 
 
+def _unchanged(x: Any) -> Any:
+    return x
+
+
 class Weighting(NamedTuple):
     """The arguments of `weighted_values` that are not arrays."""
 
@@ -86,7 +90,7 @@ def weighted_values(
     dropout_key: Array | None,
     dropout_rate: float,
     precision: Precision,
-    spread: Callable[[Any], Float[Array, "*N S K"]] = lambda x: x,
+    spread: Callable[[Any], Float[Array, "*N S K"]] = _unchanged,
     *,
     keeps_weights: bool = False,
 ) -> tuple[Float[Array, "*N L K"], Float[Array, "*N L"]]:
@@ -110,6 +114,8 @@ def weighted_values(
     Source: Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
     """
     # before the product: XLA would give it an array of the scores' size with nothing but this number
+    # the backward pass would not gather
+    assert not keeps_weights or spread is _unchanged
     how = Weighting(dropout_rate, precision, spread, keeps_weights and precision.rounds_products)
     return _weighted(q * q.shape[-1] ** -0.5, k, v, bias, dropout_key, how)
 
