@@ -55,7 +55,8 @@ def _matmul_backward(transposed, residuals, cotangent):
     # XLA turns the left operand: the smaller one, where that saves more than turning the result costs
     swaps = left.size - right.size > kernel.size
     dkernel = _product_over_tokens(*((right, left) if swaps else (left, right)))
-    return dx, dkernel.T if swaps else dkernel
+    # turned once, not by each that reads it
+    return dx, jax.lax.optimization_barrier(_turned(dkernel)) if swaps else dkernel
 
 
 def _product_over_tokens(a, b):
