@@ -7,13 +7,14 @@ import pytest
 
 from textclf_jax.config import Architecture, ClassificationHead, MlmHead
 from textclf_jax.data.packing import Packed, places_of_tokens
-from textclf_jax.model.attention import attends_from_few, weighting
+from textclf_jax.model.attention import attends_from_few
+from textclf_jax.model.attention.blocks import BLOCKS, Blocks
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.model.packing import Packing
 
 VOCAB_SIZE, LENGTHS = 40, np.array([5, 1, 9, 3, 7, 2])
 # of scores at once: all; of a few queries, of all heads or of one
-WAYS = [weighting.Blocks(2**24, False, 2**24), weighting.Blocks(1, False, 0), weighting.Blocks(1, True, 0)]
+WAYS = [Blocks(2**24, False, 2**24), Blocks(1, False, 0), Blocks(1, True, 0)]
 NO_DROPOUT = {"mlp_dropout": 0.0, "embedding_dropout": 0.0}
 
 
@@ -46,7 +47,7 @@ def agree(one, other):
 @pytest.mark.parametrize("blocks", WAYS)
 @pytest.mark.parametrize("pos_encoding", ["rope", "learned", "sinusoidal"])
 def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, blocks, monkeypatch):
-    monkeypatch.setitem(weighting.BLOCKS, "cpu", blocks)
+    monkeypatch.setitem(BLOCKS, "cpu", blocks)
     ids, lengths, packed, packing, tokens = texts
     model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
     params = model.init(jax.random.key(0), ids, lengths)
@@ -71,7 +72,7 @@ def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, b
 @pytest.mark.parametrize("pos_encoding", ["rope", "learned"])
 def test_a_few_tokens_and_gradients_are_those_of_all(texts, pos_encoding, blocks, packs, monkeypatch):
     """Where fewer are read than a row has, their queries are compared with the keys of the whole batch."""
-    monkeypatch.setitem(weighting.BLOCKS, "cpu", blocks)
+    monkeypatch.setitem(BLOCKS, "cpu", blocks)
     ids, lengths, packed, packing, tokens = texts
     ids, options = (packed, {"packing": packing}) if packs else (ids, {})
     lengths = lengths.copy()

@@ -7,17 +7,17 @@ import pytest
 
 from tests.model.cases import normal, real_lengths
 from textclf_jax.config import Local, Lsh
-from textclf_jax.model.attention import weighting
+from textclf_jax.model.attention.blocks import BLOCKS, Blocks
 from textclf_jax.model.attention.local import local_attention
 from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention
 from textclf_jax.model.attention.softmax import softmax_attention
 from textclf_jax.model.precision import FULL, Precision
 
 LENGTHS, SHAPE = real_lengths(70, 33, 1), (3, 70, 2, 8)
-WHOLE = weighting.Blocks(scores=2**30, single_heads=False, from_scores=2**30)
-ONE_HEAD = weighting.Blocks(scores=2**30, single_heads=True, from_scores=0)
-FEW_QUERIES = weighting.Blocks(scores=1, single_heads=False, from_scores=0)
-BOTH = weighting.Blocks(scores=1, single_heads=True, from_scores=0)
+WHOLE = Blocks(scores=2**30, single_heads=False, from_scores=2**30)
+ONE_HEAD = Blocks(scores=2**30, single_heads=True, from_scores=0)
+FEW_QUERIES = Blocks(scores=1, single_heads=False, from_scores=0)
+BOTH = Blocks(scores=1, single_heads=True, from_scores=0)
 ROUNDED = Precision(jnp.float32, jnp.bfloat16)
 
 LSH = Lsh(num_hashes=2, chunk_size=8, combine="logsumexp")
@@ -43,7 +43,7 @@ def test_outputs_and_gradients_do_not_depend_on_blocks(attend, blocks, precision
     weights = np.where((np.arange(70) < LENGTHS[:, None])[..., None, None], normal(SHAPE, seed=1), 0)
 
     def results(chosen):
-        monkeypatch.setitem(weighting.BLOCKS, "cpu", chosen)
+        monkeypatch.setitem(BLOCKS, "cpu", chosen)
 
         def weighted_sum(*arguments):
             output = attend(*arguments, precision=precision)
@@ -61,7 +61,7 @@ def test_outputs_and_gradients_do_not_depend_on_blocks(attend, blocks, precision
 @pytest.mark.parametrize("attend", [mha, lsh, local])
 def test_heads_and_blocks_drop_weights_of_their_own(attend, monkeypatch):
     """Values of one: what a query gets is the sum of its weights that were kept, over the share that is kept."""
-    monkeypatch.setitem(weighting.BLOCKS, "cpu", BOTH)
+    monkeypatch.setitem(BLOCKS, "cpu", BOTH)
     q = np.zeros(SHAPE, np.float32)
     kept = np.asarray(attend(q, q, np.ones_like(q), dropout_rate=0.5, dropout_key=jax.random.key(0)))[0, :, :, 0]
     assert abs(kept.mean() - 1) < 0.1

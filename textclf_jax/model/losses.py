@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.precision import Precision, matmul
-from textclf_jax.model.residuals import taken_up
+from textclf_jax.model.residuals import from_bits, taken_up, to_bits
 
 # 8 MB of float32, which stay in a CPU's cache
 LOGITS_AT_ONCE = {"cpu": 2**21}
@@ -113,7 +113,7 @@ def _in_parts_forward(x, kernel, bias, targets, size: int, how: tuple[Precision,
         column = targets - start
         here = jnp.take_along_axis(logits, jnp.clip(column, 0, size - 1)[:, None], axis=-1)[:, 0]
         chosen = jnp.where((column >= 0) & (column < size), here, chosen)
-        return (largest, total, chosen), (_stored(exponentials, decoder.precision), largest)
+        return (largest, total, chosen), (to_bits(decoder.precision.rounded(exponentials)), largest)
 
     nothing = jnp.zeros(targets.shape, jnp.float32)
     carry, parts = _visit_parts(visit, (nothing - jnp.inf, nothing, nothing), decoder, size, (None, None))
@@ -128,8 +128,8 @@ def _in_parts_backward(size: int, how: tuple[Precision, bool], residuals, cotang
     decoder = Decoder(kernel, bias, *how)
 
     def visit(carry, start, size, kept):
-        (stored, largest), (dx, *gradients) = kept, carry
-        probabilities = _restored(stored) * jnp.exp(largest - partition)[:, None]
+        (exponentials, largest), (dx, *gradients) = kept, carry
+        probabilities = from_bits(exponentials).astype(x.dtype) * jnp.exp(largest - partition)[:, None]
         is_target = jnp.arange(size) == (targets - start)[:, None]
         # with the target's logit as it was: p - 1 of a rounded p would have no digits left where p is almost 1
         dlogits = jnp.where(is_target, jnp.expm1(-losses)[:, None], probabilities) * cotangents[0][:, None]
@@ -146,15 +146,6 @@ def _in_parts_backward(size: int, how: tuple[Precision, bool], residuals, cotang
     gradients = jax.tree.map(lambda whole: jnp.full_like(whole, partition[0]), (kernel, bias))
     gradients, _ = _visit_parts(visit, (jnp.zeros_like(x), *gradients), decoder, size, parts)
     return *gradients, None
-
-
-def _stored(x, precision: Precision):
-    """x as the operand of a product: its bits, since XLA on CPU gives loops float32 for bfloat16."""
-    return precision.rounded(x).view(jnp.uint16) if precision.rounds_products else x
-
-
-def _restored(x):
-    return x.view(jnp.bfloat16).astype(jnp.float32) if x.dtype == jnp.uint16 else x
 
 
 _in_parts.defvjp(_in_parts_forward, _in_parts_backward)

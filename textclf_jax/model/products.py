@@ -53,7 +53,7 @@ def _matmul_backward(transposed, residuals, cotangent):
     dx = _product(cotangent, kernel, ((cotangent.ndim - 1,), (0 if transposed else 1,)))
     left, right = (cotangent, x) if transposed else (x, cotangent)
     # XLA turns the left operand: the smaller one, where that saves more than turning the result costs
-    swaps = left.size - right.size > kernel.size
+    swaps = left.size - right.size > kernel.size and right.shape[-1] % ROWS_APART == 0
     dkernel = _product_over_tokens(*((right, left) if swaps else (left, right)))
     # turned once, not by each that reads it
     return dx, jax.lax.optimization_barrier(_turned(dkernel)) if swaps else dkernel

@@ -8,6 +8,7 @@ kept, from larger arrays that live till then, and widens rounded arrays as soon 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 COMPILER_OPTIONS: dict[str, dict[str, bool | str]] = {"cpu": {"xla_disable_hlo_passes": "cse_barrier_expander"}}
 
@@ -20,6 +21,16 @@ def kept(residuals: Any) -> Any:
 def taken_up(held: Any, needed_with: Any) -> tuple[Any, Any]:
     """Both as they are; nothing is computed from what is held (residuals) before the other (cotangents) is known."""
     return jax.lax.optimization_barrier((held, needed_with)) if _heeds_barriers() else (held, needed_with)
+
+
+def to_bits(x: Any) -> Any:
+    """An array in bfloat16 as its bits, and any other as it is. XLA on CPU gives loops float32 for bfloat16."""
+    return x.view(jnp.uint16) if x.dtype == jnp.bfloat16 else x
+
+
+def from_bits(x: Any) -> Any:
+    """The inverse of `to_bits`."""
+    return x.view(jnp.bfloat16) if x.dtype == jnp.uint16 else x
 
 
 def _heeds_barriers() -> bool:

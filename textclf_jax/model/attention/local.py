@@ -8,9 +8,10 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config import Local
+from textclf_jax.model.attention.blocks import takes_heads_in_turns
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
 from textclf_jax.model.attention.softmax import softmax_attention
-from textclf_jax.model.attention.weighting import MASKED_SCORE, in_turns, weighted_values
+from textclf_jax.model.attention.weighting import MASKED_SCORE, weighted_values
 from textclf_jax.model.precision import FULL, Precision
 
 
@@ -86,14 +87,14 @@ def local_attention(
     def blocks(x):
         return cut(pad_to_multiple(x, window, axis=2), window, axis=2)
 
-    def attend(queries, keys, values, tokens, key):
-        return weighted_values(queries, keys, values, tokens, key, dropout_rate, precision, _first_and_near)[0]
-
     queries = blocks(q)
     tokens = WindowTokens(lengths[:, None], queries.shape[2], window, num_global)
-    arguments = queries, *((x[:, :, :num_global], blocks(x)) for x in (k, v)), tokens
+    around_k, around_v = ((x[:, :, :num_global], blocks(x)) for x in (k, v))
     num_scores = math.prod(queries.shape[:-1]) * (num_global + 3 * window)
-    context = in_turns(attend, arguments, keys[0], heads=q.shape[:2], num_scores=num_scores)
+    turns = 2 if takes_heads_in_turns(num_scores) else 0
+    context, _ = weighted_values(
+        queries, around_k, around_v, tokens, keys[0], dropout_rate, precision, _first_and_near, turns=turns
+    )
     context = context.reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2).astype(dtype)
     if num_global == 0:
         return context

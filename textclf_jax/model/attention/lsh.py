@@ -8,8 +8,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from textclf_jax.config import Lsh
+from textclf_jax.model.attention.blocks import takes_heads_in_turns
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
-from textclf_jax.model.attention.weighting import MASKED_SCORE, in_turns, weighted_values
+from textclf_jax.model.attention.weighting import MASKED_SCORE, weighted_values
 from textclf_jax.model.precision import FULL, Precision
 
 # A token attends to itself only where nothing else is allowed: far below any score, far above MASKED_SCORE
@@ -147,11 +148,11 @@ def lsh_attention(
     is_real = gather_flags(jnp.broadcast_to(real[:, None], hashed.codes.shape))
     tokens = SortedTokens(chunked(hashed.order), gather_flags(hashed.codes), is_real, settings)
 
-    def attend(queries, values, tokens, key):
-        return weighted_values(queries, queries, values, tokens, key, dropout_rate, precision, _three_chunks)
-
-    arguments, num_scores = (gather(qk_h), gather(v_h), tokens), 3 * settings.chunk_size * hashed.order.size
-    context, partition = in_turns(attend, arguments, dropout_key, heads=hashed.order.shape[:3], num_scores=num_scores)
+    queries, num_scores = gather(qk_h), 3 * settings.chunk_size * hashed.order.size
+    turns = 3 if takes_heads_in_turns(num_scores) else 0
+    context, partition = weighted_values(
+        queries, queries, gather(v_h), tokens, dropout_key, dropout_rate, precision, _three_chunks, turns=turns
+    )
 
     def unsort(x):
         return jnp.take_along_axis(x, hashed.inverse[..., None], axis=-2)

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from textclf_jax.model.attention.blocks import blocks_of_scores
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple
-from textclf_jax.model.attention.weighting import MASKED_SCORE, Segments, blocks_of_scores, in_turns, weighted_values
+from textclf_jax.model.attention.weighting import MASKED_SCORE, Segments, weighted_values
 from textclf_jax.model.precision import FULL, Precision
 
 
@@ -58,36 +59,26 @@ def softmax_attention(
     else:
         bias = Segments(segments.queries[:, None], segments.keys[:, None])
 
+    weighted = functools.partial(weighted_values, dropout_rate=dropout_rate, precision=precision)
     num_scores = math.prod(q.shape[:3]) * k.shape[2]
-    are_few = num_scores <= blocks_of_scores().from_scores
-
-    def attend(q, k, v, bias, key):
-        weighted = weighted_values(q, k, v, bias, key, dropout_rate, precision, keeps_weights=are_few)
-        return weighted[0].astype(dtype)
-
-    if not are_few:
-        attend = functools.partial(_attend_in_blocks, attend)
-    return in_turns(attend, (q, k, v, bias), dropout_key, heads=q.shape[:2], num_scores=num_scores).swapaxes(1, 2)
+    if num_scores <= blocks_of_scores().from_scores:
+        context, _ = weighted(q, k, v, bias, dropout_key)
+    else:
+        context = _weighted_in_blocks(weighted, q, k, v, bias, dropout_key)
+    return context.astype(dtype).swapaxes(1, 2)
 
 
-def _attend_in_blocks(attend, q, k, v, bias, key):
-    """`attend` for one block of queries after the other. q, k, v: [..., L or S, K]; bias: [..., 1 or L]."""
-    length = q.shape[-2]
-    fitting = blocks_of_scores().scores // (math.prod(q.shape[:-2]) * k.shape[-2])
-    if fitting >= length:
-        return attend(q, k, v, bias, key)
-    size = max(fitting // 64 * 64, 64)
+def _weighted_in_blocks(weighted, q, k, v, bias, dropout_key):
+    """`weighted_values` for one block of queries, and one head where that is faster, after the other."""
+    blocks, length = blocks_of_scores(), q.shape[2]
+    scores_of_query = k.shape[2] * (1 if blocks.single_heads else math.prod(q.shape[:2]))
+    size = min(max(blocks.scores // scores_of_query // 64 * 64, 64), length)
 
     def cut_queries(x, axis):
-        return jnp.moveaxis(cut(pad_to_multiple(x, size, axis), size, axis), axis - 1, 0)
+        return jnp.moveaxis(cut(pad_to_multiple(x, size, axis), size, axis), axis, 0)
 
-    queries = cut_queries(q, -2)
-    keys = None if key is None else jax.random.split(key, len(queries))
-    texts = cut_queries(bias.queries, -1) if isinstance(bias, Segments) else None
-
-    def attend_block(block):
-        queries, texts, key = block
-        return attend(queries, k, v, bias if texts is None else Segments(texts, bias.keys), key)
-
-    context = jnp.moveaxis(jax.lax.map(attend_block, (queries, texts, keys)), 0, -3)
-    return context.reshape(*q.shape[:-2], -1, q.shape[-1])[..., :length, :]
+    bias = Segments(cut_queries(bias.queries, 2), bias.keys[None]) if isinstance(bias, Segments) else bias[None]
+    turns = 3 if blocks.single_heads else 1
+    context, _ = weighted(cut_queries(q, 2), k[None], v[None], bias, dropout_key, turns=turns)
+    context = jnp.moveaxis(context, 0, 2)
+    return context.reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from textclf_jax.model.attention.blocks import in_turns
 from textclf_jax.model.dropout import dropout
 from textclf_jax.model.precision import Precision, batched_matmul, product_over_rows
 from textclf_jax.model.reductions import sum_of_products
@@ -16,32 +17,6 @@ from textclf_jax.model.residuals import kept, taken_up
 
 # Added, not selected: a row without any real key then averages all values, and gradients match the reference's
 MASKED_SCORE = -1e9
-
-
-class Blocks(NamedTuple):
-    """How scores are computed that are too many to be held at once.
-
-    Attributes:
-      scores: that are held at once: of a block of queries, with all keys.
-      single_heads: one head after the other. XLA's products on CPU are faster for one matrix than for several.
-      from_scores: the number of scores of a layer above which this is done; fewer are held whole.
-    """
-
-    scores: int
-    single_heads: bool
-    from_scores: int
-
-
-# on a CPU a block stays in the cache, on a GPU it fills the device
-BLOCKS = {
-    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**22),
-    "gpu": Blocks(scores=2**28, single_heads=False, from_scores=2**28),
-}
-
-
-def blocks_of_scores() -> Blocks:
-    """Those of the platform."""
-    return BLOCKS["gpu" if jax.default_backend() == "gpu" else "cpu"]
 
 
 class Bias(Protocol):
@@ -79,7 +54,12 @@ class Weighting(NamedTuple):
     dropout_rate: float
     precision: Precision
     spread: Callable[[Any], Any]
-    keeps_weights: bool
+    turns: int
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether the weights are kept for the backward pass, which saves computing them again, and not their sums."""
+        return self.precision.rounds_products and self.turns == 0 and self.spread is _unchanged
 
 
 def weighted_values(
@@ -92,11 +72,12 @@ def weighted_values(
     precision: Precision,
     spread: Callable[[Any], Float[Array, "*N S K"]] = _unchanged,
     *,
-    keeps_weights: bool = False,
+    turns: int = 0,
 ) -> tuple[Float[Array, "*N L K"], Float[Array, "*N L"]]:
     """Weights values by softmax(q k^T / sqrt(K) + bias).
 
-    The gradient needs no sum over keys: sum_s P dP = dO . O. Nothing of size L x S needs to be kept for it.
+    The gradient needs no sum over keys: sum_s P dP = dO . O. Where weights are few and products round, they are kept
+    for it in the products' dtype; otherwise nothing of size L x S is.
 
     Args:
       q, k, v: [..., L or S, K], any float dtype; scores and softmax are float32 or wider.
@@ -104,9 +85,9 @@ def weighted_values(
       dropout_key: None in evaluation.
       dropout_rate: of the weights.
       precision: of the products.
-      spread: makes k and v of what is given for them, in both passes, so that the results are not kept.
-      keeps_weights: where products round, the weights are kept in their dtype, which saves computing them again. Not
-        with `spread`.
+      spread: makes k and v of what is given for them, in both passes, so that the results are not kept; linear.
+      turns: the number of first axes whose parts are computed one after the other. Those of k, v and bias broadcast to
+        those of q.
 
     Returns:
       [..., L, K] float32 or wider, and [..., L] the logarithm of each query's sum of exponentiated scores.
@@ -114,44 +95,9 @@ def weighted_values(
     Source: Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
     """
     # before the product: XLA would give it an array of the scores' size with nothing but this number
-    # the backward pass would not gather
-    assert not keeps_weights or spread is _unchanged
-    how = Weighting(dropout_rate, precision, spread, keeps_weights and precision.rounds_products)
-    return _weighted(q * q.shape[-1] ** -0.5, k, v, bias, dropout_key, how)
-
-
-def in_turns(
-    attend: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    dropout_key: Array | None,
-    *,
-    heads: tuple[int, ...],
-    num_scores: int,
-) -> Any:
-    """Calls `attend`; for one head after the other where scores are many and the platform gains by it.
-
-    What `attend` computes then exists for one head at a time, in both passes.
-
-    Args:
-      attend: takes the arguments and a key.
-      arguments: trees of arrays whose first axes broadcast to `heads`.
-      dropout_key: None in evaluation; each head gets one of its own.
-      heads: the first axes of what `attend` returns, which tell heads apart.
-      num_scores: of all heads.
-
-    Returns:
-      What `attend` returns.
-    """
-    blocks = blocks_of_scores()
-    if not blocks.single_heads or num_scores <= blocks.from_scores:
-        return attend(*arguments, dropout_key)
-
-    def flat(x):
-        return jnp.broadcast_to(x, (*heads, *x.shape[len(heads) :])).reshape(-1, *x.shape[len(heads) :])
-
-    keys = None if dropout_key is None else jax.random.split(dropout_key, math.prod(heads))
-    results = jax.lax.map(lambda head: attend(*head[0], head[1]), (jax.tree.map(flat, arguments), keys))
-    return jax.tree.map(lambda x: x.reshape(*heads, *x.shape[1:]), results)
+    return _weighted(
+        q * q.shape[-1] ** -0.5, k, v, bias, dropout_key, Weighting(dropout_rate, precision, spread, turns)
+    )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -159,12 +105,19 @@ def _weighted(q, k, v, bias, dropout_key, how: Weighting) -> Any:
     return _forward(q, k, v, bias, dropout_key, how)[0]
 
 
-def _scores(q, k, bias, precision: Precision):
-    added = bias if isinstance(bias, jax.Array) else bias.bias()
-    return batched_matmul(q, k, precision, transposed=True) + added
-
-
 def _forward(q, k, v, bias, dropout_key, how: Weighting):
+    turns = q.shape[: how.turns]
+    if turns and dropout_key is not None:
+        dropout_key = jax.random.split(dropout_key, math.prod(turns)).reshape(turns)
+    q, k, v = jax.tree.map(how.precision.rounded, (q, k, v))
+    arguments, attend = (q, k, v, bias, dropout_key), functools.partial(_attend, how)
+    context, partition, of_weights = in_turns(attend, arguments, turns, (turns,) * 3) if turns else attend(*arguments)
+    residuals = kept((q, k, v, of_weights, how.precision.rounded(context)))
+    return (context, partition), (residuals, bias, dropout_key)
+
+
+def _attend(how: Weighting, q, k, v, bias, dropout_key):
+    """The context, the logarithm of the sum of exponentiated scores, and what the weights are made of again."""
     keys, values = how.spread(k), how.spread(v)
     scores = _scores(q, keys, bias, how.precision)
     # apart: the logarithm of their product has no digits left where everything is masked (1e9)
@@ -175,19 +128,33 @@ def _forward(q, k, v, bias, dropout_key, how: Weighting):
     dropped = dropout(weights, how.dropout_rate, dropout_key).astype(values.dtype)
     context = batched_matmul(dropped, values, how.precision)
     partition = (largest + jnp.log(total))[..., 0]
-    if how.keeps_weights:
-        residuals = kept(jax.tree.map(how.precision.rounded, (q, k, v, weights, context)))
-    else:
-        residuals = q, k, v, (largest, total), context
-    return (context, partition), (residuals, bias, dropout_key)
+    return context, partition, how.precision.rounded(weights) if how.keeps_weights else (largest, total)
+
+
+def _scores(q, k, bias, precision: Precision):
+    added = bias if isinstance(bias, jax.Array) else bias.bias()
+    return batched_matmul(q, k, precision, transposed=True) + added
 
 
 def _backward(how: Weighting, residuals, cotangents):
-    precision, (residuals, bias, dropout_key) = how.precision, residuals
-    if how.keeps_weights:
-        residuals, cotangents = taken_up(residuals, cotangents)
-    (q, k, v, of_weights, context), (dcontext, dpartition) = residuals, cotangents
-    (keys, gather_keys), (values, gather_values) = (_spread(x, how) for x in (k, v))
+    residuals, bias, dropout_key = residuals
+    residuals, cotangents = taken_up(residuals, cotangents)
+    (q, k, v, *_), turns = residuals, residuals[0].shape[: how.turns]
+    arguments, compute = (*cotangents, *residuals, bias, dropout_key), functools.partial(_gradients, how)
+    if turns:
+        leading = tuple(jax.tree.leaves(x)[0].shape[: how.turns] for x in (q, k, v))
+        gradients = in_turns(compute, arguments, turns, leading)
+    else:
+        gradients = compute(*arguments)
+    if not how.precision.rounds_products:
+        gradients = jax.tree.map(lambda gradient, x: gradient.astype(x.dtype), gradients, (q, k, v))
+    return *gradients, None, None
+
+
+def _gradients(how: Weighting, dcontext, dpartition, q, k, v, of_weights, context, bias, dropout_key):
+    """Those of q, k and v."""
+    precision = how.precision
+    keys, values = how.spread(k), how.spread(v)
     offset = sum_of_products(dcontext, context.astype(dcontext.dtype), axis=-1) - dpartition[..., None]
     weights = of_weights if how.keeps_weights else _weights(q, keys, bias, of_weights, precision)
     weights, dcontext = weights.astype(dcontext.dtype), dcontext.astype(values.dtype)
@@ -199,9 +166,7 @@ def _backward(how: Weighting, residuals, cotangents):
     dkeys, dvalues = (
         product_over_rows(x, y, precision).swapaxes(-1, -2) for x, y in ((q, dscores), (dcontext, weights))
     )
-    if not how.keeps_weights:
-        dq, dkeys, dvalues = (gradient.astype(x.dtype) for gradient, x in ((dq, q), (dkeys, keys), (dvalues, values)))
-    return dq, *gather_keys(dkeys), *gather_values(dvalues), None, None
+    return dq, _gathered(dkeys, k, how), _gathered(dvalues, v, how)
 
 
 def _weights(q, keys, bias, largest_and_total, precision: Precision):
@@ -209,9 +174,10 @@ def _weights(q, keys, bias, largest_and_total, precision: Precision):
     return jnp.exp(_scores(q, keys, bias, precision) - largest) / total
 
 
-def _spread(x, how: Weighting):
-    """What `spread` makes of x, and the function from its gradient to that of x."""
-    return (x, lambda gradient: (gradient,)) if how.keeps_weights else jax.vjp(how.spread, x)
+def _gathered(gradient, x, how: Weighting):
+    """The gradient of x from that of what `spread` makes of it."""
+    wide = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, gradient.dtype), x)
+    return jax.linear_transpose(how.spread, wide)(gradient)[0]
 
 
 _weighted.defvjp(_forward, _backward)
