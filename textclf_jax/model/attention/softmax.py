@@ -74,11 +74,13 @@ def _weighted_in_blocks(weighted, q, k, v, bias, dropout_key):
     scores_of_query = k.shape[2] * (1 if blocks.single_heads else math.prod(q.shape[:2]))
     size = min(max(blocks.scores // scores_of_query // 64 * 64, 64), length)
 
-    def cut_queries(x, axis):
-        return jnp.moveaxis(cut(pad_to_multiple(x, size, axis), size, axis), axis, 0)
+    # where the blocks' axis goes: what comes before it takes turns, too
+    place = 2 if blocks.single_heads else 0
 
-    bias = Segments(cut_queries(bias.queries, 2), bias.keys[None]) if isinstance(bias, Segments) else bias[None]
-    turns = 3 if blocks.single_heads else 1
-    context, _ = weighted(cut_queries(q, 2), k[None], v[None], bias, dropout_key, turns=turns)
-    context = jnp.moveaxis(context, 0, 2)
-    return context.reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length]
+    def cut_queries(x):
+        return jnp.moveaxis(cut(pad_to_multiple(x, size, 2), size, 2), 2, place)
+
+    k, v, keys = (jnp.expand_dims(x, place) for x in (k, v, bias.keys if isinstance(bias, Segments) else bias))
+    bias = Segments(cut_queries(bias.queries), keys) if isinstance(bias, Segments) else keys
+    context, _ = weighted(cut_queries(q), k, v, bias, dropout_key, turns=place + 1)
+    return jnp.moveaxis(context, place, 2).reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length]
