@@ -11,6 +11,8 @@ from pathlib import Path
 
 VARIABLE, REQUEST = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 FIRST_GLIBC = (2, 35)
+MEMORY_MAP = Path("/proc/self/maps")
+MADV_NOHUGEPAGE = 15  # linux/mman.h
 KERNEL_SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -29,9 +31,27 @@ def restart_with_environment() -> None:
 
 
 def return_unused() -> None:
-    """Gives the kernel what the C library keeps without need, such as a compiler's memory once it is done."""
-    if _is_glibc_with_tunables():
-        ctypes.CDLL(None).malloc_trim(0)
+    """Gives the kernel what the C library keeps without need, such as a compiler's memory once it is done.
+
+    In huge pages the kernel would fill the holes again, by and by. Memory that is asked for later is not affected.
+    """
+    if not _is_glibc_with_tunables():
+        return
+    library = ctypes.CDLL(None)
+    library.malloc_trim(0)
+    for start, end in _anonymous_memory():
+        library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_NOHUGEPAGE)
+
+
+def _anonymous_memory() -> list[tuple[int, int]]:
+    """Addresses of this process's writable memory that is no file's."""
+    ranges = []
+    for line in MEMORY_MAP.read_text(encoding="utf-8").splitlines():
+        addresses, access, _, _, _, *path = line.split(maxsplit=5)
+        if access == "rw-p" and path in ([], ["[heap]"]):
+            start, end = addresses.split("-")
+            ranges.append((int(start, 16), int(end, 16)))
+    return ranges
 
 
 def _gives_huge_pages_on_request() -> bool:

@@ -12,8 +12,8 @@ from jaxtyping import Array, Float, Int
 from textclf_jax.model.precision import Precision, matmul
 from textclf_jax.model.residuals import from_bits, taken_up, to_bits
 
-# 8 MB of float32, which stay in a CPU's cache
-LOGITS_AT_ONCE = {"cpu": 2**21}
+# 4 MB of float32, which stay in a CPU's cache
+LOGITS_AT_ONCE = {"cpu": 2**20}
 
 Losses = tuple[Float[Array, " N"], Float[Array, " N"]]
 

@@ -1,7 +1,9 @@
 """Where texts and tokens are: rows that hold several texts, and places in a batch."""
 
+import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -27,7 +29,27 @@ def packing_of(batch: dict[str, Any]) -> Packing | None:
 
 def at(x: Float[Array, "B L D"], positions: Int[Array, " P"] | None) -> Float[Array, "*N D"]:
     """The vectors [P, D] at places (row * L + column) of a batch; all of it [B, L, D] where None are given."""
-    return x if positions is None else x.reshape(-1, x.shape[-1])[positions]
+    return x if positions is None else _rows(x.reshape(-1, x.shape[-1]), positions, x.size // x.shape[-1])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _rows(x, places, count: int) -> Any:
+    """The rows of x [count, D] at places [P]."""
+    assert len(x) == count
+    return x[places]
+
+
+def _rows_forward(x, places, count: int):
+    return _rows(x, places, count), places
+
+
+def _rows_backward(count: int, places, cotangent):
+    # zeros, but of what is known only now: constants XLA would make at the beginning, and hold them till here
+    nothing = jnp.full((count, cotangent.shape[-1]), 0 * cotangent[0, 0], cotangent.dtype)
+    return nothing.at[places].add(cotangent), None
+
+
+_rows.defvjp(_rows_forward, _rows_backward)
 
 
 def texts_of_tokens(lengths: Int[Array, " B"], length: int, packing: Packing | None) -> Int[Array, "B L"]:

@@ -82,7 +82,7 @@ class Run:
     @functools.cached_property
     def variable_shapes(self) -> dict[str, Any]:
         """Shapes and dtypes of the variables."""
-        return jax.eval_shape(self.init_variables)
+        return jax.eval_shape(self._init, *self._init_arguments)
 
     @functools.cached_property
     def settings(self) -> StepSettings:
@@ -103,14 +103,18 @@ class Run:
         return jax.eval_shape(self.init_state, self.variable_shapes)
 
     @functools.cached_property
-    def _init(self) -> Callable[..., dict[str, Any]]:
-        return jax.jit(self.module.init)  # pyright: ignore[reportReturnType]
+    def _init(self) -> Any:
+        return jax.jit(self.module.init)  # pyright: ignore[reportArgumentType]
+
+    @property
+    def _init_arguments(self) -> tuple[Any, ...]:
+        key = jax.random.fold_in(jax.random.key(self.config.experiment.seed), 0)
+        return key, jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32)
 
     def init_variables(self) -> dict[str, Any]:
         """Draws fresh variables from the seed; float32."""
-        ids, lengths = jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32)
-        key = jax.random.fold_in(jax.random.key(self.config.experiment.seed), 0)
-        variables = jax.block_until_ready(self._init(key, ids, lengths))
+        variables = jax.block_until_ready(self._init(*self._init_arguments))
+        self._init.clear_cache()
         return_unused()
         return variables
 
@@ -128,7 +132,9 @@ class Run:
         step = jax.jit(step, donate_argnums=0)
         arrays = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.float32(0)}
         options = COMPILER_OPTIONS.get(jax.default_backend())
-        return step.lower(self.state_shapes, _shapes(arrays)).compile(options)
+        program = step.lower(self.state_shapes, _shapes(arrays)).compile(options)
+        step.clear_cache()
+        return program
 
     def evaluation_program(self, shape: Shape) -> Any:
         """Compiles the evaluation step for a shape of batches."""

@@ -112,7 +112,7 @@ def _forward(q, k, v, bias, dropout_key, how: Weighting):
     q, k, v = jax.tree.map(how.precision.rounded, (q, k, v))
     arguments, attend = (q, k, v, bias, dropout_key), functools.partial(_attend, how)
     context, partition, of_weights = in_turns(attend, arguments, turns, (turns,) * 3) if turns else attend(*arguments)
-    residuals = kept((q, k, v, of_weights, how.precision.rounded(context)))
+    residuals = kept((q, k, v, of_weights, None if how.keeps_weights else how.precision.rounded(context)))
     return (context, partition), (residuals, bias, dropout_key)
 
 
@@ -159,12 +159,15 @@ def _gradients(how: Weighting, dcontext, dpartition, q, k, v, of_weights, contex
     """Those of q, k and v; of k and v turned, [..., K, S], where nothing spreads them."""
     precision = how.precision
     keys, values = how.spread(k), how.spread(v)
-    offset = sum_of_products(dcontext, context.astype(dcontext.dtype), axis=-1) - dpartition[..., None]
     weights = of_weights if how.keeps_weights else _weights(q, keys, bias, of_weights, precision)
-    weights, dcontext = weights.astype(dcontext.dtype), dcontext.astype(values.dtype)
-    dweights = batched_matmul(dcontext, values, precision, transposed=True)
+    weights = weights.astype(dcontext.dtype)
+    dweights = batched_matmul(dcontext.astype(values.dtype), values, precision, transposed=True)
     dweights = dropout(dweights, how.dropout_rate, dropout_key)
+    # the same number twice
+    along = (weights, dweights) if how.keeps_weights else (dcontext, context.astype(dcontext.dtype))
+    offset = sum_of_products(*along, axis=-1) - dpartition[..., None]
     dscores = (weights * (dweights - offset)).astype(q.dtype)
+    dcontext = dcontext.astype(values.dtype)
     weights = dropout(weights, how.dropout_rate, dropout_key).astype(values.dtype)
     dq = batched_matmul(dscores, keys, precision)
     dkeys, dvalues = (product_over_rows(x, y, precision) for x, y in ((q, dscores), (dcontext, weights)))
