@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from textclf_jax.training.device import compute_precision, set_up_device
 from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.fit import fit
 from textclf_jax.training.limits import measured_limit
+from textclf_jax.training.loop import read_behind
 from textclf_jax.training.prediction import Predictor
 from textclf_jax.training.programs import Programs
 from textclf_jax.training.run import Run, prepare_run, step_memory
@@ -101,12 +103,16 @@ class Steps(Batches):
             self.programs[shape]
         self.facts["compile_seconds"] = time.perf_counter() - before
         self.state = run.init_state(run.init_variables())
+        self.unread: deque[Any] = deque()
 
     def take(self, count: int) -> Answer:
         tokens = flops = 0
         for _ in range(count):
             host, arrays = next(self.batches)
-            self.state, _ = self.programs[host.shape](self.state, arrays)
+            self.state, figures = self.programs[host.shape](self.state, arrays)
+            self.unread.append(figures)
+            if len(self.unread) > read_behind():
+                jax.block_until_ready(self.unread.popleft())
             tokens += host.tokens
             flops += self.run.task.flops(host.shape, train=True)
         jax.block_until_ready(self.state)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.precision import Precision, matmul
-from textclf_jax.model.residuals import from_bits, taken_up, to_bits
+from textclf_jax.model.residuals import empty_now, from_bits, taken_up, to_bits
 
 # 4 MB of float32, which stay in a CPU's cache
 LOGITS_AT_ONCE = {"cpu": 2**20}
@@ -69,6 +69,24 @@ class Decoder(NamedTuple):
     precision: Precision
     transposed: bool
 
+    @property
+    def vocab_axes(self) -> tuple[int, int]:
+        """The vocabulary's axis in kernel and bias."""
+        return (0 if self.transposed else 1), 0
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return self.kernel.shape[self.vocab_axes[0]]
+
+    def part(self, start: Any, size: int) -> "Decoder":
+        """The decoder of `size` tokens of the vocabulary."""
+        kernel, bias = (
+            whole if whole is None else jax.lax.dynamic_slice_in_dim(whole, start, size, axis)
+            for whole, axis in zip(self[:2], self.vocab_axes, strict=True)
+        )
+        return self._replace(kernel=kernel, bias=bias)
+
     def logits(self, x: Float[Array, "*N D"]) -> Float[Array, "*N V"]:
         """x [..., D] -> [..., V]."""
         logits = matmul(x, self.kernel, self.precision, transposed=self.transposed)
@@ -88,7 +106,7 @@ def decoded_cross_entropy(x: Float[Array, "N D"], decoder: Decoder, targets: Int
 
     Source: Milakov & Gimelshein 2018, algorithm 3 (the sum over parts).
     """
-    count, vocab_size = len(targets), decoder.kernel.shape[0 if decoder.transposed else 1]
+    count, vocab_size = len(targets), decoder.vocab_size
     at_once = LOGITS_AT_ONCE.get(jax.default_backend(), math.inf)
     if count * vocab_size <= at_once:
         return cross_entropy(decoder.logits(x), targets)
@@ -104,77 +122,64 @@ def _in_parts(x, kernel, bias, targets, size: int, how: tuple[Precision, bool]) 
 def _in_parts_forward(x, kernel, bias, targets, size: int, how: tuple[Precision, bool]):
     decoder = Decoder(kernel, bias, *how)
 
-    def visit(carry, start, size, _):
-        largest, total, chosen = carry
-        logits = _part(decoder, start, size).logits(x)
+    def visit(carry, number, part: Decoder, start):
+        (largest, total, chosen), (exponentials, scales) = carry
+        logits = part.logits(x)
         before, largest = largest, jnp.maximum(largest, logits.max(axis=-1))
-        exponentials = jnp.exp(logits - largest[:, None])
-        total = total * jnp.exp(before - largest) + exponentials.sum(axis=-1)
+        scaled = jnp.exp(logits - largest[:, None])
+        total = total * jnp.exp(before - largest) + scaled.sum(axis=-1)
         column = targets - start
-        here = jnp.take_along_axis(logits, jnp.clip(column, 0, size - 1)[:, None], axis=-1)[:, 0]
-        chosen = jnp.where((column >= 0) & (column < size), here, chosen)
-        return (largest, total, chosen), (to_bits(decoder.precision.rounded(exponentials)), largest)
+        here = jnp.take_along_axis(logits, jnp.clip(column, 0, logits.shape[1] - 1)[:, None], axis=-1)[:, 0]
+        chosen = jnp.where((column >= 0) & (column < logits.shape[1]), here, chosen)
+        scaled = to_bits(decoder.precision.rounded(scaled))
+        exponentials = jax.lax.dynamic_update_slice_in_dim(exponentials, scaled, start, 1)
+        scales = jax.lax.dynamic_update_index_in_dim(scales, largest, number, 0)
+        return (largest, total, chosen), (exponentials, scales)
 
-    nothing = jnp.zeros(targets.shape, jnp.float32)
-    carry, parts = _visit_parts(visit, (nothing - jnp.inf, nothing, nothing), decoder, size, (None, None))
+    count, vocab_size, nothing = len(targets), decoder.vocab_size, jnp.zeros(targets.shape, jnp.float32)
+    bits = jnp.uint16 if decoder.precision.rounds_products else jnp.float32
+    kept = empty_now((count, vocab_size), bits, x), empty_now((-(-vocab_size // size), count), jnp.float32, x)
+    carry, kept = _visit_parts(visit, ((nothing - jnp.inf, nothing, nothing), kept), decoder, size)
     largest, total, chosen = carry
     partition = jnp.log(total) + largest
     losses = partition - chosen
-    return (losses, (chosen >= largest).astype(jnp.float32)), (x, kernel, bias, targets, losses, partition, parts)
+    return (losses, (chosen >= largest).astype(jnp.float32)), (x, kernel, bias, targets, losses, partition, kept)
 
 
 def _in_parts_backward(size: int, how: tuple[Precision, bool], residuals, cotangents):
-    (x, kernel, bias, targets, losses, partition, parts), cotangents = taken_up(residuals, cotangents)
+    residuals, (dlosses, _) = taken_up(residuals, cotangents)
+    x, kernel, bias, targets, losses, partition, (exponentials, scales) = residuals
     decoder = Decoder(kernel, bias, *how)
 
-    def visit(carry, start, size, kept):
-        (exponentials, largest), (dx, *gradients) = kept, carry
-        probabilities = from_bits(exponentials).astype(x.dtype) * jnp.exp(largest - partition)[:, None]
-        is_target = jnp.arange(size) == (targets - start)[:, None]
+    def visit(carry, number, part: Decoder, start):
+        dx, *gradients = carry
+        scaled = jax.lax.dynamic_slice_in_dim(exponentials, start, part.vocab_size, 1)
+        probabilities = from_bits(scaled).astype(x.dtype) * jnp.exp(scales[number] - partition)[:, None]
+        is_target = jnp.arange(part.vocab_size) == (targets - start)[:, None]
         # with the target's logit as it was: p - 1 of a rounded p would have no digits left where p is almost 1
-        dlogits = jnp.where(is_target, jnp.expm1(-losses)[:, None], probabilities) * cotangents[0][:, None]
-        part = _part(decoder, start, size)
+        dlogits = jnp.where(is_target, jnp.expm1(-losses)[:, None], probabilities) * dlosses[:, None]
         _, pull_back = jax.vjp(lambda x, k, b: Decoder(k, b, *how).logits(x), x, part.kernel, part.bias)
         dx_of_part, *found = pull_back(dlogits)
         gradients = [
             whole if whole is None else jax.lax.dynamic_update_slice_in_dim(whole, new, start, axis)
-            for whole, new, axis in zip(gradients, found, _axes(decoder), strict=True)
+            for whole, new, axis in zip(gradients, found, decoder.vocab_axes, strict=True)
         ]
-        return (dx + dx_of_part, *gradients), None
+        return dx + dx_of_part, *gradients
 
-    # filled with what is known only now: constants XLA would make at the beginning, and hold them till here
-    gradients = jax.tree.map(lambda whole: jnp.full_like(whole, partition[0]), (kernel, bias))
-    gradients, _ = _visit_parts(visit, (jnp.zeros_like(x), *gradients), decoder, size, parts)
-    return *gradients, None
+    gradients = jax.tree.map(lambda whole: empty_now(whole.shape, whole.dtype, dlosses), (kernel, bias))
+    return *_visit_parts(visit, (jnp.zeros_like(x), *gradients), decoder, size), None
 
 
 _in_parts.defvjp(_in_parts_forward, _in_parts_backward)
 
 
-def _axes(decoder: Decoder) -> tuple[int, int]:
-    """The vocabulary's axis in kernel and bias."""
-    return (0 if decoder.transposed else 1), 0
+def _visit_parts(visit: Callable[..., Any], carry: Any, decoder: Decoder, size: int) -> Any:
+    """carry = visit(carry, number, part, start) for all parts of the vocabulary; the last one may be smaller."""
+    whole_parts, rest = divmod(decoder.vocab_size, size)
 
+    def visit_next(number, carry):
+        return visit(carry, number, decoder.part(number * size, size), number * size)
 
-def _part(decoder: Decoder, start, size: int) -> Decoder:
-    """The decoder of `size` tokens of the vocabulary."""
-    kernel, bias = (
-        whole if whole is None else jax.lax.dynamic_slice_in_dim(whole, start, size, axis)
-        for whole, axis in zip(decoder[:2], _axes(decoder), strict=True)
-    )
-    return decoder._replace(kernel=kernel, bias=bias)
-
-
-def _visit_parts(visit: Callable[..., Any], carry: Any, decoder: Decoder, size: int, given: tuple[Any, Any]) -> Any:
-    """carry, found = visit(carry, start, size, given) for all parts; the last one is smaller where it has to be.
-
-    Returns:
-      The last carry, and what was found: of all whole parts, stacked, and of the smaller one. `given` has this form.
-    """
-    count, rest = divmod(decoder.kernel.shape[_axes(decoder)[0]], size)
-    starts = size * jnp.arange(count)
-    carry, found = jax.lax.scan(lambda c, part: visit(c, part[0], size, part[1]), carry, (starts, given[0]))
-    if not rest:
-        return carry, (found, None)
-    carry, of_rest = visit(carry, count * size, rest, given[1])
-    return carry, (found, of_rest)
+    carry = jax.lax.fori_loop(0, whole_parts, visit_next, carry)
+    start = whole_parts * size
+    return visit(carry, whole_parts, decoder.part(start, rest), start) if rest else carry

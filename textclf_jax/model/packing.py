@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from textclf_jax.model.residuals import empty_now
+
 
 class Packing(NamedTuple):
     """Where texts are in rows that hold several.
@@ -44,9 +46,8 @@ def _rows_forward(x, places, count: int):
 
 
 def _rows_backward(count: int, places, cotangent):
-    # zeros, but of what is known only now: constants XLA would make at the beginning, and hold them till here
-    nothing = jnp.full((count, cotangent.shape[-1]), 0 * cotangent[0, 0], cotangent.dtype)
-    return nothing.at[places].add(cotangent), None
+    zeros = empty_now((count, cotangent.shape[-1]), cotangent.dtype, 0 * cotangent[0])
+    return zeros.at[places].add(cotangent), None
 
 
 _rows.defvjp(_rows_forward, _rows_backward)

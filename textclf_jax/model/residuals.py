@@ -23,6 +23,14 @@ def taken_up(held: Any, needed_with: Any) -> tuple[Any, Any]:
     return jax.lax.optimization_barrier((held, needed_with)) if _heeds_barriers() else (held, needed_with)
 
 
+def empty_now(shape: tuple[int, ...], dtype: Any, known: Any) -> jax.Array:
+    """An array to be written to, made when the first element of another one is known, which fills it.
+
+    Constants XLA on CPU makes at the beginning of a program, and holds them till they are used.
+    """
+    return jnp.full(shape, known.ravel()[0], dtype)
+
+
 def to_bits(x: Any) -> Any:
     """An array in bfloat16 as its bits, and any other as it is. XLA on CPU gives loops float32 for bfloat16."""
     return x.view(jnp.uint16) if x.dtype == jnp.bfloat16 else x

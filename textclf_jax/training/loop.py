@@ -25,9 +25,16 @@ from textclf_jax.training.stream import HostStep, prefetched, training_stream
 from textclf_jax.training.tasks import Task
 from textclf_jax.training.throughput import Throughput
 
-# Figures are read this many steps after they were asked for, when the device has long finished them
-READ_BEHIND = 3
 MAX_SKIPPED_IN_A_ROW = 20
+
+
+def read_behind() -> int:
+    """How many steps after they were asked for figures are read: on a GPU, when it has long finished them.
+
+    On a CPU a step is finished before the next one starts: memory of both would be held for a moment, and the time that
+    the host takes in between is the CPU's in any case.
+    """
+    return 0 if jax.default_backend() == "cpu" else 3
 
 
 @dataclass
@@ -112,7 +119,7 @@ class Loop:
         for host, arrays in prefetched(stream, lambda host: (host, jax.device_put(host.arrays))):
             state, figures = self.run_step(host.step, self.program(host.shape), state, arrays)
             self.unread.append((host, figures))
-            if len(self.unread) > READ_BEHIND:
+            if len(self.unread) > read_behind():
                 self.read(*self.unread.popleft())
             self.after_step(state, host)
             if self.stop.signal:

@@ -1,7 +1,6 @@
 """Everything about a run that is known before it starts: data, batches, length, model; and the report of --dry-run."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,14 +121,16 @@ class Run:
         """The state before the first step."""
         collections = {name: tree for name, tree in variables.items() if name != "params"}
         params = variables["params"]
-        return TrainState(jnp.zeros((), jnp.int32), params, collections, jax.jit(self.settings.tx.init)(params))
+        state = TrainState(jnp.zeros((), jnp.int32), params, collections, jax.jit(self.settings.tx.init)(params))
+        return_unused()
+        return state
 
     def training_program(self, shape: Shape) -> Any:
         """Compiles the training step for a shape of batches; the state is donated."""
         step = functools.partial(train_step, settings=self.settings)
         # traces tell programs apart by their names
         step.__name__ = f"train_step_{shape[0]}x{shape[1]}"  # pyright: ignore[reportAttributeAccessIssue]
-        step = jax.jit(step, donate_argnums=0)
+        step: Any = jax.jit(step, donate_argnums=0)
         arrays = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.float32(0)}
         options = COMPILER_OPTIONS.get(jax.default_backend())
         program = step.lower(self.state_shapes, _shapes(arrays)).compile(options)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from textclf_jax.model.residuals import from_bits, to_bits
+from textclf_jax.model.residuals import empty_now, from_bits, to_bits
 
 Shape = tuple[int, ...]
 
@@ -68,10 +68,9 @@ def in_turns(
         return compute(*jax.tree.map(lambda x: from_bits(_part(x, place)), arguments))
 
     parts = jax.eval_shape(compute_part, (0,) * len(turns))
-    # filled with what is known only now: constants XLA would make at the beginning, and hold them till here
-    known = jax.tree.leaves(arguments)[0].ravel()[0]
+    known = jax.tree.leaves(arguments)[0]
     results = tuple(
-        jax.tree.map(lambda part, sizes=sizes: jnp.full((*sizes, *part.shape), known, part.dtype), tree)
+        jax.tree.map(lambda part, sizes=sizes: empty_now((*sizes, *part.shape), part.dtype, known), tree)
         for tree, sizes in zip(parts, leading, strict=True)
     )
 
