@@ -112,7 +112,7 @@ class Steps(Batches):
             self.state, figures = self.programs[host.shape](self.state, arrays)
             self.unread.append(figures)
             if len(self.unread) > read_behind():
-                jax.block_until_ready(self.unread.popleft())
+                jax.tree.map(float, self.unread.popleft())
             tokens += host.tokens
             flops += self.run.task.flops(host.shape, train=True)
         jax.block_until_ready(self.state)

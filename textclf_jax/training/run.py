@@ -81,7 +81,7 @@ class Run:
     @functools.cached_property
     def variable_shapes(self) -> dict[str, Any]:
         """Shapes and dtypes of the variables."""
-        return jax.eval_shape(self._init, *self._init_arguments)
+        return jax.eval_shape(self._draw, self._seed)
 
     @functools.cached_property
     def settings(self) -> StepSettings:
@@ -101,19 +101,23 @@ class Run:
         """Shapes and dtypes of the train state."""
         return jax.eval_shape(self.init_state, self.variable_shapes)
 
-    @functools.cached_property
-    def _init(self) -> Any:
-        return jax.jit(self.module.init)  # pyright: ignore[reportArgumentType]
-
     @property
-    def _init_arguments(self) -> tuple[Any, ...]:
-        key = jax.random.fold_in(jax.random.key(self.config.experiment.seed), 0)
-        return key, jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32)
+    def _seed(self) -> np.uint32:
+        return np.uint32(self.config.experiment.seed)
+
+    @functools.cached_property
+    def _draw(self) -> Any:
+        # all in one program: what JAX does one by one are programs, too, of a megabyte or more each
+        def draw(seed):
+            key = jax.random.fold_in(jax.random.key(seed), 0)
+            return self.module.init(key, jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32))
+
+        return jax.jit(draw)
 
     def init_variables(self) -> dict[str, Any]:
         """Draws fresh variables from the seed; float32."""
-        variables = jax.block_until_ready(self._init(*self._init_arguments))
-        self._init.clear_cache()
+        variables = jax.block_until_ready(self._draw(self._seed))
+        self._draw.clear_cache()
         return_unused()
         return variables
 
@@ -121,9 +125,9 @@ class Run:
         """The state before the first step."""
         collections = {name: tree for name, tree in variables.items() if name != "params"}
         params = variables["params"]
-        state = TrainState(jnp.zeros((), jnp.int32), params, collections, jax.jit(self.settings.tx.init)(params))
+        step, opt_state = jax.jit(lambda params: (jnp.zeros((), jnp.int32), self.settings.tx.init(params)))(params)
         return_unused()
-        return state
+        return TrainState(step, params, collections, opt_state)
 
     def training_program(self, shape: Shape) -> Any:
         """Compiles the training step for a shape of batches; the state is donated."""

@@ -132,7 +132,8 @@ def _attend(how: Weighting, q, k, v, bias, dropout_key):
 
 
 def _scores(q, k, bias, precision: Precision):
-    added = bias if isinstance(bias, jax.Array) else bias.bias()
+    # as it is given: XLA on CPU would make one of the scores' size, and hold it for all layers
+    added = kept(bias) if isinstance(bias, jax.Array) else bias.bias()
     return batched_matmul(q, k, precision, transposed=True) + added
 
 
