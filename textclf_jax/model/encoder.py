@@ -93,9 +93,33 @@ class Encoder(nn.Module):
 
         The last layer computes no others: of a vector that nobody reads, only key and value are needed.
         """
+        x = self.embed(input_ids, position_ids, token_type_ids, packing, train=train)
+        return self.encode(x, lengths, packing, positions, train=train)
+
+    def embed(
+        self,
+        input_ids: Int[Array, "B L"],
+        position_ids: Int[Array, "#B L"] | None,
+        token_type_ids: Int[Array, "B L"] | None,
+        packing: Packing | None,
+        *,
+        train: bool,
+    ) -> Float[Array, "B L D"]:
+        """What the layers begin with."""
         if packing is not None:
             position_ids = packing.position_ids
-        x = self.embeddings(input_ids, position_ids, token_type_ids, train=train)
+        return self.embeddings(input_ids, position_ids, token_type_ids, train=train)
+
+    def encode(
+        self,
+        x: Float[Array, "B L D"],
+        lengths: Int[Array, " B"],
+        packing: Packing | None,
+        positions: Int[Array, " P"] | None,
+        *,
+        train: bool,
+    ) -> Float[Array, "*N D"]:
+        """Runs the layers."""
         for layer in self.layers[:-1]:
             x = layer(x, lengths, packing, train=train)
         return self.layers[-1](x, lengths, packing, positions, train=train)

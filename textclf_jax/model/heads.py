@@ -8,7 +8,7 @@ from textclf_jax.config import Architecture, ClassificationHead, MlmHead
 from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.encoder import Encoder
 from textclf_jax.model.layers import LayerNorm, gelu
-from textclf_jax.model.losses import Decoder, Losses, decoded_cross_entropy
+from textclf_jax.model.losses import Decoder, Losses, decoded_cross_entropy, with_late_gradient
 from textclf_jax.model.packing import Packing, unpacked
 from textclf_jax.model.pooling import pool
 from textclf_jax.model.precision import FULL, Kernel, Linear, Precision
@@ -76,18 +76,26 @@ class MaskedLanguageModel(nn.Module):
           [P, V] or [B, L, V] float32 logits; with `targets` the losses and hits of `cross_entropy`.
         """
         # decoding the masked tokens alone saves most of the arithmetic: V is large and 85% of logits are never used
-        ids = {"position_ids": position_ids, "token_type_ids": token_type_ids}
-        x = self.encoder(input_ids, lengths, **ids, packing=packing, positions=positions, train=train)
-        return self.decode(x, targets)
+        x = self.encoder.embed(input_ids, position_ids, token_type_ids, packing, train=train)
+        decoder = self.vocabulary_decoder()
+        if targets is not None:
+            x, decoder = with_late_gradient(x, decoder, len(targets))
+        x = self.encoder.encode(x, lengths, packing, positions, train=train)
+        return self.decode(x, decoder, targets)
 
-    def decode(self, x: Float[Array, "*N D"], targets: Int[Array, " N"] | None) -> Float[Array, "*N V"] | Losses:
-        """Logits over the vocabulary of vectors [..., D], or their losses and hits."""
-        x = self.transform(x)
+    def vocabulary_decoder(self) -> Decoder:
+        """Where logits are made: with the word embeddings, or a kernel of its own."""
         tied = self.head.tie_mlm_weights
         kernel = self.encoder.embeddings.word.embedding if tied else self.decoder()
         bias = self.decoder_bias if self.head.decoder_bias else None
         # logits are float32: rounded to bfloat16, close ones could not be told apart
-        decoder = Decoder(kernel, bias, self.precision._replace(activations=jnp.float32), tied)
+        return Decoder(kernel, bias, self.precision._replace(activations=jnp.float32), tied)
+
+    def decode(
+        self, x: Float[Array, "*N D"], decoder: Decoder, targets: Int[Array, " N"] | None
+    ) -> Float[Array, "*N V"] | Losses:
+        """Logits over the vocabulary of vectors [..., D], or their losses and hits."""
+        x = self.transform(x)
         return decoder.logits(x) if targets is None else decoded_cross_entropy(x, decoder, targets)
 
 

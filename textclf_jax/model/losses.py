@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.model.precision import Precision, matmul
+from textclf_jax.model.precision import Precision, kernel_gradient, matmul
 from textclf_jax.model.residuals import empty_now, from_bits, taken_up, to_bits
 
 # 4 MB of float32, which stay in a CPU's cache
@@ -62,12 +62,14 @@ class Decoder(NamedTuple):
       bias: [V], or None.
       precision: of the product.
       transposed: whether the kernel is one of embeddings.
+      sink: from `with_late_gradient`.
     """
 
     kernel: Float[Array, "..."]
     bias: Float[Array, " V"] | None
     precision: Precision
     transposed: bool
+    sink: Any = None
 
     @property
     def vocab_axes(self) -> tuple[int, int]:
@@ -106,20 +108,75 @@ def decoded_cross_entropy(x: Float[Array, "N D"], decoder: Decoder, targets: Int
 
     Source: Milakov & Gimelshein 2018, algorithm 3 (the sum over parts).
     """
-    count, vocab_size = len(targets), decoder.vocab_size
-    at_once = LOGITS_AT_ONCE.get(jax.default_backend(), math.inf)
-    if count * vocab_size <= at_once:
+    count = len(targets)
+    if not _are_many(count, decoder.vocab_size):
         return cross_entropy(decoder.logits(x), targets)
-    size = max(int(at_once) // count // 128, 1) * 128
-    return _in_parts(x, decoder.kernel, decoder.bias, targets, min(size, vocab_size), decoder[2:])
+    if decoder.sink is None:
+        x, decoder = with_late_gradient(x, decoder, count)
+    size = min(max(int(_logits_at_once()) // count // 128, 1) * 128, decoder.vocab_size)
+    how = decoder.precision, decoder.transposed
+    return _in_parts(x, decoder.kernel, decoder.bias, targets, decoder.sink, size, how)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
-def _in_parts(x, kernel, bias, targets, size: int, how: tuple[Precision, bool]) -> Any:
-    return _in_parts_forward(x, kernel, bias, targets, size, how)[0]
+def with_late_gradient(early: Float[Array, "..."], decoder: Decoder, count: int) -> tuple[Float[Array, "..."], Decoder]:
+    """Lets the gradient of a decoder's kernel wait for that of `early`, where logits are many.
+
+    The kernel is the largest of all, and its gradient the first that could be computed: it would be held through all
+    of the backward pass, which needs memory for what the layers have kept. What it is computed from is half as large.
+
+    Args:
+      early: what the vectors that are decoded are computed from.
+      decoder: for `decoded_cross_entropy` of these vectors.
+      count: N, how many they are.
+
+    Returns:
+      Both, to be used instead.
+    """
+    if not _are_many(count, decoder.vocab_size):
+        return early, decoder
+    with_sink: Any = _with_sink(early, decoder.kernel, count, (decoder.precision, decoder.transposed))
+    early, sink = with_sink
+    return early, decoder._replace(kernel=jax.lax.stop_gradient(decoder.kernel), sink=sink)
 
 
-def _in_parts_forward(x, kernel, bias, targets, size: int, how: tuple[Precision, bool]):
+def _logits_at_once() -> float:
+    return LOGITS_AT_ONCE.get(jax.default_backend(), math.inf)
+
+
+def _are_many(count: int, vocab_size: int) -> bool:
+    return count * vocab_size > _logits_at_once()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _with_sink(early, kernel, count: int, how: tuple[Precision, bool]) -> Any:
+    """`early`, and what nobody reads; the gradient of it is what that of the kernel is computed from."""
+    vocab_size, width = kernel.shape if how[1] else kernel.shape[::-1]
+    dtype = how[0].rounded(kernel).dtype
+    return early, (jnp.zeros((count, width), dtype), jnp.zeros((count, vocab_size), dtype))
+
+
+def _with_sink_forward(early, kernel, count: int, how: tuple[Precision, bool]):
+    return _with_sink(early, kernel, count, how), None
+
+
+def _with_sink_backward(count: int, how: tuple[Precision, bool], residuals, cotangents):
+    del count, residuals
+    dearly, (x, dlogits) = cotangents
+    (x, dlogits), dearly = taken_up((x, dlogits), dearly)
+    with jax.named_scope("decode"):
+        return dearly, kernel_gradient(x, dlogits, how[0], transposed=how[1])
+
+
+_with_sink.defvjp(_with_sink_forward, _with_sink_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
+def _in_parts(x, kernel, bias, targets, sink, size: int, how: tuple[Precision, bool]) -> Any:
+    return _in_parts_forward(x, kernel, bias, targets, sink, size, how)[0]
+
+
+def _in_parts_forward(x, kernel, bias, targets, sink, size: int, how: tuple[Precision, bool]):
+    del sink
     decoder = Decoder(kernel, bias, *how)
 
     def visit(carry, number, part: Decoder, start):
@@ -152,22 +209,22 @@ def _in_parts_backward(size: int, how: tuple[Precision, bool], residuals, cotang
     decoder = Decoder(kernel, bias, *how)
 
     def visit(carry, number, part: Decoder, start):
-        dx, *gradients = carry
-        scaled = jax.lax.dynamic_slice_in_dim(exponentials, start, part.vocab_size, 1)
+        dx, dbias, stored = carry
+        scaled = jax.lax.dynamic_slice_in_dim(stored, start, part.vocab_size, 1)
         probabilities = from_bits(scaled).astype(x.dtype) * jnp.exp(scales[number] - partition)[:, None]
         is_target = jnp.arange(part.vocab_size) == (targets - start)[:, None]
         # with the target's logit as it was: p - 1 of a rounded p would have no digits left where p is almost 1
         dlogits = jnp.where(is_target, jnp.expm1(-losses)[:, None], probabilities) * dlosses[:, None]
-        _, pull_back = jax.vjp(lambda x, k, b: Decoder(k, b, *how).logits(x), x, part.kernel, part.bias)
-        dx_of_part, *found = pull_back(dlogits)
-        gradients = [
-            whole if whole is None else jax.lax.dynamic_update_slice_in_dim(whole, new, start, axis)
-            for whole, new, axis in zip(gradients, found, decoder.vocab_axes, strict=True)
-        ]
-        return dx + dx_of_part, *gradients
+        dx += matmul(dlogits, part.kernel, decoder.precision, transposed=not decoder.transposed)
+        if dbias is not None:
+            dbias = jax.lax.dynamic_update_slice_in_dim(dbias, dlogits.sum(axis=0), start, 0)
+        # in the place of what it was computed from
+        dlogits = to_bits(decoder.precision.rounded(dlogits))
+        return dx, dbias, jax.lax.dynamic_update_slice_in_dim(stored, dlogits, start, 1)
 
-    gradients = jax.tree.map(lambda whole: empty_now(whole.shape, whole.dtype, dlosses), (kernel, bias))
-    return *_visit_parts(visit, (jnp.zeros_like(x), *gradients), decoder, size), None
+    carry = jnp.zeros_like(x), None if bias is None else jnp.zeros_like(bias), exponentials
+    dx, dbias, dlogits = _visit_parts(visit, carry, decoder, size)
+    return dx, None, dbias, None, (decoder.precision.rounded(x), from_bits(dlogits))
 
 
 _in_parts.defvjp(_in_parts_forward, _in_parts_backward)

@@ -5,7 +5,12 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax.numpy as jnp
 
-from textclf_jax.model.products import bf16_batched_matmul, bf16_matmul, bf16_product_over_rows
+from textclf_jax.model.products import (
+    bf16_batched_matmul,
+    bf16_kernel_gradient,
+    bf16_matmul,
+    bf16_product_over_rows,
+)
 
 
 class Precision(NamedTuple):
@@ -38,6 +43,13 @@ def matmul(x, kernel, precision: Precision, *, transposed: bool = False) -> Any:
         return bf16_matmul(x.astype(jnp.float32), kernel, transposed)
     x, kernel = x.astype(precision.activations), kernel.astype(precision.activations)
     return jnp.matmul(x, kernel.T if transposed else kernel)
+
+
+def kernel_gradient(x, cotangent, precision: Precision, *, transposed: bool = False) -> Any:
+    """The gradient of `matmul` by its kernel, from x [..., I] and the gradient [..., O] by its result."""
+    if precision.rounds_products:
+        return bf16_kernel_gradient(x, cotangent, transposed)
+    return jnp.einsum("...i,...o->oi" if transposed else "...i,...o->io", x, cotangent)
 
 
 def batched_matmul(a, b, precision: Precision, *, transposed: bool = False) -> Any:

@@ -51,12 +51,27 @@ def _matmul_forward(x, kernel, transposed):
 def _matmul_backward(transposed, residuals, cotangent):
     (x, kernel), cotangent = taken_up(residuals, cotangent.astype(jnp.bfloat16))
     dx = _product(cotangent, kernel, ((cotangent.ndim - 1,), (0 if transposed else 1,)))
+    return dx, bf16_kernel_gradient(x, cotangent, transposed)
+
+
+def bf16_kernel_gradient(x: Float[Array, "*N I"], cotangent: Float[Array, "*N O"], transposed: bool):
+    """The gradient of `bf16_matmul` by its kernel, from that by its result.
+
+    Args:
+      x: [..., I] float32 or bfloat16.
+      cotangent: [..., O] float32 or bfloat16.
+      transposed: as in `bf16_matmul`.
+
+    Returns:
+      [I, O] float32, or [O, I] if `transposed`.
+    """
     left, right = (cotangent, x) if transposed else (x, cotangent)
     # XLA turns the left operand: the smaller one, where that saves more than turning the result costs
-    swaps = left.size - right.size > kernel.size and right.shape[-1] % ROWS_APART == 0
-    dkernel = _product_over_tokens(*((right, left) if swaps else (left, right)))
+    size = left.shape[-1] * right.shape[-1]
+    if left.size - right.size <= size or right.shape[-1] % ROWS_APART:
+        return _product_over_tokens(left, right)
     # turned once, not by each that reads it
-    return dx, jax.lax.optimization_barrier(_turned(dkernel)) if swaps else dkernel
+    return jax.lax.optimization_barrier(_turned(_product_over_tokens(right, left)))
 
 
 def _product_over_tokens(a, b):
