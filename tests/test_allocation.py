@@ -82,3 +82,23 @@ def test_unused_memory_is_returned():
         "print(before - resident())\n"
     )
     assert int(subprocess.check_output([sys.executable, "-c", code], text=True)) > 80
+
+
+@pytest.mark.skipif(not allocation._is_glibc_with_tunables(), reason="another C library")
+@pytest.mark.skipif(not allocation.KERNEL_SETTING.exists(), reason="a kernel without huge pages")
+def test_what_was_returned_is_not_filled_again_by_huge_pages():
+    """Whether the heap's mappings are kept in small pages, before and after."""
+    code = (
+        "from textclf_jax.allocation import return_unused\n"
+        "def small():\n"
+        "    of_heap, found = False, []\n"
+        "    for line in open('/proc/self/smaps'):\n"
+        "        first, *rest = line.split()\n"
+        "        if not first.endswith(':'): of_heap = rest[-1] == '[heap]'\n"
+        "        elif first == 'VmFlags:' and of_heap: found.append('nh' in rest)\n"
+        "    return found\n"
+        "before = small()\n"
+        "return_unused()\n"
+        "print(any(before), small()[0])\n"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False True\n"

@@ -10,6 +10,7 @@ import pytest
 
 from tests.model.cases import HALF, KINDS, VOCAB_SIZE, architecture, batch, normal, random_variables, real_lengths
 from textclf_jax.config import ClassificationHead, MlmHead
+from textclf_jax.model import losses
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.model.precision import FULL
 
@@ -51,6 +52,25 @@ def test_decoding_some_positions_equals_decoding_all(head):
     assert logits.shape == (len(POSITIONS), VOCAB_SIZE)
     np.testing.assert_allclose(logits, expected, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), gradients, expected_gradients)
+
+
+@pytest.mark.parametrize("head", [{}, {"tie_mlm_weights": False}, {"decoder_bias": True}])
+def test_losses_and_gradients_do_not_depend_on_how_many_logits_are_held(head, monkeypatch):
+    """The gradient of the decoder's kernel is then computed at the embeddings, with theirs."""
+    module, variables = language_model(**head)
+    targets, weights = np.array([3, 1, 4, 1, 5, 0, 0]), normal((len(POSITIONS),))
+
+    def losses_and_gradients(at_once):
+        monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", at_once)
+
+        def weighted(variables):
+            found, hits = module.apply(variables, IDS, LENGTHS, POSITIONS, targets)  # pyright: ignore[reportGeneralTypeIssues]
+            return (found * weights).sum(), (found, hits)
+
+        return jax.jit(jax.value_and_grad(weighted, has_aux=True))(variables)
+
+    found, expected = losses_and_gradients(1), losses_and_gradients(np.inf)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
 def test_tied_weights_decode_with_the_embeddings_and_teach_all_of_them():

@@ -109,10 +109,10 @@ def decoded_cross_entropy(x: Float[Array, "N D"], decoder: Decoder, targets: Int
     Source: Milakov & Gimelshein 2018, algorithm 3 (the sum over parts).
     """
     count = len(targets)
-    if not _are_many(count, decoder.vocab_size):
-        return cross_entropy(decoder.logits(x), targets)
     if decoder.sink is None:
         x, decoder = with_late_gradient(x, decoder, count)
+    if decoder.sink is None:
+        return cross_entropy(decoder.logits(x), targets)
     size = min(max(int(_logits_at_once()) // count // 128, 1) * 128, decoder.vocab_size)
     how = decoder.precision, decoder.transposed
     return _in_parts(x, decoder.kernel, decoder.bias, targets, decoder.sink, size, how)
@@ -130,9 +130,9 @@ def with_late_gradient(early: Float[Array, "..."], decoder: Decoder, count: int)
       count: N, how many they are.
 
     Returns:
-      Both, to be used instead.
+      Both, to be used instead; as they are where logits are few.
     """
-    if not _are_many(count, decoder.vocab_size):
+    if count * decoder.vocab_size <= _logits_at_once():
         return early, decoder
     with_sink: Any = _with_sink(early, decoder.kernel, count, (decoder.precision, decoder.transposed))
     early, sink = with_sink
@@ -141,10 +141,6 @@ def with_late_gradient(early: Float[Array, "..."], decoder: Decoder, count: int)
 
 def _logits_at_once() -> float:
     return LOGITS_AT_ONCE.get(jax.default_backend(), math.inf)
-
-
-def _are_many(count: int, vocab_size: int) -> bool:
-    return count * vocab_size > _logits_at_once()
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

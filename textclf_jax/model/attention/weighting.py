@@ -76,8 +76,8 @@ def weighted_values(
 ) -> tuple[Float[Array, "*N L K"], Float[Array, "*N L"]]:
     """Weights values by softmax(q k^T / sqrt(K) + bias).
 
-    The gradient needs no sum over keys: sum_s P dP = dO . O. Where weights are few and products round, they are kept
-    for it in the products' dtype; otherwise nothing of size L x S is.
+    Where weights are few and products round, they are kept for the gradient in the products' dtype. Otherwise nothing
+    of size L x S is, and it needs no sum over keys: sum_s P dP = dO . O.
 
     Args:
       q, k, v: [..., L or S, K], any float dtype; scores and softmax are float32 or wider.
@@ -164,7 +164,7 @@ def _gradients(how: Weighting, dcontext, dpartition, q, k, v, of_weights, contex
     weights = weights.astype(dcontext.dtype)
     dweights = batched_matmul(dcontext.astype(values.dtype), values, precision, transposed=True)
     dweights = dropout(dweights, how.dropout_rate, dropout_key)
-    # the same number twice
+    # sum_s P dP and dO . O are the same number
     along = (weights, dweights) if how.keeps_weights else (dcontext, context.astype(dcontext.dtype))
     offset = sum_of_products(*along, axis=-1) - dpartition[..., None]
     dscores = (weights * (dweights - offset)).astype(q.dtype)
