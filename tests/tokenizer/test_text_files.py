@@ -24,8 +24,8 @@ def test_plain_and_gzip_give_the_same_lines_without_byte_order_mark(tmp_path):
         (b"fine\nbad \xff\n", "line 2: byte 5 is not UTF-8"),
         (b"fine\nfine\nbad \0 byte", "line 3: has a NUL byte"),
         ("text".encode("utf-16"), "is UTF-16"),
-        (gzip.compress(b"words " * 1000)[:-20], "damaged or cut off"),
-        (gzip.compress(b"words\n" * 1000)[:20] + b"\xff" * 50, "damaged or cut off"),
+        (gzip.compress(b"words " * 1000, mtime=0)[:-20], "damaged or cut off"),  # ids of tests must not tell the time
+        (gzip.compress(b"words\n" * 1000, mtime=0)[:20] + b"\xff" * 50, "damaged or cut off"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path, raw, message):
