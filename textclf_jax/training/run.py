@@ -99,7 +99,7 @@ class Run:
     @functools.cached_property
     def state_shapes(self) -> TrainState:
         """Shapes and dtypes of the train state."""
-        return jax.eval_shape(self.init_state, self.variable_shapes)
+        return jax.eval_shape(self._first_state, self.variable_shapes)
 
     @property
     def _seed(self) -> np.uint32:
@@ -123,10 +123,15 @@ class Run:
 
     def init_state(self, variables: dict[str, Any]) -> TrainState:
         """The state before the first step."""
+        # written to before what is unused is returned: small pages would stay small
+        state = jax.block_until_ready(self._first_state(variables))
+        return_unused()
+        return state
+
+    def _first_state(self, variables: dict[str, Any]) -> TrainState:
         collections = {name: tree for name, tree in variables.items() if name != "params"}
         params = variables["params"]
         step, opt_state = jax.jit(lambda params: (jnp.zeros((), jnp.int32), self.settings.tx.init(params)))(params)
-        return_unused()
         return TrainState(step, params, collections, opt_state)
 
     def training_program(self, shape: Shape) -> Any:
