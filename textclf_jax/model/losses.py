@@ -110,19 +110,20 @@ def decoded_cross_entropy(x: Float[Array, "N D"], decoder: Decoder, targets: Int
     """
     count = len(targets)
     if decoder.sink is None:
-        x, decoder = with_late_gradient(x, decoder, count)
-    if decoder.sink is None:
-        return cross_entropy(decoder.logits(x), targets)
+        if not _are_many(count, decoder.vocab_size):
+            return cross_entropy(decoder.logits(x), targets)
+        x, decoder = _sinking(x, decoder, count)
     size = min(max(int(_logits_at_once()) // count // 128, 1) * 128, decoder.vocab_size)
     how = decoder.precision, decoder.transposed
     return _in_parts(x, decoder.kernel, decoder.bias, targets, decoder.sink, size, how)
 
 
 def with_late_gradient(early: Float[Array, "..."], decoder: Decoder, count: int) -> tuple[Float[Array, "..."], Decoder]:
-    """Lets the gradient of a decoder's kernel wait for that of `early`, where logits are many.
+    """Lets the gradient of a decoder's kernel wait for that of `early`, where logits are many and that saves memory.
 
     The kernel is the largest of all, and its gradient the first that could be computed: it would be held through all
-    of the backward pass, which needs memory for what the layers have kept. What it is computed from is half as large.
+    of the backward pass, which needs memory for what the layers have kept. Of few vectors, the gradients of logits,
+    from which it is computed, are smaller.
 
     Args:
       early: what the vectors that are decoded are computed from.
@@ -130,10 +131,16 @@ def with_late_gradient(early: Float[Array, "..."], decoder: Decoder, count: int)
       count: N, how many they are.
 
     Returns:
-      Both, to be used instead; as they are where logits are few.
+      Both, to be used instead, or as they are.
     """
-    if count * decoder.vocab_size <= _logits_at_once():
+    kernel = decoder.kernel
+    is_smaller = count * decoder.vocab_size * decoder.precision.rounded(kernel).itemsize < kernel.size * kernel.itemsize
+    if not (is_smaller and _are_many(count, decoder.vocab_size)):
         return early, decoder
+    return _sinking(early, decoder, count)
+
+
+def _sinking(early, decoder: Decoder, count: int) -> tuple[Any, Decoder]:
     with_sink: Any = _with_sink(early, decoder.kernel, count, (decoder.precision, decoder.transposed))
     early, sink = with_sink
     return early, decoder._replace(kernel=jax.lax.stop_gradient(decoder.kernel), sink=sink)
@@ -141,6 +148,10 @@ def with_late_gradient(early: Float[Array, "..."], decoder: Decoder, count: int)
 
 def _logits_at_once() -> float:
     return LOGITS_AT_ONCE.get(jax.default_backend(), math.inf)
+
+
+def _are_many(count: int, vocab_size: int) -> bool:
+    return count * vocab_size > _logits_at_once()
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
