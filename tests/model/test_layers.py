@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.model.cases import HALF, check_float64_gradients, normal, normalised
-from textclf_jax.model.layers import LayerNorm, _normalised, gelu
+from textclf_jax.model.layers import GeluLinear, LayerNorm, _normalised, gelu
 from textclf_jax.model.precision import FULL, Precision
 
 ROUNDING = Precision(jnp.float32, jnp.bfloat16)
@@ -65,6 +65,36 @@ def test_gradients_of_rounded_residuals_stay_close(function):
     )
     assert exact[0] == rounded[0]
     assert 0 < np.abs(exact[1] - rounded[1]).max() < 0.02 * np.abs(exact[1]).max()
+
+
+def test_gelu_linear_gradients():
+    """Against autodiff's, which keeps GELU."""
+    module, x = GeluLinear(3), normal((2, 5, 8)) * 2
+    variables: Any = module.init(jax.random.key(0), x)
+    weights = normal((2, 5, 3))
+
+    def plain(variables, x):
+        parameters = variables["params"]
+        return jax.nn.gelu(x, approximate=False) @ parameters["kernel"] + parameters["bias"]
+
+    found, expected = (
+        jax.grad(lambda v, x, f=f: (f(v, x) * weights).sum(), (0, 1))(variables, x) for f in (module.apply, plain)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
+
+
+def test_gelu_linear_of_rounded_inputs():
+    """Gradients to the 8 bits that products have, and the input's in its own dtype."""
+    x = jnp.asarray(normal((4, 8, 16)), jnp.bfloat16)
+    module, exact = GeluLinear(8, ROUNDING), GeluLinear(8)
+    variables: Any = module.init(jax.random.key(0), x)
+
+    def gradients(module, x):
+        return jax.grad(lambda v, x: (module.apply(v, x) * normal((4, 8, 8))).sum(), (0, 1))(variables, x)
+
+    found, expected = gradients(module, x), gradients(exact, x.astype(jnp.float32))
+    assert found[1].dtype == jnp.bfloat16
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a.astype(np.float32), b, atol=0.1), found, expected)
 
 
 def test_gelu_is_the_exact_one():

@@ -21,10 +21,9 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        # where products round, what GELU is computed from is kept in their dtype, and GELU itself not at all
+        # what GELU is computed from is kept, where products round in their dtype, and GELU itself is not
         hidden = self.precision.rounded(self.linear(Linear, x, self.config.mlp_size, "up"))
-        down = nn.remat(GeluLinear) if self.precision.rounds_products else GeluLinear
-        return self.linear(down, hidden, x.shape[-1], "down")
+        return self.linear(GeluLinear, hidden, x.shape[-1], "down")
 
     def linear(self, layer: type[Linear], x, features: int, name: str):
         init = uniform_by_fan_in(x.shape[-1])

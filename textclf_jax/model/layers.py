@@ -1,4 +1,4 @@
-"""GELU and LayerNorm, with gradients of their own that keep little in memory between the two passes."""
+"""GELU, alone and before a product, and LayerNorm, with gradients of their own that keep little in memory."""
 
 import functools
 import math
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from textclf_jax.model.precision import FULL, Linear, Precision
+from textclf_jax.model.casts import cast
+from textclf_jax.model.precision import FULL, Linear, Precision, kernel_gradient, matmul
 from textclf_jax.model.residuals import kept, taken_up
 
 LAYER_NORM_EPSILON = 1e-12
@@ -38,6 +39,10 @@ def _normal_cdf(x):
     return 0.5 * (1.0 + jax.lax.erf(x * 0.5**0.5))
 
 
+def _gelu_slope(x):
+    return _normal_cdf(x) + x * jnp.exp(-0.5 * x * x) * (2.0 * math.pi) ** -0.5
+
+
 def _gelu_forward(x, precision: Precision):
     return _gelu(x, precision), kept(precision.rounded(x))
 
@@ -45,9 +50,7 @@ def _gelu_forward(x, precision: Precision):
 def _gelu_backward(precision: Precision, x, cotangent):
     del precision
     x, cotangent = taken_up(x, cotangent)
-    x = x.astype(cotangent.dtype)
-    density = jnp.exp(-0.5 * x * x) * (2.0 * math.pi) ** -0.5
-    return (cotangent * (_normal_cdf(x) + x * density),)
+    return (cotangent * _gelu_slope(cast(x, cotangent.dtype)),)
 
 
 _gelu.defvjp(_gelu_forward, _gelu_backward)
@@ -56,9 +59,37 @@ _gelu.defvjp(_gelu_forward, _gelu_backward)
 class GeluLinear(Linear):
     """`Linear` of `gelu` of the input. [..., I] -> [..., features]."""
 
-    @nn.compact
-    def __call__(self, x, part: slice = slice(None)):
-        return super().__call__(gelu(x.astype(self.precision.activations), self.precision), part)
+    def product(self, x, kernel):
+        return _gelu_matmul(x, kernel, self.precision)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _gelu_matmul(x, kernel, precision: Precision) -> Any:
+    """gelu(x) [..., I] times kernel [I, O]; keeps x for the gradient, and not gelu(x)."""
+    return _gelu_matmul_forward(x, kernel, precision)[0]
+
+
+def _gelu_matmul_forward(x, kernel, precision: Precision):
+    x = kept(x)
+    return matmul(_gelu_operand(x, precision), kernel, precision), (x, kernel)
+
+
+def _gelu_matmul_backward(precision: Precision, residuals, cotangent):
+    (x, kernel), cotangent = taken_up(residuals, cotangent)
+    dgelu = matmul(cotangent, kernel, precision, transposed=True)
+    # two arrays to XLA: what both have in common it would write out
+    again, dgelu = taken_up(x, dgelu)
+    dx = cast(dgelu * _gelu_slope(cast(again, dgelu.dtype)), x.dtype)
+    return dx, kernel_gradient(_gelu_operand(x, precision), cotangent, precision).astype(kernel.dtype)
+
+
+def _gelu_operand(x, precision: Precision):
+    """gelu(x) as an operand."""
+    wide = cast(x, precision.activations)
+    return precision.rounded(wide * _normal_cdf(wide), in_integers=True)
+
+
+_gelu_matmul.defvjp(_gelu_matmul_forward, _gelu_matmul_backward)
 
 
 class LayerNorm(nn.Module):
@@ -92,9 +123,12 @@ def _normalised(x, scale, bias, precision: Precision) -> Any:
 
 
 def _normalised_forward(x, scale, bias, precision: Precision):
+    # written out once, not computed again by all that reads it
+    x = kept(x)
     centred = x - x.mean(axis=-1, keepdims=True)
     inverse = jax.lax.rsqrt((centred * centred).mean(axis=-1, keepdims=True) + LAYER_NORM_EPSILON)
-    return centred * (inverse * scale) + bias, (kept(precision.rounded(centred * inverse)), inverse, scale)
+    normal = kept(precision.rounded(centred * inverse, in_integers=True))
+    return centred * (inverse * scale) + bias, (normal, inverse, scale)
 
 
 def _normalised_backward(precision: Precision, residuals, cotangent):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.precision import Precision, kernel_gradient, matmul
-from textclf_jax.model.residuals import empty_now, from_bits, taken_up, to_bits
+from textclf_jax.model.residuals import empty_now, from_bits, kept, taken_up, to_bits
 
 # 4 MB of float32, which stay in a CPU's cache
 LOGITS_AT_ONCE = {"cpu": 2**20}
@@ -195,19 +195,19 @@ def _in_parts_forward(x, kernel, bias, targets, sink, size: int, how: tuple[Prec
         column = targets - start
         here = jnp.take_along_axis(logits, jnp.clip(column, 0, logits.shape[1] - 1)[:, None], axis=-1)[:, 0]
         chosen = jnp.where((column >= 0) & (column < logits.shape[1]), here, chosen)
-        scaled = to_bits(decoder.precision.rounded(scaled))
+        scaled = to_bits(decoder.precision.rounded(scaled, in_integers=True))
         exponentials = jax.lax.dynamic_update_slice_in_dim(exponentials, scaled, start, 1)
         scales = jax.lax.dynamic_update_index_in_dim(scales, largest, number, 0)
         return (largest, total, chosen), (exponentials, scales)
 
     count, vocab_size, nothing = len(targets), decoder.vocab_size, jnp.zeros(targets.shape, jnp.float32)
     bits = jnp.uint16 if decoder.precision.rounds_products else jnp.float32
-    kept = empty_now((count, vocab_size), bits, x), empty_now((-(-vocab_size // size), count), jnp.float32, x)
-    carry, kept = _visit_parts(visit, ((nothing - jnp.inf, nothing, nothing), kept), decoder, size)
+    stored = empty_now((count, vocab_size), bits, x), empty_now((-(-vocab_size // size), count), jnp.float32, x)
+    carry, stored = _visit_parts(visit, ((nothing - jnp.inf, nothing, nothing), stored), decoder, size)
     largest, total, chosen = carry
     partition = jnp.log(total) + largest
     losses = partition - chosen
-    return (losses, (chosen >= largest).astype(jnp.float32)), (x, kernel, bias, targets, losses, partition, kept)
+    return (losses, (chosen >= largest).astype(jnp.float32)), (x, kernel, bias, targets, losses, partition, stored)
 
 
 def _in_parts_backward(size: int, how: tuple[Precision, bool], residuals, cotangents):
@@ -222,12 +222,13 @@ def _in_parts_backward(size: int, how: tuple[Precision, bool], residuals, cotang
         is_target = jnp.arange(part.vocab_size) == (targets - start)[:, None]
         # with the target's logit as it was: p - 1 of a rounded p would have no digits left where p is almost 1
         dlogits = jnp.where(is_target, jnp.expm1(-losses)[:, None], probabilities) * dlosses[:, None]
-        dx += matmul(dlogits, part.kernel, decoder.precision, transposed=not decoder.transposed)
         if dbias is not None:
             dbias = jax.lax.dynamic_update_slice_in_dim(dbias, dlogits.sum(axis=0), start, 0)
+        # once, for both that follow; the second one overwrites what this is computed from
+        dlogits = kept(decoder.precision.rounded(dlogits, in_integers=True))
+        dx += matmul(dlogits, part.kernel, decoder.precision, transposed=not decoder.transposed)
         # in the place of what it was computed from
-        dlogits = to_bits(decoder.precision.rounded(dlogits))
-        return dx, dbias, jax.lax.dynamic_update_slice_in_dim(stored, dlogits, start, 1)
+        return dx, dbias, jax.lax.dynamic_update_slice_in_dim(stored, to_bits(dlogits), start, 1)
 
     carry = jnp.zeros_like(x), None if bias is None else jnp.zeros_like(bias), exponentials
     dx, dbias, dlogits = _visit_parts(visit, carry, decoder, size)

@@ -1,16 +1,20 @@
 """Which numbers the model computes with, and matrix products that follow it."""
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from textclf_jax.model.casts import cast
 from textclf_jax.model.products import (
     bf16_batched_matmul,
     bf16_kernel_gradient,
     bf16_matmul,
     bf16_product_over_rows,
 )
+from textclf_jax.model.residuals import from_bits, to_bits
 
 
 class Precision(NamedTuple):
@@ -29,12 +33,38 @@ class Precision(NamedTuple):
         """Whether products round operands that flow in float32."""
         return self.products == jnp.bfloat16 and self.activations == jnp.float32
 
-    def rounded(self, x: Any) -> Any:
-        """x as the operand of a product that rounds, and x itself elsewhere."""
-        return x.astype(self.products) if self.rounds_products else x
+    def rounded(self, x: Any, *, in_integers: bool = False) -> Any:
+        """x as the operand of a product that rounds, and x itself elsewhere.
+
+        `in_integers`: by `cast`, which is faster where it reads memory, or long computations that nothing else needs.
+        """
+        if not self.rounds_products:
+            return x
+        return cast(x, self.products) if in_integers else x.astype(self.products)
 
 
 FULL = Precision()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def split(x, count: int, precision: Precision) -> Any:
+    """`jnp.split` along the last axis. Where products round, so do the parts of its gradient, before they are one."""
+    del precision
+    return jnp.split(x, count, axis=-1)
+
+
+def _split_forward(x, count: int, precision: Precision):
+    return split(x, count, precision), None
+
+
+def _split_backward(count: int, precision: Precision, residuals, cotangents):
+    del count, residuals
+    # as bits: XLA on CPU puts parts together in float32
+    whole = from_bits(jnp.concatenate([to_bits(precision.rounded(part)) for part in cotangents], axis=-1))
+    return (whole.astype(cotangents[0].dtype),)
+
+
+split.defvjp(_split_forward, _split_backward)
 
 
 def matmul(x, kernel, precision: Precision, *, transposed: bool = False) -> Any:
@@ -100,7 +130,11 @@ class Linear(nn.Module):
     def __call__(self, x, part: slice = slice(None)):
         """Computes all features, or a part of them."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
-        y = matmul(x, kernel[:, part], self.precision)
+        y = self.product(x, kernel[:, part])
         if self.use_bias:
             y = y + self.param("bias", self.bias_init, (self.features,))[part].astype(y.dtype)
         return y
+
+    def product(self, x, kernel):
+        """x [..., I] and kernel [I, O] to [..., O]."""
+        return matmul(x, kernel, self.precision)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from textclf_jax.model.casts import cast
 from textclf_jax.model.residuals import taken_up
 
 ROWS_APART = 8
@@ -38,7 +39,7 @@ def bf16_matmul(x: Float[Array, "*N I"], kernel: Float[Array, "..."], transposed
     Returns:
       [..., O] float32.
     """
-    return _product(x, kernel, ((x.ndim - 1,), (1 if transposed else 0,)))
+    return _product(x, cast(kernel, jnp.bfloat16), ((x.ndim - 1,), (1 if transposed else 0,)))
 
 
 def _matmul_forward(x, kernel, transposed):
@@ -50,7 +51,7 @@ def _matmul_forward(x, kernel, transposed):
 
 def _matmul_backward(transposed, residuals, cotangent):
     (x, kernel), cotangent = taken_up(residuals, cotangent.astype(jnp.bfloat16))
-    dx = _product(cotangent, kernel, ((cotangent.ndim - 1,), (0 if transposed else 1,)))
+    dx = _product(cotangent, cast(kernel, jnp.bfloat16), ((cotangent.ndim - 1,), (0 if transposed else 1,)))
     return dx, bf16_kernel_gradient(x, cotangent, transposed)
 
 

@@ -1,5 +1,7 @@
 """Self-attention: projections around one of several ways to attend, each a pure function in its own file."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -12,7 +14,7 @@ from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_b
 from textclf_jax.model.attention.softmax import softmax_attention
 from textclf_jax.model.attention.weighting import Segments
 from textclf_jax.model.packing import Packing, at, texts_of_tokens
-from textclf_jax.model.precision import FULL, Linear, Precision
+from textclf_jax.model.precision import FULL, Linear, Precision, split
 from textclf_jax.model.rope import rotate
 
 EVALUATION_SEED = 0
@@ -69,8 +71,8 @@ class SelfAttention(nn.Module):
     def queries_keys_values(self, x, packing: Packing | None):
         """[B, L, D] -> three times [B, L, H, K]; kind lsh has one projection for queries and keys."""
         count = 2 if self.config.attention.kind == "lsh" else 3
-        projected = self.linear(count * self.config.attention_dim, "qkv")(x)
-        q, *k, v = (self.split_heads(part) for part in jnp.split(projected, count, axis=-1))
+        projected: Any = split(self.linear(count * self.config.attention_dim, "qkv")(x), count, self.precision)
+        q, *k, v = (self.split_heads(part) for part in projected)
         q, *k = (self.rotate(part, packing and packing.position_ids) for part in (q, *k))
         return q, k[0] if k else q, v
 

@@ -132,8 +132,9 @@ def _attend(how: Weighting, q, k, v, bias, dropout_key):
 
 
 def _scores(q, k, bias, precision: Precision):
-    # as it is given: XLA on CPU would make one of the scores' size, and hold it for all layers
-    added = kept(bias) if isinstance(bias, jax.Array) else bias.bias()
+    # as it is given, and for each layer: XLA on CPU would make one of the scores' size, and hold it for all layers
+    bias, q = taken_up(bias, q)
+    added = bias if isinstance(bias, jax.Array) else bias.bias()
     return batched_matmul(q, k, precision, transposed=True) + added
 
 
