@@ -19,16 +19,18 @@ class Blocks(NamedTuple):
       scores: that are held at once: of a block of queries, with all keys.
       single_heads: one head after the other. XLA's products on CPU are faster for one matrix than for several.
       from_scores: the number of scores of a layer above which this is done; fewer are held whole.
+      side_by_side: parts that are computed at the same time: one's small operations fill the pauses of the other's.
     """
 
     scores: int
     single_heads: bool
     from_scores: int
+    side_by_side: int = 1
 
 
 # on a CPU a block stays in the cache, on a GPU it fills the device
 BLOCKS = {
-    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**22),
+    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**22, side_by_side=2),
     "gpu": Blocks(scores=2**28, single_heads=False, from_scores=2**28),
 }
 
@@ -47,7 +49,7 @@ def takes_heads_in_turns(num_scores: int) -> bool:
 def in_turns(
     compute: Callable[..., tuple[Any, ...]], arguments: tuple[Any, ...], turns: Shape, leading: tuple[Shape, ...]
 ) -> tuple[Any, ...]:
-    """Calls `compute` for one part of its arguments after the other, so that what it computes exists for one at a time.
+    """Calls `compute` for one part of its arguments after the other, so that what it computes exists for few at a time.
 
     Has no gradient.
 
@@ -79,7 +81,7 @@ def in_turns(
         found = compute_part(place)
         return jax.tree.map(lambda whole, part: _with_part(whole, part, place, turns), results, found)
 
-    return jax.lax.fori_loop(0, math.prod(turns), visit, results)
+    return jax.lax.fori_loop(0, math.prod(turns), visit, results, unroll=blocks_of_scores().side_by_side)
 
 
 def _start(x, place) -> list[Any]:
