@@ -245,6 +245,7 @@ def _visit_parts(visit: Callable[..., Any], carry: Any, decoder: Decoder, size: 
     def visit_next(number, carry):
         return visit(carry, number, decoder.part(number * size, size), number * size)
 
-    carry = jax.lax.fori_loop(0, whole_parts, visit_next, carry)
+    # two at a time: XLA on CPU then works on one where the other waits
+    carry = jax.lax.fori_loop(0, whole_parts, visit_next, carry, unroll=2)
     start = whole_parts * size
     return visit(carry, whole_parts, decoder.part(start, rest), start) if rest else carry
