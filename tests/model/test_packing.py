@@ -14,7 +14,7 @@ from textclf_jax.model.packing import Packing
 
 VOCAB_SIZE, LENGTHS = 40, np.array([5, 1, 9, 3, 7, 2])
 # of scores at once: all; of a few queries, of all heads or of one
-WAYS = [Blocks(2**24, False, 2**24), Blocks(1, False, 0), Blocks(1, True, 0, 2)]
+WAYS = [Blocks(2**24, False, 2**24), Blocks(1, False, 0), Blocks(1, True, 0)]
 NO_DROPOUT = {"mlp_dropout": 0.0, "embedding_dropout": 0.0}
 
 

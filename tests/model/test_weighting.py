@@ -17,7 +17,7 @@ LENGTHS, SHAPE = real_lengths(70, 33, 1), (3, 70, 2, 8)
 WHOLE = Blocks(scores=2**30, single_heads=False, from_scores=2**30)
 ONE_HEAD = Blocks(scores=2**30, single_heads=True, from_scores=0)
 FEW_QUERIES = Blocks(scores=1, single_heads=False, from_scores=0)
-BOTH = Blocks(scores=1, single_heads=True, from_scores=0, side_by_side=2)
+BOTH = Blocks(scores=1, single_heads=True, from_scores=0)
 ROUNDED = Precision(jnp.float32, jnp.bfloat16)
 
 LSH = Lsh(num_hashes=2, chunk_size=8, combine="logsumexp")

@@ -19,18 +19,16 @@ class Blocks(NamedTuple):
       scores: that are held at once: of a block of queries, with all keys.
       single_heads: one head after the other. XLA's products on CPU are faster for one matrix than for several.
       from_scores: the number of scores of a layer above which this is done; fewer are held whole.
-      side_by_side: parts that are computed at the same time: one's small operations fill the pauses of the other's.
     """
 
     scores: int
     single_heads: bool
     from_scores: int
-    side_by_side: int = 1
 
 
 # on a CPU a block stays in the cache, on a GPU it fills the device
 BLOCKS = {
-    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**22, side_by_side=2),
+    "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**22),
     "gpu": Blocks(scores=2**28, single_heads=False, from_scores=2**28),
 }
 
@@ -40,6 +38,11 @@ def blocks_of_scores() -> Blocks:
     return BLOCKS["gpu" if jax.default_backend() == "gpu" else "cpu"]
 
 
+def turns_side_by_side(num_scores: int) -> int:
+    """How many turns of so many scores are one: two, if both are few enough, so that one fills the other's pauses."""
+    return min(max(blocks_of_scores().scores // num_scores, 1), 2)
+
+
 def takes_heads_in_turns(num_scores: int) -> bool:
     """Whether so many scores are computed for one head after the other."""
     blocks = blocks_of_scores()
@@ -47,7 +50,12 @@ def takes_heads_in_turns(num_scores: int) -> bool:
 
 
 def in_turns(
-    compute: Callable[..., tuple[Any, ...]], arguments: tuple[Any, ...], turns: Shape, leading: tuple[Shape, ...]
+    compute: Callable[..., tuple[Any, ...]],
+    arguments: tuple[Any, ...],
+    turns: Shape,
+    leading: tuple[Shape, ...],
+    *,
+    side_by_side: int = 1,
 ) -> tuple[Any, ...]:
     """Calls `compute` for one part of its arguments after the other, so that what it computes exists for few at a time.
 
@@ -59,6 +67,7 @@ def in_turns(
       turns: sizes of the first axes, which tell parts apart.
       leading: for each result the sizes of its first axes, which broadcast to `turns`. Parts with the same place are
         added up.
+      side_by_side: how many parts are computed at the same time.
 
     Returns:
       What `compute` returns, with first axes.
@@ -81,7 +90,7 @@ def in_turns(
         found = compute_part(place)
         return jax.tree.map(lambda whole, part: _with_part(whole, part, place, turns), results, found)
 
-    return jax.lax.fori_loop(0, math.prod(turns), visit, results, unroll=blocks_of_scores().side_by_side)
+    return jax.lax.fori_loop(0, math.prod(turns), visit, results, unroll=side_by_side)
 
 
 def _start(x, place) -> list[Any]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.model.attention.blocks import in_turns
+from textclf_jax.model.attention.blocks import in_turns, turns_side_by_side
 from textclf_jax.model.dropout import dropout
 from textclf_jax.model.precision import Precision, batched_matmul, product_over_rows
 from textclf_jax.model.reductions import sum_of_products
@@ -111,9 +111,17 @@ def _forward(q, k, v, bias, dropout_key, how: Weighting):
         dropout_key = jax.random.split(dropout_key, math.prod(turns)).reshape(turns)
     q, k, v = jax.tree.map(how.precision.rounded, (q, k, v))
     arguments, attend = (q, k, v, bias, dropout_key), functools.partial(_attend, how)
-    context, partition, of_weights = in_turns(attend, arguments, turns, (turns,) * 3) if turns else attend(*arguments)
+    if turns:
+        side_by_side = _side_by_side(how, q, k)
+        context, partition, of_weights = in_turns(attend, arguments, turns, (turns,) * 3, side_by_side=side_by_side)
+    else:
+        context, partition, of_weights = attend(*arguments)
     residuals = kept((q, k, v, of_weights, None if how.keeps_weights else how.precision.rounded(context)))
     return (context, partition), (residuals, bias, dropout_key)
+
+
+def _side_by_side(how: Weighting, q, k) -> int:
+    return turns_side_by_side(math.prod(q.shape[how.turns : -1]) * jax.eval_shape(how.spread, k).shape[-2])
 
 
 def _attend(how: Weighting, q, k, v, bias, dropout_key):
@@ -145,7 +153,7 @@ def _backward(how: Weighting, residuals, cotangents):
     arguments, compute = (*cotangents, *residuals, bias, dropout_key), functools.partial(_gradients, how)
     if turns:
         leading = tuple(jax.tree.leaves(x)[0].shape[: how.turns] for x in (q, k, v))
-        gradients = in_turns(compute, arguments, turns, leading)
+        gradients = in_turns(compute, arguments, turns, leading, side_by_side=_side_by_side(how, q, k))
     else:
         gradients = compute(*arguments)
     if how.spread is _unchanged:
