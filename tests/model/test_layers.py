@@ -83,10 +83,11 @@ def test_gelu_linear_gradients():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
 
 
-def test_gelu_linear_of_rounded_inputs():
-    """Gradients to the 8 bits that products have, and the input's in its own dtype."""
+@pytest.mark.parametrize("precision", [ROUNDING, HALF])
+def test_gelu_linear_of_rounded_inputs(precision):
+    """Gradients to the 8 bits that products have, and each in the dtype of what it is of."""
     x = jnp.asarray(normal((4, 8, 16)), jnp.bfloat16)
-    module, exact = GeluLinear(8, ROUNDING), GeluLinear(8)
+    module, exact = GeluLinear(8, precision), GeluLinear(8)
     variables: Any = module.init(jax.random.key(0), x)
 
     def gradients(module, x):
@@ -94,6 +95,7 @@ def test_gelu_linear_of_rounded_inputs():
 
     found, expected = gradients(module, x), gradients(exact, x.astype(jnp.float32))
     assert found[1].dtype == jnp.bfloat16
+    assert {leaf.dtype for leaf in jax.tree.leaves(found[0])} == {jnp.dtype(jnp.float32)}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a.astype(np.float32), b, atol=0.1), found, expected)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.model.cases import HALF
-from textclf_jax.model.precision import FULL, Linear, Precision, matmul
+from textclf_jax.model.precision import FULL, Linear, Precision, matmul, split
 from textclf_jax.model.products import bf16_batched_matmul, bf16_matmul
 
 ROUNDED = Precision(jnp.float32, jnp.bfloat16)
@@ -65,3 +65,14 @@ def test_linear_keeps_float32_parameters():
     variables = module.init(jax.random.key(0), jnp.ones((2, 4)))
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
     assert module.apply(variables, jnp.ones((2, 4))).dtype == jnp.bfloat16  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(("precision", "operand"), [(FULL, lambda x: x), (ROUNDED, rounded)])
+def test_the_gradient_of_a_split_is_that_of_its_parts_as_operands(precision, operand):
+    x, cotangents = jnp.arange(24.0).reshape(2, 12), np.random.default_rng(0).normal(size=(3, 2, 4)).astype(np.float32)
+    parts, vjp = jax.vjp(lambda x: split(x, 3, precision), x)
+    for part, expected in zip(parts, np.split(np.asarray(x), 3, axis=-1), strict=True):
+        np.testing.assert_array_equal(part, expected)
+    (dx,) = vjp(list(cotangents))
+    assert dx.dtype == jnp.float32
+    np.testing.assert_array_equal(dx, operand(np.concatenate(list(cotangents), axis=-1)))

@@ -85,8 +85,7 @@ def _gelu_matmul_backward(precision: Precision, residuals, cotangent):
 
 def _gelu_operand(x, precision: Precision):
     """gelu(x) as an operand."""
-    wide = cast(x, precision.activations)
-    return precision.rounded(wide * _normal_cdf(wide), in_integers=True)
+    return precision.rounded(gelu(cast(x, precision.activations), precision), in_integers=True)
 
 
 _gelu_matmul.defvjp(_gelu_matmul_forward, _gelu_matmul_backward)

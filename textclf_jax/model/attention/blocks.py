@@ -55,7 +55,7 @@ def in_turns(
     turns: Shape,
     leading: tuple[Shape, ...],
     *,
-    side_by_side: int = 1,
+    side_by_side: int,
 ) -> tuple[Any, ...]:
     """Calls `compute` for one part of its arguments after the other, so that what it computes exists for few at a time.
 

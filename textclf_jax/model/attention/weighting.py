@@ -110,18 +110,18 @@ def _forward(q, k, v, bias, dropout_key, how: Weighting):
     if turns and dropout_key is not None:
         dropout_key = jax.random.split(dropout_key, math.prod(turns)).reshape(turns)
     q, k, v = jax.tree.map(how.precision.rounded, (q, k, v))
-    arguments, attend = (q, k, v, bias, dropout_key), functools.partial(_attend, how)
-    if turns:
-        side_by_side = _side_by_side(how, q, k)
-        context, partition, of_weights = in_turns(attend, arguments, turns, (turns,) * 3, side_by_side=side_by_side)
-    else:
-        context, partition, of_weights = attend(*arguments)
+    context, partition, of_weights = _in_turns(how, _attend, (q, k, v, bias, dropout_key), (turns,) * 3, q, k)
     residuals = kept((q, k, v, of_weights, None if how.keeps_weights else how.precision.rounded(context)))
     return (context, partition), (residuals, bias, dropout_key)
 
 
-def _side_by_side(how: Weighting, q, k) -> int:
-    return turns_side_by_side(math.prod(q.shape[how.turns : -1]) * jax.eval_shape(how.spread, k).shape[-2])
+def _in_turns(how: Weighting, compute, arguments, leading, q, k) -> Any:
+    """compute(how, *arguments), of which q and k are two, in turns where there are some."""
+    compute = functools.partial(compute, how)
+    if not how.turns:
+        return compute(*arguments)
+    scores_of_turn = math.prod(q.shape[how.turns : -1]) * jax.eval_shape(how.spread, k).shape[-2]
+    return in_turns(compute, arguments, q.shape[: how.turns], leading, side_by_side=turns_side_by_side(scores_of_turn))
 
 
 def _attend(how: Weighting, q, k, v, bias, dropout_key):
@@ -149,13 +149,9 @@ def _scores(q, k, bias, precision: Precision):
 def _backward(how: Weighting, residuals, cotangents):
     residuals, bias, dropout_key = residuals
     residuals, cotangents = taken_up(residuals, cotangents)
-    (q, k, v, *_), turns = residuals, residuals[0].shape[: how.turns]
-    arguments, compute = (*cotangents, *residuals, bias, dropout_key), functools.partial(_gradients, how)
-    if turns:
-        leading = tuple(jax.tree.leaves(x)[0].shape[: how.turns] for x in (q, k, v))
-        gradients = in_turns(compute, arguments, turns, leading, side_by_side=_side_by_side(how, q, k))
-    else:
-        gradients = compute(*arguments)
+    q, k, v, *_ = residuals
+    leading = tuple(jax.tree.leaves(x)[0].shape[: how.turns] for x in (q, k, v))
+    gradients = _in_turns(how, _gradients, (*cotangents, *residuals, bias, dropout_key), leading, q, k)
     if how.spread is _unchanged:
         # here, not with each part: of turned parts XLA on CPU makes sums at a fifth of the speed
         dq, *of_kv = gradients
