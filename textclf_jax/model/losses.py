@@ -169,9 +169,10 @@ def _with_sink_forward(early, kernel, count: int, how: tuple[Precision, bool]):
 def _with_sink_backward(count: int, how: tuple[Precision, bool], residuals, cotangents):
     del count, residuals
     dearly, (x, dlogits) = cotangents
-    (x, dlogits), dearly = taken_up((x, dlogits), dearly)
+    # as the bits that they come from: a copy of them would be made before the barrier
+    (x, dlogits), dearly = taken_up((x, to_bits(dlogits)), dearly)
     with jax.named_scope("decode"):
-        return dearly, kernel_gradient(x, dlogits, how[0], transposed=how[1])
+        return dearly, kernel_gradient(x, from_bits(dlogits), how[0], transposed=how[1])
 
 
 _with_sink.defvjp(_with_sink_forward, _with_sink_backward)

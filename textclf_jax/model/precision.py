@@ -13,6 +13,7 @@ from textclf_jax.model.products import (
     bf16_kernel_gradient,
     bf16_matmul,
     bf16_product_over_rows,
+    bf16_turned,
 )
 from textclf_jax.model.residuals import from_bits, to_bits
 
@@ -98,6 +99,11 @@ def product_over_rows(a, b, precision: Precision) -> Any:
     if precision.rounds_products:
         return bf16_product_over_rows(a, b)
     return jnp.einsum("...lk,...ls->...ks", a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+
+
+def turned(x, precision: Precision) -> Any:
+    """x [..., L, K] as [..., K, L]; where products round, as the result of one."""
+    return bf16_turned(x) if precision.rounds_products else x.swapaxes(-1, -2)
 
 
 class Kernel(nn.Module):

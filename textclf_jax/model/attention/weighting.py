@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from textclf_jax.model.attention.blocks import in_turns, turns_side_by_side
 from textclf_jax.model.dropout import dropout
-from textclf_jax.model.precision import Precision, batched_matmul, product_over_rows
+from textclf_jax.model.precision import Precision, batched_matmul, product_over_rows, turned
 from textclf_jax.model.reductions import sum_of_products
 from textclf_jax.model.residuals import kept, taken_up
 
@@ -155,7 +155,7 @@ def _backward(how: Weighting, residuals, cotangents):
     if how.spread is _unchanged:
         # here, not with each part: of turned parts XLA on CPU makes sums at a fifth of the speed
         dq, *of_kv = gradients
-        gradients = dq, *(gradient.swapaxes(-1, -2) for gradient in of_kv)
+        gradients = dq, *(turned(gradient, how.precision) for gradient in of_kv)
     if not how.precision.rounds_products:
         gradients = jax.tree.map(lambda gradient, x: gradient.astype(x.dtype), gradients, (q, k, v))
     return *gradients, None, None
