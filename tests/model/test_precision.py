@@ -1,10 +1,12 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tests.model.cases import HALF
-from textclf_jax.model.precision import FULL, Linear, Precision, matmul, split
+from textclf_jax.model.precision import FULL, Linear, Precision, matmul, split, turned
 from textclf_jax.model.products import bf16_batched_matmul, bf16_matmul
 
 ROUNDED = Precision(jnp.float32, jnp.bfloat16)
@@ -76,3 +78,10 @@ def test_the_gradient_of_a_split_is_that_of_its_parts_as_operands(precision, ope
     (dx,) = vjp(list(cotangents))
     assert dx.dtype == jnp.float32
     np.testing.assert_array_equal(dx, operand(np.concatenate(list(cotangents), axis=-1)))
+
+
+@pytest.mark.parametrize("precision", [FULL, ROUNDED, HALF])
+@pytest.mark.parametrize("shape", [(8, 5), (16, 3), (7, 5), (2, 3, 24, 5)])
+def test_turned_results_hold_the_same_numbers(shape, precision):
+    x = np.arange(math.prod(shape), dtype=np.float32).reshape(shape)
+    np.testing.assert_array_equal(jax.jit(lambda x: turned(x, precision))(x), x.swapaxes(-1, -2))

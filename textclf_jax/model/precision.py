@@ -13,7 +13,7 @@ from textclf_jax.model.products import (
     bf16_kernel_gradient,
     bf16_matmul,
     bf16_product_over_rows,
-    bf16_turned,
+    turned_once,
 )
 from textclf_jax.model.residuals import from_bits, to_bits
 
@@ -102,8 +102,8 @@ def product_over_rows(a, b, precision: Precision) -> Any:
 
 
 def turned(x, precision: Precision) -> Any:
-    """x [..., L, K] as [..., K, L]; where products round, as the result of one."""
-    return bf16_turned(x) if precision.rounds_products else x.swapaxes(-1, -2)
+    """The result of a product [..., L, K] as [..., K, L]; where products round, written out."""
+    return turned_once(x) if precision.rounds_products else x.swapaxes(-1, -2)
 
 
 class Kernel(nn.Module):

@@ -80,7 +80,7 @@ class RunLogger:
             file.sync()
 
     def close(self, *, failed: bool = False) -> None:
-        """Ends the W&B run, waiting 8 s at most (2 s where the run failed). The CSV files are complete at any time."""
+        """Ends the W&B run, waiting 7 s at most (2 s where the run failed). The CSV files are complete at any time."""
         if self._wandb:
             self._wandb.finish(failed=failed)
             self._wandb = None

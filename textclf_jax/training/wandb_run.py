@@ -13,7 +13,7 @@ import sys
 import threading
 from typing import Any
 
-FINISH_SECONDS = 8.0  # the most that closing may delay the end of a run
+FINISH_SECONDS = 7.0  # with starting and stopping its process a run ends 10 s later at most
 INTERRUPTED_FINISH_SECONDS = 2.0
 INIT_SECONDS = 30.0
 EXPLAINED = 3  # exit status of a child that has said why it ends
@@ -47,7 +47,7 @@ class WandbRun:
             self._messages.put(values)
 
     def finish(self, *, failed: bool = False) -> None:
-        """Ends the run and waits, 8 s at most (2 s after a failure or an interruption), then kills the process."""
+        """Ends the run and waits, 7 s at most (2 s after a failure or an interruption), then kills the process."""
         self._messages.put({"exit_code": int(failed)})
         self._messages.put(None)
         seconds = INTERRUPTED_FINISH_SECONDS if failed else FINISH_SECONDS
