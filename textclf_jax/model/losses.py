@@ -169,7 +169,7 @@ def _with_sink_forward(early, kernel, count: int, how: tuple[Precision, bool]):
 def _with_sink_backward(count: int, how: tuple[Precision, bool], residuals, cotangents):
     del count, residuals
     dearly, (x, dlogits) = cotangents
-    # as the bits that they come from: a copy of them would be made before the barrier
+    # as the bits that they come from: XLA on CPU would copy them before the barrier, and once more to turn them
     (x, dlogits), dearly = taken_up((x, to_bits(dlogits)), dearly)
     with jax.named_scope("decode"):
         return dearly, kernel_gradient(x, from_bits(dlogits), how[0], transposed=how[1])
