@@ -29,8 +29,9 @@ def test_a_profile_shows_scopes_and_leaves_a_trace(data, tmp_path, capsys):
     (trace,) = (tmp_path / "run" / "profile").rglob("*.trace.json.gz")
     assert f"{trace.name} in {trace.parent}" in shown
     events = json.loads(gzip.decompress(trace.read_bytes()))["traceEvents"]
+    # one annotation for the steps that one execution took, with the number of the first; an epoch has 7 steps
     steps = {event["args"]["step_num"] for event in events if event.get("name") == "train"}
-    assert len(steps) == 3
+    assert steps == {"5", "7"}
     for row in read_rows(tmp_path / "run" / THROUGHPUT_PATH):
         assert row["throughput/mfu"] > 0
         assert 0 <= row["throughput/padding_waste"] < 1

@@ -20,11 +20,11 @@ from textclf_jax.training.device import compute_precision, set_up_device
 from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.fit import fit
 from textclf_jax.training.limits import measured_limit
-from textclf_jax.training.loop import read_behind
+from textclf_jax.training.loop import on_device, read_behind
 from textclf_jax.training.prediction import Predictor
-from textclf_jax.training.programs import Programs
+from textclf_jax.training.programs import Programs, run_steps
 from textclf_jax.training.run import Run, prepare_run, step_memory
-from textclf_jax.training.stream import plan_epoch, prefetched, training_stream
+from textclf_jax.training.stream import grouped, plan_epoch, prefetched, training_stream
 
 LIMIT_SIZES = {"cpu": 2048, "gpu": 8192}
 # for steps without end: the suite says when it has seen enough
@@ -79,16 +79,16 @@ class Measured(Protocol):
 
 
 class Batches:
-    """The loader alone: batches of training, masked and put on the device."""
+    """The loader alone: batches of training, masked and put on the device, in the groups that steps take."""
 
     def __init__(self, case: Case, folder: Path):
         self.run = run = planned(case, folder)
         stream = training_stream(run.task, run.train, run.batching, run.length, 0)
-        self.batches = prefetched(stream, lambda host: (host, jax.device_put(host.arrays)))
+        self.groups = prefetched(grouped(run.task, stream, lambda host: host.ends_epoch), on_device)
         self.facts = {"padding_waste": training_waste(run)}
 
     def take(self, count: int) -> Answer:
-        return {"tokens": sum(next(self.batches)[0].tokens for _ in range(count))}
+        return {"tokens": sum(host.tokens for _ in range(count) for host in next(self.groups).hosts)}
 
 
 class Steps(Batches):
@@ -108,13 +108,14 @@ class Steps(Batches):
     def take(self, count: int) -> Answer:
         tokens = flops = 0
         for _ in range(count):
-            host, arrays = next(self.batches)
-            self.state, figures = self.programs[host.shape](self.state, arrays)
+            group = next(self.groups)
+            shape = group.hosts[0].shape
+            self.state, figures = run_steps(self.programs[shape], self.state, group)
             self.unread.append(figures)
             if len(self.unread) > read_behind():
-                jax.tree.map(float, self.unread.popleft())
-            tokens += host.tokens
-            flops += self.run.task.flops(host.shape, train=True)
+                jax.device_get(self.unread.popleft())
+            tokens += sum(host.tokens for host in group.hosts)
+            flops += len(group.hosts) * self.run.task.flops(shape, train=True)
         jax.block_until_ready(self.state)
         return {"tokens": tokens, "flops": flops}
 

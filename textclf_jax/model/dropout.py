@@ -3,7 +3,11 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, UInt32
+
+WEYL = np.uint32(0x9E3779B9)
+WEYL_INVERSE = np.uint32(pow(int(WEYL), -1, 2**32))
 
 
 def _mix(bits: UInt32[Array, "..."], salt: UInt32[Array, ""] | int = 0) -> UInt32[Array, "..."]:
@@ -33,7 +37,8 @@ def hash_bits(key: Array, size: int) -> UInt32[Array, " size"]:
     # keys of neighbouring seeds differ in one bit of one word, which alone would give related masks
     offset = _mix(second ^ _mix(first + jnp.uint32(1)))
     salt = _mix(first + offset)
-    return _mix(jax.lax.iota(jnp.uint32, size) * jnp.uint32(0x9E3779B9) + offset, salt)
+    # not iota * WEYL + offset, of which XLA on CPU would compute, keep and read the product for all masks of one size
+    return _mix((jax.lax.iota(jnp.uint32, size) + offset * WEYL_INVERSE) * WEYL, salt)
 
 
 def dropout(x: Float[Array, "..."], rate: float, key: Array | None) -> Float[Array, "..."]:

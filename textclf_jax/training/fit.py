@@ -140,14 +140,14 @@ def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, sto
         to_evaluate = Programs("evaluation", run.evaluation_program, progress.note)
         evaluator = Evaluator(run.task, to_evaluate, run.eval_batching)
         state = _compile_and_draw(run, programs, first, begun.pretrained)
-        with profiled(config.training.profile, run_dir / PROFILE_FOLDER, programs, progress.note) as run_step:
+        with profiled(config.training.profile, run_dir / PROFILE_FOLDER, programs, progress.note) as run_steps:
             loop = Loop(
                 task=run.task,
                 train=run.train,
                 val=run.val,
                 batching=run.batching,
                 programs=programs,
-                run_step=run_step,
+                run_steps=run_steps,
                 throughput=run.throughput(),
                 evaluator=evaluator,
                 length=run.length,

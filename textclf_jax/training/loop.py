@@ -1,14 +1,15 @@
-"""The training loop: feeds compiled steps without waiting for them, evaluates, saves, and can stop at any step."""
+"""The training loop: feeds compiled steps without waiting for them, evaluates, saves, stops where it is asked to."""
 
 import math
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
+from textclf_jax.config import Training
 from textclf_jax.data.collate import Batching
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
@@ -16,12 +17,12 @@ from textclf_jax.training.checkpoint import Checkpoints, save_model
 from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.logging import RunLogger
 from textclf_jax.training.optimizer import TrainingLength
-from textclf_jax.training.profiling import RunStep
+from textclf_jax.training.profiling import RunSteps, traced_steps
 from textclf_jax.training.programs import Compiled, Programs, Shape
 from textclf_jax.training.progress import Progress
 from textclf_jax.training.signals import Stopped, StopRequest
 from textclf_jax.training.steps import TrainState
-from textclf_jax.training.stream import HostStep, prefetched, training_stream
+from textclf_jax.training.stream import Group, HostStep, grouped, prefetched, training_stream
 from textclf_jax.training.tasks import Task
 from textclf_jax.training.throughput import Throughput
 
@@ -35,6 +36,29 @@ def read_behind() -> int:
     the host takes in between is the CPU's in any case.
     """
     return 0 if jax.default_backend() == "cpu" else 3
+
+
+def on_device(group: Group) -> Group:
+    """The group with its arrays on the device."""
+    return group._replace(arrays=jax.device_put(group.arrays))
+
+
+class Due(NamedTuple):
+    """What comes after a step."""
+
+    evaluation: bool
+    checkpoint: bool
+
+
+def due_after(host: HostStep, training: Training, length: TrainingLength) -> Due:
+    """What is due after a step by its number; a checkpoint can be due by the clock, too."""
+    updates, rest = divmod(host.step + 1, length.accumulation)
+
+    def is_due(interval_updates: int) -> bool:
+        return interval_updates > 0 and rest == 0 and updates % interval_updates == 0
+
+    evaluation = host.ends_epoch or is_due(training.eval_interval_updates)
+    return Due(evaluation, is_due(training.checkpoint_interval_updates))
 
 
 @dataclass
@@ -69,7 +93,7 @@ class Loop:
       train, val: data; without val the last weights count as the best.
       batching: how texts become batches.
       programs: training steps.
-      run_step: what runs them, and profiles some where asked for.
+      run_steps: what runs them, and profiles some where asked for.
       throughput: counts tokens, padding and FLOPs.
       evaluator: for the validation split.
       length: steps and updates of the run.
@@ -84,7 +108,7 @@ class Loop:
     val: Dataset | None
     batching: Batching
     programs: Programs
-    run_step: RunStep
+    run_steps: RunSteps
     throughput: Throughput
     evaluator: Evaluator
     length: TrainingLength
@@ -106,7 +130,7 @@ class Loop:
         # of what is in `model.ckpt`, as far as it was evaluated here
         self.best_metrics: dict[str, float] | None = None
         self.throughput.restart()
-        self.unread: deque[tuple[HostStep, dict[str, jax.Array]]] = deque()
+        self.unread: deque[tuple[Group, dict[str, jax.Array]]] = deque()
         self.saved_at = time.monotonic()
         if position.evaluation_due:
             self.save(state, self.evaluate(state))
@@ -115,13 +139,20 @@ class Loop:
 
     def train_on(self, state: TrainState) -> None:
         """Takes steps until the end or a request to stop, and saves the last state."""
-        stream = training_stream(self.task, self.train, self.batching, self.length, self.position.step)
-        for host, arrays in prefetched(stream, lambda host: (host, jax.device_put(host.arrays))):
-            state, figures = self.run_step(host.step, self.program(host.shape), state, arrays)
-            self.unread.append((host, figures))
+        first, training = self.position.step, self.task.config.training
+        # the first one alone: its figures show that all is well
+        pauses = {first + done for done in (1, *traced_steps(training.profile))}
+
+        def ends_group(host: HostStep) -> bool:
+            return host.step + 1 in pauses or any(due_after(host, training, self.length))
+
+        stream = training_stream(self.task, self.train, self.batching, self.length, first)
+        for group in prefetched(grouped(self.task, stream, ends_group), on_device):
+            state, figures = self.run_steps(self.program(group.hosts[0].shape), state, group)
+            self.unread.append((group, figures))
             if len(self.unread) > read_behind():
                 self.read(*self.unread.popleft())
-            self.after_step(state, host)
+            self.after_step(state, group.hosts[-1])
             if self.stop.signal:
                 break
         self.drain()
@@ -137,11 +168,17 @@ class Loop:
             self.throughput.started += time.perf_counter() - before
         return self.programs[shape]
 
-    def read(self, host: HostStep, figures: dict[str, jax.Array]) -> None:
-        """Takes the figures of one step from the device and writes a row where one is due."""
-        values, p = {name: float(value) for name, value in figures.items()}, self.position
+    def read(self, group: Group, figures: dict[str, jax.Array]) -> None:
+        """Takes the figures of steps [G] from the device; time is divided equally between them."""
+        read, seconds = jax.device_get(figures), self.throughput.lap() / len(group.hosts)
+        for i, host in enumerate(group.hosts):
+            self.throughput.add(host.shape, host.tokens, seconds)
+            self.count(host, {name: float(values[i]) for name, values in read.items()})
+
+    def count(self, host: HostStep, values: dict[str, float]) -> None:
+        """Counts what one step has given, and writes a row where one is due."""
+        p = self.position
         p.step = host.step + 1
-        self.throughput.add(host.shape, host.tokens)
         if values["skipped"]:
             p.skipped += 1
             p.skipped_in_a_row += 1
@@ -191,17 +228,11 @@ class Loop:
 
     def after_step(self, state: TrainState, host: HostStep) -> None:
         """Evaluates and saves where it is due."""
-        training, done = self.task.config.training, host.step + 1
-
-        def is_due(interval_updates: int) -> bool:
-            updates, rest = divmod(done, self.length.accumulation)
-            return interval_updates > 0 and rest == 0 and updates % interval_updates == 0
-
+        training = self.task.config.training
         self.checkpoints.check()
         minutes = (time.monotonic() - self.saved_at) / 60
-        overdue = is_due(training.checkpoint_interval_updates) or 0 < training.checkpoint_interval_minutes <= minutes
-        evaluates = host.ends_epoch or is_due(training.eval_interval_updates)
-        if not (evaluates or overdue):
+        evaluates, saves = due_after(host, training, self.length)
+        if not (evaluates or saves or 0 < training.checkpoint_interval_minutes <= minutes):
             return
         self.drain()
         before = time.perf_counter()

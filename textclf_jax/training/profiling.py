@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
-from textclf_jax.training.programs import Compiled, Programs
+from textclf_jax.training.programs import Compiled, Programs, run_steps
 from textclf_jax.training.progress import table
+from textclf_jax.training.stream import Group
 from textclf_jax.training.trace import Trace, read_trace
 
 PROFILE_FOLDER = "profile"
@@ -17,12 +18,17 @@ PROFILE_FOLDER = "profile"
 WARM_UP_STEPS = 5
 SHOWN_SCOPES = 10
 
-RunStep = Callable[[int, Compiled, Any, Any], tuple[Any, Any]]
+RunSteps = Callable[[Compiled, Any, Group], tuple[Any, Any]]
 Note = Callable[[str], None]
 
 
+def traced_steps(steps: int) -> tuple[int, ...]:
+    """After how many steps of a process the trace begins and ends where so many are traced; nothing for none."""
+    return (WARM_UP_STEPS, WARM_UP_STEPS + steps) if steps else ()
+
+
 @contextmanager
-def profiled(steps: int, folder: Path, programs: Programs, note: Note) -> Iterator[RunStep]:
+def profiled(steps: int, folder: Path, programs: Programs, note: Note) -> Iterator[RunSteps]:
     """Gives the function that runs steps, and traces some of them.
 
     Args:
@@ -32,14 +38,14 @@ def profiled(steps: int, folder: Path, programs: Programs, note: Note) -> Iterat
       note: prints a line or more.
 
     Yields:
-      run_step(step, program, state, arrays) -> (state, figures).
+      A function such as `run_steps`. Groups have to end where `traced_steps` says.
     """
     if not steps:
-        yield lambda step, program, state, arrays: program(state, arrays)
+        yield run_steps
         return
     profiler = Profiler(steps, folder, programs, note)
     try:
-        yield profiler.run_step
+        yield profiler.run_steps
     finally:
         profiler.finish()
 
@@ -48,7 +54,7 @@ class Profiler:
     """Traces steps number WARM_UP_STEPS + 1 to WARM_UP_STEPS + `steps` of this process, and reports."""
 
     def __init__(self, steps: int, folder: Path, programs: Programs, note: Note):
-        self._first, self._end = WARM_UP_STEPS, WARM_UP_STEPS + steps
+        self._first, self._end = traced_steps(steps)
         self._folder, self._programs, self._note = folder, programs, note
         self._count = 0
 
@@ -56,14 +62,14 @@ class Profiler:
     def _tracing(self) -> bool:
         return self._first < self._count < self._end
 
-    def run_step(self, step: int, program: Compiled, state: Any, arrays: Any) -> tuple[Any, Any]:
-        """Runs one step under an annotation with its number, and starts or ends the trace where it is due."""
+    def run_steps(self, program: Compiled, state: Any, group: Group) -> tuple[Any, Any]:
+        """Runs a group under an annotation with its first step, and starts or ends the trace where it is due."""
         if self._count == self._first:
             jax.block_until_ready(state)
             self._start()
-        with jax.profiler.StepTraceAnnotation("train", step_num=step):
-            state, figures = program(state, arrays)
-        self._count += 1
+        with jax.profiler.StepTraceAnnotation("train", step_num=group.hosts[0].step):
+            state, figures = run_steps(program, state, group)
+        self._count += len(group.hosts)
         if self._count == self._end:
             jax.block_until_ready(state)
             self._stop(self._end - self._first)

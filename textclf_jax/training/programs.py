@@ -4,9 +4,15 @@ from collections.abc import Callable
 from typing import Any
 
 from textclf_jax.allocation import return_unused
+from textclf_jax.training.stream import Group
 
 Shape = tuple[int, int]
 Compiled = Callable[..., Any]
+
+
+def run_steps(program: Compiled, state: Any, group: Group) -> tuple[Any, Any]:
+    """Takes the steps of a group that is on the device; gives the state after them and their figures."""
+    return program(state, group.arrays, group.count)
 
 
 class Programs:

@@ -23,8 +23,8 @@ from textclf_jax.training.device import compute_precision
 from textclf_jax.training.limits import training_limit
 from textclf_jax.training.optimizer import TrainingLength, make_optimizer, make_schedule
 from textclf_jax.training.programs import Shape
-from textclf_jax.training.steps import StepSettings, TrainState, evaluation_step, train_step
-from textclf_jax.training.stream import plan_epoch
+from textclf_jax.training.steps import StepSettings, TrainState, evaluation_step, train_steps
+from textclf_jax.training.stream import most_at_once, plan_epoch, stacked
 from textclf_jax.training.tasks import Task, make_task
 from textclf_jax.training.throughput import Throughput
 
@@ -135,15 +135,16 @@ class Run:
         return TrainState(step, params, collections, opt_state)
 
     def training_program(self, shape: Shape) -> Any:
-        """Compiles the training step for a shape of batches; the state is donated."""
-        step = functools.partial(train_step, settings=self.settings)
+        """Compiles the training steps on batches of a shape: as many as are taken at once; the state is donated."""
+        steps = functools.partial(train_steps, settings=self.settings)
         # traces tell programs apart by their names
-        step.__name__ = f"train_step_{shape[0]}x{shape[1]}"  # pyright: ignore[reportAttributeAccessIssue]
-        step: Any = jax.jit(step, donate_argnums=0)
-        arrays = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.float32(0)}
+        steps.__name__ = f"train_steps_{shape[0]}x{shape[1]}"  # pyright: ignore[reportAttributeAccessIssue]
+        steps: Any = jax.jit(steps, donate_argnums=0)
+        arrays = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.zeros((), np.float32)}
+        batches = stacked([arrays] * most_at_once(self.task, shape))
         options = COMPILER_OPTIONS.get(jax.default_backend())
-        program = step.lower(self.state_shapes, _shapes(arrays)).compile(options)
-        step.clear_cache()
+        program = steps.lower(self.state_shapes, _shapes(batches), _shapes(np.int32(0))).compile(options)
+        steps.clear_cache()
         return program
 
     def evaluation_program(self, shape: Shape) -> Any:

@@ -1,5 +1,6 @@
-"""The pure functions that are compiled: one training step, one evaluation step, and the loss inside them."""
+"""The pure functions that are compiled: training steps, one evaluation step, and the loss inside them."""
 
+import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from textclf_jax.config import Training
 from textclf_jax.model.attention.favor import redraw_features
@@ -86,8 +87,37 @@ def forward(
     return sums, logits
 
 
+def train_steps(
+    state: TrainState, batches: Batch, count: Int[Array, ""], *, settings: StepSettings
+) -> tuple[TrainState, Sums]:
+    """Takes steps one after the other, each that of `train_step` to the bit, however many are taken at once.
+
+    Args:
+      state: before the first.
+      batches: G of one shape, stacked: each array of a batch has a leading axis [G].
+      count: how many of them are taken, from the first on; not looked at where G is 1.
+
+    Returns:
+      The state after the last, and the figures of each step, [G], 0 where none was taken.
+    """
+    # traced once, for the shapes of its figures and for the loop
+    step = jax.jit(functools.partial(train_step, settings=settings))
+    room = len(batches["scale"])
+
+    def batch(i: Any) -> Batch:
+        return jax.tree.map(lambda stacked: stacked[i], batches)
+
+    def take(i: Array, taken: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
+        state, figures = step(taken[0], batch(i))
+        return state, jax.tree.map(lambda row, figure: row.at[i].set(figure), taken[1], figures)
+
+    shapes = jax.eval_shape(step, state, batch(0))[1]
+    none_yet = jax.tree.map(lambda shape: jnp.zeros(room, shape.dtype), shapes)
+    return jax.lax.fori_loop(0, count if room > 1 else 1, take, (state, none_yet))
+
+
 def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tuple[TrainState, Sums]:
-    """Handles one micro-batch: loss, gradient, accumulation, and an update where a window ends. Donates `state`.
+    """Handles one micro-batch: loss, gradient, accumulation, and an update where a window ends.
 
     The gradient is that of batch["scale"] times the summed loss. A micro-batch whose gradient is not finite changes
     nothing but the step.

@@ -28,7 +28,7 @@ class Throughput:
     """Adds up steps; time that is spent on evaluation and saving does not count.
 
     Attributes:
-      started: when counting began, on `time.perf_counter`; moved forward by what should not count.
+      started: the end of the last lap, on `time.perf_counter`; moved forward by what should not count.
     """
 
     def __init__(self, flops_of: Callable[[tuple[int, int]], int], limit: float | None):
@@ -44,16 +44,23 @@ class Throughput:
     def restart(self) -> None:
         """Forgets what was counted."""
         self._real = self._computed = self._flops = 0
+        self._seconds = 0.0
         self.started = time.perf_counter()
 
-    def add(self, shape: tuple[int, int], real_tokens: int) -> None:
-        """Counts one step on a batch of a shape."""
+    def lap(self) -> float:
+        """The seconds since the last lap ended; the next one begins."""
+        before, self.started = self.started, time.perf_counter()
+        return self.started - before
+
+    def add(self, shape: tuple[int, int], real_tokens: int, seconds: float) -> None:
+        """Counts one step on a batch of a shape, and its share of the time of a lap."""
+        self._seconds += seconds
         self._real += real_tokens
         self._computed += math.prod(shape)
         self._flops += self._flops_of(shape)
 
     def speed(self) -> Speed:
         """The speed so far."""
-        seconds = max(time.perf_counter() - self.started, 1e-9)
+        seconds = max(self._seconds, 1e-9)
         mfu = self._flops / seconds / self._limit if self._limit else None
         return Speed(self._real / seconds, mfu, 1.0 - self._real / max(self._computed, 1))
