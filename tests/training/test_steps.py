@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from textclf_jax.training.groups import stacked
 from textclf_jax.training.run import prepare_run
 from textclf_jax.training.steps import train_step, train_steps
-from textclf_jax.training.stream import stacked, training_stream
+from textclf_jax.training.stream import training_stream
 
 
 @pytest.fixture(scope="module")

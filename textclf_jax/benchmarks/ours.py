@@ -19,12 +19,13 @@ from textclf_jax.data.collate import padding_waste
 from textclf_jax.training.device import compute_precision, set_up_device
 from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.fit import fit
+from textclf_jax.training.groups import grouped, on_device
 from textclf_jax.training.limits import measured_limit
-from textclf_jax.training.loop import on_device, read_behind
+from textclf_jax.training.loop import read_behind
 from textclf_jax.training.prediction import Predictor
 from textclf_jax.training.programs import Programs, run_steps
 from textclf_jax.training.run import Run, prepare_run, step_memory
-from textclf_jax.training.stream import grouped, plan_epoch, prefetched, training_stream
+from textclf_jax.training.stream import plan_epoch, prefetched, training_stream
 
 LIMIT_SIZES = {"cpu": 2048, "gpu": 8192}
 # for steps without end: the suite says when it has seen enough
@@ -109,13 +110,12 @@ class Steps(Batches):
         tokens = flops = 0
         for _ in range(count):
             group = next(self.groups)
-            shape = group.hosts[0].shape
-            self.state, figures = run_steps(self.programs[shape], self.state, group)
+            self.state, figures = run_steps(self.programs[group.shape], self.state, group)
             self.unread.append(figures)
             if len(self.unread) > read_behind():
                 jax.device_get(self.unread.popleft())
             tokens += sum(host.tokens for host in group.hosts)
-            flops += len(group.hosts) * self.run.task.flops(shape, train=True)
+            flops += len(group.hosts) * self.run.task.flops(group.shape, train=True)
         jax.block_until_ready(self.state)
         return {"tokens": tokens, "flops": flops}
 

@@ -15,6 +15,7 @@ from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
 from textclf_jax.training.checkpoint import Checkpoints, save_model
 from textclf_jax.training.evaluation import Evaluator
+from textclf_jax.training.groups import Group, grouped, on_device
 from textclf_jax.training.logging import RunLogger
 from textclf_jax.training.optimizer import TrainingLength
 from textclf_jax.training.profiling import RunSteps, traced_steps
@@ -22,7 +23,7 @@ from textclf_jax.training.programs import Compiled, Programs, Shape
 from textclf_jax.training.progress import Progress
 from textclf_jax.training.signals import Stopped, StopRequest
 from textclf_jax.training.steps import TrainState
-from textclf_jax.training.stream import Group, HostStep, grouped, prefetched, training_stream
+from textclf_jax.training.stream import HostStep, prefetched, training_stream
 from textclf_jax.training.tasks import Task
 from textclf_jax.training.throughput import Throughput
 
@@ -36,11 +37,6 @@ def read_behind() -> int:
     the host takes in between is the CPU's in any case.
     """
     return 0 if jax.default_backend() == "cpu" else 3
-
-
-def on_device(group: Group) -> Group:
-    """The group with its arrays on the device."""
-    return group._replace(arrays=jax.device_put(group.arrays))
 
 
 class Due(NamedTuple):
@@ -148,7 +144,7 @@ class Loop:
 
         stream = training_stream(self.task, self.train, self.batching, self.length, first)
         for group in prefetched(grouped(self.task, stream, ends_group), on_device):
-            state, figures = self.run_steps(self.program(group.hosts[0].shape), state, group)
+            state, figures = self.run_steps(self.program(group.shape), state, group)
             self.unread.append((group, figures))
             if len(self.unread) > read_behind():
                 self.read(*self.unread.popleft())

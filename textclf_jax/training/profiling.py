@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
+from textclf_jax.training.groups import Group
 from textclf_jax.training.programs import Compiled, Programs, run_steps
 from textclf_jax.training.progress import table
-from textclf_jax.training.stream import Group
 from textclf_jax.training.trace import Trace, read_trace
 
 PROFILE_FOLDER = "profile"

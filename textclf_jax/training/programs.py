@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from textclf_jax.allocation import return_unused
-from textclf_jax.training.stream import Group
+from textclf_jax.training.groups import Group
 
 Shape = tuple[int, int]
 Compiled = Callable[..., Any]

@@ -20,11 +20,12 @@ from textclf_jax.errors import UserError
 from textclf_jax.model.residuals import COMPILER_OPTIONS
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper
 from textclf_jax.training.device import compute_precision
+from textclf_jax.training.groups import most_at_once, stacked
 from textclf_jax.training.limits import training_limit
 from textclf_jax.training.optimizer import TrainingLength, make_optimizer, make_schedule
 from textclf_jax.training.programs import Shape
 from textclf_jax.training.steps import StepSettings, TrainState, evaluation_step, train_steps
-from textclf_jax.training.stream import most_at_once, plan_epoch, stacked
+from textclf_jax.training.stream import plan_epoch
 from textclf_jax.training.tasks import Task, make_task
 from textclf_jax.training.throughput import Throughput
 

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
-import jax
 import numpy as np
 
 from textclf_jax.data.collate import Batching, BatchRows
@@ -15,8 +14,6 @@ from textclf_jax.training.tasks import Arrays, Task
 
 TRAIN_MASKS, EVALUATION_MASKS = 1, 2
 QUEUE_DEPTH = 2
-STEPS_AT_ONCE = 4
-FLOPS_AT_ONCE = 10**12
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -40,60 +37,6 @@ class HostStep(NamedTuple):
     shape: tuple[int, int]
     tokens: int
     arrays: Arrays
-
-
-class Group(NamedTuple):
-    """Successive micro-batches of one shape: those that one execution of a compiled program takes.
-
-    Attributes:
-      hosts: the micro-batches, at least one.
-      arrays: theirs, stacked, each [G, ...], with G of `most_at_once`; those after the last repeat it.
-    """
-
-    hosts: tuple[HostStep, ...]
-    arrays: Arrays
-
-    @property
-    def count(self) -> np.int32:
-        """How many micro-batches there are."""
-        return np.int32(len(self.hosts))
-
-
-def most_at_once(task: Task, shape: tuple[int, int]) -> int:
-    """The most steps G on batches of a shape (B, L) that one execution takes.
-
-    On a CPU each execution begins with memory that the kernel has to clear, and with a pause: several share that. They
-    are few enough that whoever waits for the end of one does not wait long. A GPU keeps its memory, and has the next
-    execution queued already.
-    """
-    if jax.default_backend() != "cpu":
-        return 1
-    return max(1, min(STEPS_AT_ONCE, FLOPS_AT_ONCE // task.flops(shape, train=True)))
-
-
-def grouped(task: Task, hosts: Iterator[HostStep], ends: Callable[[HostStep], bool]) -> Iterator[Group]:
-    """Yields micro-batches in groups, in their order: as many as go together, none after one that `ends` a group."""
-    group: list[HostStep] = []
-    for host in hosts:
-        if group and host.shape != group[0].shape:
-            yield _group(task, group)
-            group = []
-        group.append(host)
-        if ends(host) or len(group) == most_at_once(task, host.shape):
-            yield _group(task, group)
-            group = []
-    if group:
-        yield _group(task, group)
-
-
-def _group(task: Task, hosts: list[HostStep]) -> Group:
-    repeated = hosts + hosts[-1:] * (most_at_once(task, hosts[0].shape) - len(hosts))
-    return Group(tuple(hosts), stacked([host.arrays for host in repeated]))
-
-
-def stacked(batches: list[Arrays]) -> Arrays:
-    """G batches as one, each array with a leading axis [G]."""
-    return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def training_stream(
