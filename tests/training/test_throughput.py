@@ -42,6 +42,11 @@ def test_steps_of_one_lap_have_the_same_speed(clock):
     assert counter.speed().tokens_per_second == 30.0
 
 
+def test_the_least_time_of_a_step_follows_from_the_limit():
+    assert Throughput(lambda shape: 600, limit=400.0).least_seconds((4, 10)) == 1.5
+    assert Throughput(lambda shape: 600, limit=None).least_seconds((4, 10)) == 0.0
+
+
 def test_figures_leave_out_what_is_unknown():
     assert Speed(1234.56, None, 0.123456).figures() == {"tokens_per_second": 1234.6, "padding_waste": 0.12346}
     assert Speed(1.0, 0.5, 0.0).figures()["mfu"] == 0.5

@@ -85,7 +85,8 @@ class Batches:
     def __init__(self, case: Case, folder: Path):
         self.run = run = planned(case, folder)
         stream = training_stream(run.task, run.train, run.batching, run.length, 0)
-        self.groups = prefetched(grouped(run.task, stream, lambda host: host.ends_epoch), on_device)
+        groups = grouped(stream, run.throughput().least_seconds, lambda host: host.ends_epoch)
+        self.groups = prefetched(groups, on_device)
         self.facts = {"padding_waste": training_waste(run)}
 
     def take(self, count: int) -> Answer:

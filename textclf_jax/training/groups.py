@@ -11,19 +11,19 @@ import jax
 import numpy as np
 
 from textclf_jax.training.stream import HostStep
-from textclf_jax.training.tasks import Arrays, Task
+from textclf_jax.training.tasks import Arrays
 
 STEPS_AT_ONCE = 4
-# a second or two: whoever asks a run to stop, or looks at its progress, waits for the end of an execution
-FLOPS_AT_ONCE = 10**12
+# at the device's limit, so about three in truth: whoever stops a run, or looks at its progress, waits for the last step
+SECONDS_AT_ONCE = 1.5
 
 
 class Group(NamedTuple):
     """One group.
 
     Attributes:
-      hosts: its steps, 1 to G.
-      arrays: their batches, stacked, each [G, ...] with G of `most_at_once`; what comes after the last one repeats it.
+      hosts: its steps, at least one.
+      arrays: their batches, stacked, each [G, ...] with G of `room_for_steps`; what comes after the last repeats it.
     """
 
     hosts: tuple[HostStep, ...]
@@ -40,30 +40,37 @@ class Group(NamedTuple):
         return np.int32(len(self.hosts))
 
 
-def most_at_once(task: Task, shape: tuple[int, int]) -> int:
-    """The most steps G on batches of a shape (B, L) that one execution takes."""
-    if jax.default_backend() != "cpu":
-        return 1
-    return max(1, min(STEPS_AT_ONCE, FLOPS_AT_ONCE // task.flops(shape, train=True)))
+def room_for_steps() -> int:
+    """The most steps G that one execution takes."""
+    return STEPS_AT_ONCE if jax.default_backend() == "cpu" else 1
 
 
-def grouped(task: Task, hosts: Iterator[HostStep], ends: Callable[[HostStep], bool]) -> Iterator[Group]:
-    """Yields groups, as large as they can be, of steps in their order; a step for which `ends` is true is the last."""
+def grouped(
+    hosts: Iterator[HostStep], least_seconds: Callable[[tuple[int, int]], float], ends: Callable[[HostStep], bool]
+) -> Iterator[Group]:
+    """Yields groups of steps in their order, as large as they can be.
+
+    Args:
+      hosts: the steps.
+      least_seconds: what a step on a batch of a shape (B, L) takes at the device's limit; 0 where that is not known.
+      ends: whether a step is to be the last of its group.
+    """
     group: list[HostStep] = []
     for host in hosts:
         if group and host.shape != group[0].shape:
-            yield _group(task, group)
+            yield _group(group)
             group = []
         group.append(host)
-        if ends(host) or len(group) == most_at_once(task, host.shape):
-            yield _group(task, group)
+        is_full = len(group) == room_for_steps() or (len(group) + 1) * least_seconds(host.shape) > SECONDS_AT_ONCE
+        if is_full or ends(host):
+            yield _group(group)
             group = []
     if group:
-        yield _group(task, group)
+        yield _group(group)
 
 
-def _group(task: Task, hosts: list[HostStep]) -> Group:
-    repeated = hosts + hosts[-1:] * (most_at_once(task, hosts[0].shape) - len(hosts))
+def _group(hosts: list[HostStep]) -> Group:
+    repeated = hosts + hosts[-1:] * (room_for_steps() - len(hosts))
     return Group(tuple(hosts), stacked([host.arrays for host in repeated]))
 
 

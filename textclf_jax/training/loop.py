@@ -143,7 +143,7 @@ class Loop:
             return host.step + 1 in pauses or any(due_after(host, training, self.length))
 
         stream = training_stream(self.task, self.train, self.batching, self.length, first)
-        for group in prefetched(grouped(self.task, stream, ends_group), on_device):
+        for group in prefetched(grouped(stream, self.throughput.least_seconds, ends_group), on_device):
             state, figures = self.run_steps(self.program(group.shape), state, group)
             self.unread.append((group, figures))
             if len(self.unread) > read_behind():

@@ -20,7 +20,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.model.residuals import COMPILER_OPTIONS
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper
 from textclf_jax.training.device import compute_precision
-from textclf_jax.training.groups import most_at_once, stacked
+from textclf_jax.training.groups import room_for_steps, stacked
 from textclf_jax.training.limits import training_limit
 from textclf_jax.training.optimizer import TrainingLength, make_optimizer, make_schedule
 from textclf_jax.training.programs import Shape
@@ -142,7 +142,7 @@ class Run:
         steps.__name__ = f"train_steps_{shape[0]}x{shape[1]}"  # pyright: ignore[reportAttributeAccessIssue]
         steps: Any = jax.jit(steps, donate_argnums=0)
         arrays = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.zeros((), np.float32)}
-        batches = stacked([arrays] * most_at_once(self.task, shape))
+        batches = stacked([arrays] * room_for_steps())
         options = COMPILER_OPTIONS.get(jax.default_backend())
         program = steps.lower(self.state_shapes, _shapes(batches), _shapes(np.int32(0))).compile(options)
         steps.clear_cache()

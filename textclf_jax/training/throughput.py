@@ -47,6 +47,10 @@ class Throughput:
         self._seconds = 0.0
         self.started = time.perf_counter()
 
+    def least_seconds(self, shape: tuple[int, int]) -> float:
+        """What a step on a batch of a shape takes at the device's limit; 0 where that is not known."""
+        return self._flops_of(shape) / self._limit if self._limit else 0.0
+
     def lap(self) -> float:
         """The seconds since the last lap ended; the next one begins."""
         before, self.started = self.started, time.perf_counter()
