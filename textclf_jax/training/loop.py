@@ -125,7 +125,6 @@ class Loop:
         self.position = position
         # of what is in `model.ckpt`, as far as it was evaluated here
         self.best_metrics: dict[str, float] | None = None
-        self.throughput.restart()
         self.unread: deque[tuple[Group, dict[str, jax.Array]]] = deque()
         self.saved_at = time.monotonic()
         if position.evaluation_due:
@@ -135,6 +134,7 @@ class Loop:
 
     def train_on(self, state: TrainState) -> None:
         """Takes steps until the end or a request to stop, and saves the last state."""
+        self.throughput.restart()
         first, training = self.position.step, self.task.config.training
         # the first one alone: its figures show that all is well
         pauses = {first + done for done in (1, *traced_steps(training.profile))}
