@@ -1,7 +1,7 @@
-"""Asks the C library for memory in huge pages: a training step on a CPU touches half a gigabyte anew each time.
+"""Asks the C library for memory in huge pages: an execution of training steps on a CPU touches all its memory anew.
 
-In pages of 4 KB the kernel's work on them took a fifth of a step (docs/decisions.md). glibc reads the request from the
-environment, and only when a process starts.
+In pages of 4 KB the kernel's work on them takes 1 to 3% of the time (docs/decisions.md). glibc reads the request from
+the environment, and only when a process starts.
 """
 
 import ctypes

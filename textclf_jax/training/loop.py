@@ -31,10 +31,10 @@ MAX_SKIPPED_IN_A_ROW = 20
 
 
 def read_behind() -> int:
-    """How many steps after they were asked for figures are read: on a GPU, when it has long finished them.
+    """How many groups of steps later figures are read than they were asked for: on a GPU, when they are long there.
 
-    On a CPU a step is finished before the next one starts: memory of both would be held for a moment, and the time that
-    the host takes in between is the CPU's in any case.
+    On a CPU a group is finished before the next one starts: memory of both would be held for a moment, and the time
+    that the host takes in between is the CPU's in any case.
     """
     return 0 if jax.default_backend() == "cpu" else 3
 
