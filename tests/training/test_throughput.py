@@ -32,6 +32,18 @@ def test_pauses_do_not_count_and_a_restart_forgets(clock):
     assert counter.lap() == 1.0
 
 
+def test_what_comes_between_laps_counts_though_rows_are_forgotten(clock):
+    """Writing a row of the log takes time from the next steps."""
+    counter = Throughput(lambda shape: shape[1], limit=None)
+    clock[0] += 1.0
+    counter.add((4, 10), 30, counter.lap())
+    clock[0] += 2.0
+    counter.forget()
+    clock[0] += 1.0
+    counter.add((4, 10), 30, counter.lap())
+    assert counter.speed().tokens_per_second == 10.0
+
+
 def test_steps_of_one_lap_have_the_same_speed(clock):
     """A row of the log that ends in the middle of a group counts the time of its own steps alone."""
     counter = Throughput(lambda shape: shape[1], limit=None)

@@ -21,6 +21,10 @@ from textclf_jax.training.trace import Operation, own_times, place_of, places_of
         ("jit(step)/transpose(jvp(loss))/neg", ("loss", "backward")),
         ("jit(step)/optimizer/jit(clip)/min", ("optimizer", "")),
         ("jit(step)/jvp(Model)/encoder/embeddings/while/body/closed_call/or", ("embeddings", "forward")),
+        (
+            "jit(steps)/while/body/closed_call/jit(step)/jvp(Model)/encoder/layers_3/mlp/up/dot_general",
+            ("layers/mlp/up", "forward"),
+        ),
         ("jit(step)/while/body/add", None),
         ("jit(step)/add", None),
         ("state.params['encoder']", None),
@@ -46,6 +50,20 @@ ENTRY %main (x: f32[2]) -> f32[2] {
 """
     optimizer = ("optimizer", "")
     assert places_of(text) == {"a": optimizer, "b": optimizer, "fusion.1": optimizer}
+
+
+def test_the_loop_over_steps_has_no_place():
+    text = """HloModule jit_steps, is_scheduled=true
+
+body.1 (p: f32[4]) -> f32[4] {
+  ROOT %a = f32[4] add(p, p), metadata={op_name="jit(steps)/while/body/closed_call/jit(step)/optimizer/add"}
+}
+
+ENTRY main.1 (q: f32[4]) -> f32[4] {
+  ROOT %while.1 = f32[4] while(q), condition=%cond.1, body=%body.1, metadata={op_name="jit(steps)/while"}
+}
+"""
+    assert places_of(text) == {"a": ("optimizer", "")}
 
 
 def test_a_loop_holds_its_body():

@@ -75,12 +75,15 @@ class Measured(Protocol):
     facts: Answer
 
     def take(self, count: int) -> Answer:
-        """Does it `count` times; answers real tokens, and FLOPs where they are known."""
+        """Does it `count` times, training in groups of steps; answers real tokens, and FLOPs where they are known."""
         ...
 
 
 class Batches:
-    """The loader alone: batches of training, masked and put on the device, in the groups that steps take."""
+    """The loader alone: batches of training, masked and put on the device, in the groups that steps take.
+
+    The limit that groups depend on is measured in this process, as a run does, with small matrices.
+    """
 
     def __init__(self, case: Case, folder: Path):
         self.run = run = planned(case, folder)

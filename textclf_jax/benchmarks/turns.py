@@ -93,7 +93,7 @@ class Turns:
         self._count = max(1, round(self._count * wanted / seconds))
 
     def take(self) -> None:
-        """One round. It begins with a step that does not count: memory freed before the pause may be gone by now."""
+        """One round. It begins with one time that does not count: memory freed before the pause may be gone by now."""
         self._worker.ask("take", count=1)
         self._rounds.append(self._worker.ask("take", count=self._count))
 

@@ -14,7 +14,7 @@ from textclf_jax.training.stream import HostStep
 from textclf_jax.training.tasks import Arrays
 
 STEPS_AT_ONCE = 4
-# at the device's limit, so about three in truth: whoever stops a run, or looks at its progress, waits for the last step
+# at the device's limit, three at half of it: whoever stops a run, or looks at its progress, waits for the last step
 SECONDS_AT_ONCE = 1.5
 
 

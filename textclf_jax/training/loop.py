@@ -156,7 +156,7 @@ class Loop:
             self.save(state)
 
     def program(self, shape: Shape) -> Compiled:
-        """The training step for a shape; the time of compiling it does not count as training."""
+        """The training steps on batches of a shape; the time of compiling them does not count as training."""
         if shape not in self.programs:
             self.drain()
             before = time.perf_counter()
@@ -215,7 +215,7 @@ class Loop:
         self.logger.log_throughput(self.throughput.speed().figures(), **place)
         p.loss = p.correct = p.count = 0.0
         p.skipped = 0
-        self.throughput.restart()
+        self.throughput.forget()
 
     def drain(self) -> None:
         """Reads all figures that are still on the device."""

@@ -270,12 +270,12 @@ def memory_estimate(run: Run) -> str:
     """Says what XLA allocates for the training step of the largest batches."""
     held, extra = step_memory(run)
     return (
-        f"{held / 1e6:,.0f} MB of parameters, optimizer state and batch, {extra / 1e6:,.0f} MB of activations "
+        f"{held / 1e6:,.0f} MB of parameters, optimizer state and batches, {extra / 1e6:,.0f} MB of activations "
         "(as XLA plans it)"
     )
 
 
 def step_memory(run: Run) -> tuple[int, int]:
-    """Compiles the training step of the largest batches: bytes of its arguments, and of all that it computes."""
+    """Compiles the training steps on the largest batches: bytes of their arguments, and of all that they compute."""
     analysis = run.training_program(run.batching.shapes[-1]).memory_analysis()
     return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes

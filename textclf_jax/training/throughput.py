@@ -42,10 +42,14 @@ class Throughput:
         self.restart()
 
     def restart(self) -> None:
-        """Forgets what was counted."""
+        """Forgets what was counted, and begins a lap."""
+        self.forget()
+        self.started = time.perf_counter()
+
+    def forget(self) -> None:
+        """Forgets what was counted; the lap goes on."""
         self._real = self._computed = self._flops = 0
         self._seconds = 0.0
-        self.started = time.perf_counter()
 
     def least_seconds(self, shape: tuple[int, int]) -> float:
         """What a step on a batch of a shape takes at the device's limit; 0 where that is not known."""

@@ -16,6 +16,8 @@ COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) .*\{$")
 INSTRUCTION = re.compile(r"^ +(?:ROOT )?%?([\w.\-]+) = ")
 OP_NAME = re.compile(r'op_name="([^"]*)"')
 CALLED = re.compile(r"(?:calls|to_apply|body)=%?([\w.\-]+)")
+# of steps that one execution takes; it holds all places
+OUTERMOST_LOOP = re.compile(r"jit\([^/]*\)/while")
 MODULE = re.compile(r"^HloModule ([\w.\-]+)")
 WRAPPED_SCOPE = re.compile(r"(?:transpose\()?jvp\(([\w.]+)\)+")
 LOOPS = ("while", "cond", "body", "closed_call")
@@ -109,7 +111,8 @@ def waiting_share(operations: Iterable[Operation]) -> float:
 def places_of(text: str) -> dict[str, Place]:
     """The place of each instruction of an HLO text that has one.
 
-    An instruction without metadata takes the commonest place in the computation that it calls.
+    An instruction without a place of its own takes the commonest one in the computation that it calls, except for the
+    loop over steps.
     """
     places: dict[str, Place] = {}
     within: dict[str, Counter[Place]] = defaultdict(Counter)
@@ -121,7 +124,7 @@ def places_of(text: str) -> dict[str, Place]:
             if (op_name := OP_NAME.search(line)) and (place := place_of(op_name[1])):
                 places[name] = place
                 within[computation][place] += 1
-            elif called := CALLED.search(line):
+            elif (called := CALLED.search(line)) and not (op_name and OUTERMOST_LOOP.fullmatch(op_name[1])):
                 calls[name] = called[1]
         elif start := COMPUTATION.match(line):
             computation = start[1]
