@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.runs import FEATURES, check_same_run, interrupted, last_state, run
+from tests.runs import FEATURES, check_same_run, interrupted, last_state, run, saved_steps
 from textclf_jax.errors import UserError
+from textclf_jax.training import groups, loop
 from textclf_jax.training.checkpoint import Checkpoints, load_model
 from textclf_jax.training.evaluation import Evaluator
 from textclf_jax.training.fit import fit
+from textclf_jax.training.logging import read_rows
 from textclf_jax.training.pretrained import load_pretrained
 from textclf_jax.training.programs import Programs
 from textclf_jax.training.run import prepare_run
@@ -53,6 +55,28 @@ def test_an_interrupted_run_goes_on_bitwise(data, tmp_path, monkeypatch, kind):
     for at_update in (2, 5):
         stopped = interrupted(config, tmp_path / f"stopped-{at_update}", monkeypatch, at_update=at_update)
         check_same_run(whole, run(config, stopped))
+
+
+def test_groups_of_steps_change_nothing(data, tmp_path, monkeypatch):
+    """Evaluations come where they are due, within an epoch too, and all records are those of single steps."""
+    intervals = {"eval_interval_updates": 3, "checkpoint_interval_updates": 5, "epochs": 2}
+    config = tiny.pretraining(
+        data, training=intervals, data={"num_length_buckets": 1}, logging={"log_interval_updates": 1}
+    )
+    sizes, original = [], loop.on_device
+
+    def on_device(group):
+        sizes.append(int(group.count))
+        return original(group)
+
+    monkeypatch.setattr(loop, "on_device", on_device)
+    together = run(config, tmp_path / "together")
+    assert sizes == [1, 2, 2, 1, 1, 2, 1, 2, 2]
+    evaluations = read_rows(together / "metrics/eval/metrics.csv")
+    assert [row["update"] for row in evaluations] == [3, 6, 7, 9, 12, 14]
+    assert saved_steps(together) == [12, 14]
+    monkeypatch.setattr(groups, "STEPS_AT_ONCE", 1)
+    check_same_run(run(config, tmp_path / "single"), together)
 
 
 def test_runs_learn(data, tmp_path):
