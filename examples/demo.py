@@ -22,7 +22,7 @@ from typing import Any
 
 from docstrings import build_corpus, write_corpus
 
-from textclf_jax.training.progress import table
+from textclf_jax.observe.progress import table
 
 NAME = "demo"
 TEXTS, DATA = Path("data", f"{NAME}-texts"), Path("data", NAME)

@@ -6,7 +6,7 @@ import sys
 
 from textclf_jax.cli import guarded
 from textclf_jax.cli.training import add_set_option
-from textclf_jax.experiment import generate_pretraining
+from textclf_jax.experiments.generate import generate_pretraining
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from textclf_jax.config import FinetuningConfig, PretrainingConfig
+from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
 from textclf_jax.data.torch_files import write_tensors
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

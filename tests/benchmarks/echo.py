@@ -3,7 +3,7 @@
 import os
 import time
 
-from textclf_jax.benchmarks.worker import serve
+from benchmarks.worker import serve
 
 
 def echo(**arguments):

@@ -3,8 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from textclf_jax.benchmarks.cases import CASES, NUM_LABELS, VOCAB_SIZE, chosen
-from textclf_jax.benchmarks.synthetic import draw_rows, draw_texts, write_data
+from benchmarks.cases import CASES, NUM_LABELS, VOCAB_SIZE, chosen
+from benchmarks.synthetic import draw_rows, draw_texts, write_data
 from textclf_jax.data.dataset import load_dataset
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import load_wrapper

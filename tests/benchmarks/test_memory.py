@@ -1,6 +1,6 @@
 import pytest
 
-from textclf_jax.benchmarks.memory import KINDS, measure_memory
+from benchmarks.memory import KINDS, measure_memory
 
 
 @pytest.mark.slow

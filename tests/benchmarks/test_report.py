@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from textclf_jax.benchmarks import report
-from textclf_jax.benchmarks.cases import CASES
-from textclf_jax.benchmarks.turns import COLUMNS, new_row
+from benchmarks import report
+from benchmarks.cases import CASES
+from benchmarks.turns import COLUMNS, new_row
 from textclf_jax.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent

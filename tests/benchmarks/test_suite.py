@@ -2,11 +2,11 @@
 
 import pytest
 
-from textclf_jax.benchmarks import suite, turns
-from textclf_jax.benchmarks.cases import Case
-from textclf_jax.benchmarks.suite import measure, run_suite
-from textclf_jax.benchmarks.turns import Bench
-from textclf_jax.benchmarks.worker import WorkerFailed
+from benchmarks import suite, turns
+from benchmarks.cases import Case
+from benchmarks.suite import measure, run_suite
+from benchmarks.turns import Bench
+from benchmarks.worker import WorkerFailed
 
 TINY = Case("tiny", "training", "tiny", 2, 16, median_length=10, spread=0.3, rows=32, rounds=2)
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from textclf_jax.benchmarks.worker import Worker, WorkerFailed
+from benchmarks.worker import Worker, WorkerFailed
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_it_is_not_waited_for_without_end(worker):
 def test_peak_memory_grows():
     """In a process of its own: this one may have held more before."""
     code = (
-        "from textclf_jax.benchmarks.worker import peak_process_mb\n"
+        "from benchmarks.worker import peak_process_mb\n"
         "before = peak_process_mb()\n"
         "block = bytearray(200_000_000)\n"
         "block[::4096] = b'x' * len(block[::4096])\n"

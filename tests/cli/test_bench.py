@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from textclf_jax.benchmarks import report, suite
-from textclf_jax.benchmarks.cases import CASES
-from textclf_jax.benchmarks.turns import new_row
+from benchmarks import report, suite
+from benchmarks.cases import CASES
+from benchmarks.turns import new_row
 from textclf_jax.cli import main
 
 

@@ -11,7 +11,7 @@ import pytest
 from textclf_jax import __version__, cli
 from textclf_jax.cli import guarded, main
 from textclf_jax.errors import UserError
-from textclf_jax.experiment import generate_finetuning, generate_pretraining
+from textclf_jax.experiments.generate import generate_finetuning, generate_pretraining
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 HEAVY = ("jax", "flax", "optax", "orbax", "torch", "wandb", "matplotlib", "sklearn", "pandas", "numpy")

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textclf_jax.data.collate import Bucketed, choose_buckets, padding_waste
-from textclf_jax.data.packing import Packed, choices, compose, place, places_of_tokens, room_taken
+from textclf_jax.data.packing import Packed, candidate_packings, compose, place, token_places, tokens_taken
 
 lengths_strategy = st.lists(st.integers(0, 64), min_size=1, max_size=200).map(np.array)
 packings = st.builds(Packed, st.integers(1, 9), st.tuples(st.integers(1, 4), st.sampled_from([64, 72, 100])))
@@ -13,7 +13,7 @@ packings = st.builds(Packed, st.integers(1, 9), st.tuples(st.integers(1, 4), st.
 def covered(batch, lengths):
     """The places that the tokens of a batch take."""
     assert batch.starts is not None
-    return places_of_tokens(batch.starts, room_taken(lengths[batch.rows])).place
+    return token_places(batch.starts, tokens_taken(lengths[batch.rows])).place
 
 
 @given(lengths_strategy, packings, st.integers(0, 3))
@@ -25,10 +25,10 @@ def test_an_epoch_has_every_text_once_and_no_two_in_one_place(lengths, packing, 
         rows, width = batch.shape
         places = covered(batch, lengths)
         assert len(batch.rows) <= packing.batch_size
-        assert len(set(places)) == len(places) == room_taken(lengths[batch.rows]).sum()
+        assert len(set(places)) == len(places) == tokens_taken(lengths[batch.rows]).sum()
         assert places.size == 0 or places.max() < rows * width
         # no text goes over the end of its row
-        ends = batch.starts + room_taken(lengths[batch.rows]) - 1
+        ends = batch.starts + tokens_taken(lengths[batch.rows]) - 1
         assert (batch.starts // width == ends // width).all()
 
 
@@ -81,7 +81,7 @@ def test_places_by_hand():
 @pytest.mark.parametrize(("median", "spread", "cap", "texts"), [(50, 0.35, 128, 32), (220, 0.65, 512, 16)])
 def test_packing_wastes_less_than_half_of_what_buckets_do(median, spread, cap, texts):
     lengths = np.random.default_rng(0).lognormal(np.log(median), spread, 64 * texts).astype(int).clip(3, cap)
-    best = min(choices(lengths, texts), key=lambda packing: packing.shape[0] * packing.shape[1])
+    best = min(candidate_packings(lengths, texts), key=lambda packing: packing.shape[0] * packing.shape[1])
     bucketed = Bucketed(texts, choose_buckets(lengths, cap, 4))
     packed_waste, bucketed_waste = (
         padding_waste(lengths, batching.epoch(lengths, seed=0, epoch=1, shuffle=True)) for batching in (best, bucketed)
@@ -93,7 +93,7 @@ def test_packing_wastes_less_than_half_of_what_buckets_do(median, spread, cap, t
 @given(lengths_strategy, st.integers(1, 9))
 @settings(max_examples=30)
 def test_choices_hold_the_batches_they_were_chosen_for(lengths, batch_size):
-    found = choices(lengths, batch_size)
+    found = candidate_packings(lengths, batch_size)
     most_rows = {packing.shape[1]: packing.shape[0] for packing in sorted(found, key=lambda packing: packing.shape)}
     for packing in found:
         assert packing.shape[1] >= lengths.max()
@@ -106,7 +106,7 @@ def test_choices_hold_the_batches_they_were_chosen_for(lengths, batch_size):
 
 def test_a_batch_that_does_not_fit_exchanges_a_text():
     lengths = np.random.default_rng(0).lognormal(np.log(50), 0.35, 8000).astype(int).clip(3, 128)
-    packing = min(choices(lengths, 32), key=lambda packing: packing.shape[0] * packing.shape[1])
+    packing = min(candidate_packings(lengths, 32), key=lambda packing: packing.shape[0] * packing.shape[1])
     rows, width = packing.shape
     as_composed = [place(lengths[b], width)[1] for b in compose(lengths, 32, np.random.default_rng([7, 0]))]
     batches = packing.epoch(lengths, seed=7, epoch=0, shuffle=True)

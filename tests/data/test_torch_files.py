@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.runs import assert_same
+from tests.trained import assert_same
 from textclf_jax.data.torch_files import read_tensors, write_tensors
 from textclf_jax.errors import UserError
 

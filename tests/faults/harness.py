@@ -15,7 +15,7 @@ import pytest
 
 from tests import tiny
 from textclf_jax.cli import main
-from textclf_jax.config_file import dump_config
+from textclf_jax.config.file import dump_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 VICTIM = Path(__file__).with_name("victim.py")

@@ -15,8 +15,8 @@ import pytest
 
 from tests import tiny
 from tests.faults.harness import flipped_bits
-from tests.runs import assert_same, interrupted, read_column
-from textclf_jax.config_file import load_config
+from tests.trained import assert_same, interrupted, read_column
+from textclf_jax.config.file import load_config
 from textclf_jax.data.torch_files import read_tensors, write_tensors
 from textclf_jax.errors import UserError
 

@@ -14,15 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import tiny
-from tests.runs import assert_same, run
+from tests.trained import assert_same, run
 from textclf_jax.cli import main
-from textclf_jax.config import RunConfig
-from textclf_jax.config_file import parse_config
+from textclf_jax.config.file import parse_config
+from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.dataset import load_dataset
 from textclf_jax.data.torch_files import read_tensors, write_tensors
 from textclf_jax.errors import UserError
+from textclf_jax.evaluation.prediction import Predictor
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
-from textclf_jax.training.prediction import Predictor
 
 CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 many = settings(

@@ -12,7 +12,7 @@ import pytest
 
 from tests import tiny
 from tests.faults.harness import COMMANDS, Project, end_of, process, wait_for
-from tests.runs import FEATURES, check_same_run, run, saved_steps
+from tests.trained import FEATURES, check_same_run, run, saved_steps
 
 SAVING_ALWAYS = ("--set", "training.checkpoint_interval_updates=1")
 KINDS = ("pretraining", "finetuning")

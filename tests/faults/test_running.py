@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from tests.faults.harness import end_of, process
-from tests.runs import last_state, read_column, saved_steps
-from textclf_jax.training import logging, loop, wandb_run
-from textclf_jax.training.checkpoint import load_model
+from tests.trained import last_state, read_column, saved_steps
+from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.runs import metrics_files, wandb_run
+from textclf_jax.runs.checkpoint import load_model
+from textclf_jax.training import log, loop
 
 EVERY_UPDATE = ("--set", "logging.log_interval_updates=1")
 
@@ -21,15 +23,15 @@ EVERY_UPDATE = ("--set", "logging.log_interval_updates=1")
 
 def poison(monkeypatch, steps) -> None:
     """Gives the gradient of some steps a NaN, by way of the factor of their loss."""
-    original = loop.training_stream
+    original = loop.training_batches
 
     def stream(*arguments):
-        for host in original(*arguments):
-            if host.step in steps:
-                host.arrays["scale"] = np.float32("nan")
-            yield host
+        for batch in original(*arguments):
+            if batch.step in steps:
+                batch.arrays["scale"] = np.float32("nan")
+            yield batch
 
-    monkeypatch.setattr(loop, "training_stream", stream)
+    monkeypatch.setattr(loop, "training_batches", stream)
 
 
 def test_fault_32_a_poisoned_gradient_is_skipped_and_counted(project, monkeypatch):
@@ -42,7 +44,7 @@ def test_fault_32_a_poisoned_gradient_is_skipped_and_counted(project, monkeypatc
 
 
 def test_fault_32_too_many_in_a_row_stop_the_run(project, monkeypatch):
-    monkeypatch.setattr(loop, "MAX_SKIPPED_IN_A_ROW", 4)
+    monkeypatch.setattr(log, "MAX_SKIPPED_IN_A_ROW", 4)
     poison(monkeypatch, range(8, 99))
     code, _, err = project.command("pretrain", "tiny")
     assert code == 2
@@ -52,7 +54,7 @@ def test_fault_32_too_many_in_a_row_stop_the_run(project, monkeypatch):
 
 def test_fault_32_a_model_that_is_not_finite_is_never_the_best(project, monkeypatch):
     """Weights of 1e30 after the second epoch: the loss overflows where the gradient is not looked at."""
-    original = loop.Evaluator.__call__
+    original = Evaluator.__call__
 
     def evaluate(self, variables, data):
         metrics = original(self, variables, data)
@@ -60,7 +62,7 @@ def test_fault_32_a_model_that_is_not_finite_is_never_the_best(project, monkeypa
         return metrics if len(evaluated) == 1 else {**metrics, "loss": float("nan")}
 
     evaluated = []
-    monkeypatch.setattr(loop.Evaluator, "__call__", evaluate)
+    monkeypatch.setattr(Evaluator, "__call__", evaluate)
     project.train()
     assert load_model(project.run_dir() / "model.ckpt").metadata["step"] == 7
     assert np.isnan(read_column(project.run_dir(), "eval/loss")[1])
@@ -73,15 +75,15 @@ ADVICE = ("out of memory", "training.batch_size (", "training.grad_accum_steps (
 
 def test_fault_33_out_of_memory_in_a_step(project, monkeypatch):
     """After the first checkpoint; that is sound, and the run goes on from it where there is memory again."""
-    original = loop.Loop.after_step
+    original = loop.TrainingLoop.after_step
 
-    def after_step(self, state, host):
+    def after_step(self, state, batch):
         original(self, state, host)
-        if host.step >= 9:
+        if batch.step >= 9:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Loop, "after_step", after_step)
+        patch.setattr(loop.TrainingLoop, "after_step", after_step)
         code, _, err = project.command("pretrain", "tiny")
     assert code == 2
     for words in ADVICE:
@@ -124,7 +126,7 @@ def test_fault_34_wandb_never_stands_in_the_way(project, monkeypatch, fault, env
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     if fault == "dying":
-        monkeypatch.setattr(logging, "WandbRun", dying)
+        monkeypatch.setattr(metrics_files, "WandbRun", dying)
     project.train("pretraining", *EVERY_UPDATE)  # compiles
     start = time.monotonic()
     project.train("pretraining", "--fresh", *EVERY_UPDATE)

@@ -13,10 +13,10 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests.faults.harness import Project, end_of, flipped_bits, process
-from tests.runs import check_same_run, interrupted, saved_steps
-from textclf_jax.config_file import load_config
+from tests.trained import check_same_run, interrupted, saved_steps
+from textclf_jax.config.file import load_config
 from textclf_jax.errors import UserError
-from textclf_jax.training.checkpoint import Checkpoints, load_model, save_model
+from textclf_jax.runs.checkpoint import Checkpoints, load_model, save_model
 
 EPOCH = 7  # steps
 

@@ -12,7 +12,7 @@ from textclf_jax.cli import main
 
 def slow_compilation() -> None:
     """Compilation never ends, in native code that no Python signal handler interrupts."""
-    from textclf_jax.training.run import Run
+    from textclf_jax.training.plan import Plan
 
     def training_program(*_):
         mutex = ctypes.create_string_buffer(64)
@@ -21,12 +21,12 @@ def slow_compilation() -> None:
         print("now", flush=True)
         lock(mutex)
 
-    Run.training_program = training_program
+    Plan.training_program = training_program
 
 
 def slow_training() -> None:
     """Each update takes a fifth of a second."""
-    from textclf_jax.training.progress import Progress
+    from textclf_jax.observe.progress import Progress
 
     original = Progress.update
 
@@ -41,7 +41,7 @@ def slow_training() -> None:
 
 def slow_evaluation() -> None:
     """Each batch of an evaluation takes half a minute."""
-    from textclf_jax.training.evaluation import Evaluator
+    from textclf_jax.evaluation.evaluator import Evaluator
 
     original = Evaluator.results
 
@@ -56,7 +56,7 @@ def slow_evaluation() -> None:
 
 def slow_saving() -> None:
     """A save takes half a minute."""
-    from textclf_jax.training.checkpoint import Checkpoints
+    from textclf_jax.runs.checkpoint import Checkpoints
 
     def write(*_):
         print("now", flush=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from textclf_jax.config import Architecture, ClassificationHead, MlmHead
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 
 
 def architecture(kwargs: dict[str, Any]) -> Architecture:

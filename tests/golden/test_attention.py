@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.golden import adapters
-from textclf_jax.config import Architecture
+from textclf_jax.config.schema import Architecture
 from textclf_jax.interop.reference import parameter_names
 from textclf_jax.model.attention import SelfAttention
 from textclf_jax.model.attention.favor import feature_map

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.golden import adapters
-from textclf_jax.config import MlmHead
+from textclf_jax.config.schema import MlmHead
 from textclf_jax.interop.reference import variables_from_state_dict
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 

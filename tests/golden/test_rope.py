@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from textclf_jax.config import Rope
+from textclf_jax.config.schema import Rope
 from textclf_jax.model.rope import rotary_tables, rotate
 
 pytestmark = pytest.mark.golden

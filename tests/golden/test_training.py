@@ -10,12 +10,14 @@ import pytest
 
 from tests.golden import adapters
 from tests.golden.test_models import build, hashing
-from textclf_jax.config import MlmHead, Training
+from textclf_jax.config.schema import MlmHead, Training
 from textclf_jax.data.masking import gather_predictions
+from textclf_jax.evaluation.evaluator import evaluation_step
 from textclf_jax.interop.reference import parameter_names, state_dict_from_variables, variables_from_state_dict
-from textclf_jax.training.metrics import classification_metrics, mlm_metrics
-from textclf_jax.training.optimizer import TrainingLength, group_of, make_optimizer, make_schedule
-from textclf_jax.training.steps import StepSettings, TrainState, evaluation_step, train_step
+from textclf_jax.tasks.metrics import classification_metrics, mlm_metrics
+from textclf_jax.training.optimizer import group_of, make_optimizer
+from textclf_jax.training.schedule import TrainingLength, make_schedule
+from textclf_jax.training.steps import StepSettings, TrainState, train_step
 
 pytestmark = pytest.mark.golden
 

@@ -9,9 +9,9 @@ import torch
 import transformers
 
 from tests import tiny
-from textclf_jax.config import MlmHead
+from textclf_jax.config.schema import MlmHead
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
-from textclf_jax.training.checkpoint import SavedModel, load_model
+from textclf_jax.runs.checkpoint import SavedModel, load_model
 
 LENGTHS = np.array([12, 5, 1], np.int32)
 IDS = np.where(

@@ -19,8 +19,8 @@ from textclf_jax.interop.importing import import_huggingface
 from textclf_jax.interop.reference import variables_from_state_dict
 from textclf_jax.interop.torch_checkpoint import read_state
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
-from textclf_jax.training.checkpoint import SavedModel
 
 AUTO = {
     "BertForMaskedLM": "AutoModelForMaskedLM",

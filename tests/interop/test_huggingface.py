@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from textclf_jax.config import Architecture, ClassificationHead, MlmHead
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.interop import huggingface as hf
 

@@ -13,11 +13,11 @@ from tests import tiny
 from tests.golden import adapters
 from tests.interop import bert
 from textclf_jax.cli import main
-from textclf_jax.config import PretrainingConfig
+from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.errors import UserError
-from textclf_jax.experiment import generate_finetuning
+from textclf_jax.experiments.generate import generate_finetuning
 from textclf_jax.interop.importing import import_huggingface, import_reference
-from textclf_jax.model.losses import cross_entropy
+from textclf_jax.kernels.cross_entropy import cross_entropy
 
 UNTIED = {"tie_word_embeddings": False}
 

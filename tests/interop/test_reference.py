@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.model.cases import VOCAB_SIZE, architecture, batch, random_variables
-from textclf_jax.config import ClassificationHead, MlmHead
+from textclf_jax.config.schema import ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.interop.reference import parameter_names, state_dict_from_variables, variables_from_state_dict
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from textclf_jax.config import Architecture
-from textclf_jax.model.precision import Precision
+from textclf_jax.config.schema import Architecture
+from textclf_jax.kernels.precision import Precision
 
 KINDS = ("mha", "lsh", "favor", "local")
 VOCAB_SIZE = 30

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from tests.model.cases import HALF, KINDS, architecture, normal, random_variables, real_lengths
-from textclf_jax.model.attention import SelfAttention
-from textclf_jax.model.precision import FULL
+from textclf_jax.kernels import backend
+from textclf_jax.kernels.precision import FULL
+from textclf_jax.model.attention import SelfAttention, softmax
+from textclf_jax.model.attention.inputs import Inputs
 
 LENGTHS = real_lengths(12, 5)
 X = normal((2, 12, 16))
@@ -109,17 +111,22 @@ def test_dropout_of_probabilities_is_for_training_alone(kind):
 
 
 def test_flash_attention_is_chosen_where_it_fits(monkeypatch):
-    """bf16 on a GPU, no dropout of probabilities, a head size that is a multiple of 8."""
-    module, key = SelfAttention(architecture(num_heads=2)), jax.random.key(0)
-    odd = SelfAttention(architecture(num_heads=4))
-    fixed = SelfAttention(architecture("mha", {"implementation": "xla"}))
-    assert module.softmax_implementation(jnp.bfloat16, None) == "xla"
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert module.softmax_implementation(jnp.bfloat16, None) == "cudnn"
-    for other in (
-        module.softmax_implementation(jnp.float32, None),
-        module.softmax_implementation(jnp.bfloat16, key),
-        odd.softmax_implementation(jnp.bfloat16, None),
-        fixed.softmax_implementation(jnp.bfloat16, None),
-    ):
-        assert other == "xla"
+    """bf16 on a GPU, no dropout of probabilities, heads of a multiple of 8; and where it is not forbidden."""
+    chosen = []
+    monkeypatch.setattr(
+        softmax, "softmax_attention", lambda *a, implementation, **options: chosen.append(implementation)
+    )
+    q = jnp.zeros((1, 4, 2, 8), jnp.bfloat16)
+
+    def implementation(q=q, train=False, **changes):
+        module = SelfAttention(architecture(**changes)).bind({}, rngs={"dropout": jax.random.key(0)})
+        softmax.attend(q, q, q, Inputs(module, LENGTHS, None, train))
+        return chosen.pop()
+
+    assert implementation() == "xla"
+    monkeypatch.setattr(backend, "platform", lambda: "gpu")
+    assert implementation() == implementation(attn_dropout=0.5) == "cudnn"
+    assert implementation(q=q.astype(jnp.float32)) == "xla"
+    assert implementation(train=True, attn_dropout=0.5) == "xla"
+    assert implementation(q=q[..., :4]) == "xla"
+    assert implementation(parameters={"implementation": "xla"}) == "xla"

@@ -15,8 +15,8 @@ from tests.model.cases import (
     normal,
     random_variables,
 )
+from textclf_jax.kernels.precision import FULL
 from textclf_jax.model.encoder import Encoder
-from textclf_jax.model.precision import FULL
 
 IDS, LENGTHS = batch((11, 6, 1), 11)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.model.cases import check_float64_gradients, dense_attention, normal, real_lengths
-from textclf_jax.config import Favor
+from textclf_jax.config.schema import Favor
 from textclf_jax.model.attention.favor import draw_features, favor_attention, feature_map
 
 DRAWS = 96

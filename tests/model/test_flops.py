@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from textclf_jax.config import Architecture, ClassificationHead, MlmHead
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.model.flops import classifier_flops, mlm_flops
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tests.model.cases import HALF, KINDS, VOCAB_SIZE, architecture, batch, normal, random_variables, real_lengths
-from textclf_jax.config import ClassificationHead, MlmHead
-from textclf_jax.model import losses
+from textclf_jax.config.schema import ClassificationHead, MlmHead
+from textclf_jax.kernels.cross_entropy import LOGITS_AT_ONCE
+from textclf_jax.kernels.precision import FULL
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
-from textclf_jax.model.precision import FULL
 
 IDS, LENGTHS = batch((9, 4), 9)
 POSITIONS = np.array([1, 5, 8, 9, 11, 0, 0], np.int32)  # of the flattened batch; the last two are padding
@@ -56,12 +56,11 @@ def test_decoding_some_positions_equals_decoding_all(head):
 
 @pytest.mark.parametrize("head", [{}, {"tie_mlm_weights": False}, {"decoder_bias": True}])
 def test_losses_and_gradients_do_not_depend_on_how_many_logits_are_held(head, monkeypatch):
-    """The gradient of the decoder's kernel is then computed at the embeddings, with theirs."""
     module, variables = language_model(**head)
     targets, weights = np.array([3, 1, 4, 1, 5, 0, 0]), normal((len(POSITIONS),))
 
     def losses_and_gradients(at_once):
-        monkeypatch.setitem(losses.LOGITS_AT_ONCE, "cpu", at_once)
+        monkeypatch.setitem(LOGITS_AT_ONCE, "cpu", at_once)
 
         def weighted(variables):
             found, hits = module.apply(variables, IDS, LENGTHS, POSITIONS, targets)  # pyright: ignore[reportGeneralTypeIssues]

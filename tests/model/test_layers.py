@@ -1,6 +1,5 @@
-"""GELU and LayerNorm against their definitions, and their gradients against float64."""
+"""The layers: their parameters, dtypes and random streams. What they compute is tested with the kernels."""
 
-from math import erf, sqrt
 from typing import Any
 
 import jax
@@ -8,98 +7,44 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.model.cases import HALF, check_float64_gradients, normal, normalised
-from textclf_jax.model.layers import GeluLinear, LayerNorm, _normalised, gelu
-from textclf_jax.model.precision import FULL, Precision
-
-ROUNDING = Precision(jnp.float32, jnp.bfloat16)
+from tests.model.cases import HALF, normal
+from textclf_jax.kernels.gelu import gelu_reference
+from textclf_jax.model.layers import Dropout, GeluLinear, LayerNorm, Linear
 
 
-@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (1e-5, 0.0), (1e-6, 0.0), (1.0, 1e4)])
-def test_layer_norm_of_tiny_and_of_shifted_inputs(scale, offset):
-    """The epsilon is 1e-12 of the variance, and the variance does not cancel."""
-    x = (normal((4, 16)) * scale + offset).astype(np.float32)
-    module = LayerNorm(FULL)
-    out: Any = module.apply(module.init(jax.random.key(0), x), x)
-    np.testing.assert_allclose(out, normalised(x), atol=2e-3 if offset else 2e-6)
+@pytest.mark.parametrize("layer", [Linear(3, HALF), GeluLinear(3, HALF), LayerNorm(HALF)])
+def test_parameters_are_float32_and_results_are_activations(layer):
+    x = jnp.ones((2, 4))
+    variables = layer.init(jax.random.key(0), x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype("float32")}
+    assert layer.apply(variables, x).dtype == jnp.bfloat16
 
 
-def test_half_precision_statistics_are_float32():
-    x = jnp.asarray(normal((4, 64)) + 100, jnp.bfloat16)
-    module = LayerNorm(HALF)
-    out: Any = module.apply(module.init(jax.random.key(0), x), x)
-    assert out.dtype == jnp.bfloat16
-    np.testing.assert_allclose(out.astype(jnp.float32), normalised(np.asarray(x, np.float64)), atol=0.02)
+@pytest.mark.parametrize(("layer", "before"), [(Linear(6), lambda x: x), (GeluLinear(6), gelu_reference)])
+def test_linear_layers_by_their_definition(layer, before):
+    """All features, and a part of them."""
+    x = normal((2, 3, 4))
+    params: Any = layer.init(jax.random.key(0), x)["params"] | {"bias": normal((6,), seed=1)}
+    expected = before(x) @ params["kernel"] + params["bias"]
+    np.testing.assert_allclose(layer.apply({"params": params}, x), expected, atol=1e-5)
+    part = slice(2, 5)
+    np.testing.assert_allclose(layer.apply({"params": params}, x, part), expected[..., part], atol=1e-5)
 
 
-def test_layer_norm_gradients():
-    arguments = normal((2, 3, 5)), normal((5,)), normal((5,))
-    check_float64_gradients(lambda x, scale, bias: _normalised(x, scale, bias, FULL), *arguments)
+def test_no_bias():
+    assert set(Linear(3, use_bias=False).init(jax.random.key(0), jnp.ones((2, 4)))["params"]) == {"kernel"}
 
 
-def test_one_long_text_is_normalised_alike():
-    x = normal((1, 128, 8))
-    module = LayerNorm()
-    variables = module.init(jax.random.key(0), x)
-
-    def gradients(x):
-        return jax.grad(lambda v, x: (module.apply(v, x) * weights.reshape(x.shape)).sum(), (0, 1))(variables, x)
-
-    weights = normal((128, 8))
-    long, short = gradients(x), gradients(x.reshape(2, 64, 8))
-    np.testing.assert_allclose(module.apply(variables, x)[0], normalised(x[0]), atol=2e-6)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a.reshape(b.shape), b, atol=1e-5), long, short)
+def test_dropout_is_for_training_alone():
+    x = jnp.linspace(-1, 1, 100)
+    np.testing.assert_array_equal(Dropout(0.5).apply({}, x, train=False), x)
+    np.testing.assert_array_equal(Dropout(0.0).apply({}, x, train=True), x)
 
 
-def test_gelu_gradients():
-    check_float64_gradients(gelu, normal((40,)) * 3)
-
-
-@pytest.mark.parametrize("function", [gelu, lambda x, p: _normalised(x, jnp.ones(64), jnp.zeros(64), p)])
-def test_gradients_of_rounded_residuals_stay_close(function):
-    """What is kept for the backward pass has 8 bits where products have, and the result itself is not rounded."""
-    x = normal((4, 64))
-    weights = np.roll(x, 1)
-    exact, rounded = (
-        jax.value_and_grad(lambda x, p=precision: (function(x, p) * weights).sum())(x) for precision in (FULL, ROUNDING)
+def test_dropout_draws_from_its_stream():
+    x = jnp.ones(1000)
+    first, again, other = (
+        Dropout(0.5).apply({}, x, train=True, rngs={"dropout": jax.random.key(seed)}) for seed in (0, 0, 1)
     )
-    assert exact[0] == rounded[0]
-    assert 0 < np.abs(exact[1] - rounded[1]).max() < 0.02 * np.abs(exact[1]).max()
-
-
-def test_gelu_linear_gradients():
-    """Against autodiff's, which keeps GELU."""
-    module, x = GeluLinear(3), normal((2, 5, 8)) * 2
-    variables: Any = module.init(jax.random.key(0), x)
-    weights = normal((2, 5, 3))
-
-    def plain(variables, x):
-        parameters = variables["params"]
-        return jax.nn.gelu(x, approximate=False) @ parameters["kernel"] + parameters["bias"]
-
-    found, expected = (
-        jax.grad(lambda v, x, f=f: (f(v, x) * weights).sum(), (0, 1))(variables, x) for f in (module.apply, plain)
-    )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected)
-
-
-@pytest.mark.parametrize("precision", [ROUNDING, HALF])
-def test_gelu_linear_of_rounded_inputs(precision):
-    """Gradients to the 8 bits that products have, and each in the dtype of what it is of."""
-    x = jnp.asarray(normal((4, 8, 16)), jnp.bfloat16)
-    module, exact = GeluLinear(8, precision), GeluLinear(8)
-    variables: Any = module.init(jax.random.key(0), x)
-
-    def gradients(module, x):
-        return jax.grad(lambda v, x: (module.apply(v, x) * normal((4, 8, 8))).sum(), (0, 1))(variables, x)
-
-    found, expected = gradients(module, x), gradients(exact, x.astype(jnp.float32))
-    assert found[1].dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in jax.tree.leaves(found[0])} == {jnp.dtype(jnp.float32)}
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a.astype(np.float32), b, atol=0.1), found, expected)
-
-
-def test_gelu_is_the_exact_one():
-    x = np.linspace(-4, 4, 41, dtype=np.float32)
-    expected = [v * 0.5 * (1 + erf(v / sqrt(2))) for v in x.astype(float)]
-    np.testing.assert_allclose(gelu(x), expected, atol=1e-6)
+    np.testing.assert_array_equal(first, again)
+    assert (np.asarray(first) != np.asarray(other)).mean() > 0.4

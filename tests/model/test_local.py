@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.model.cases import assert_real_tokens_close, check_float64_gradients, dense_attention, normal, real_lengths
-from textclf_jax.config import Local
+from textclf_jax.config.schema import Local
 from textclf_jax.model.attention.local import local_attention
 from textclf_jax.model.attention.softmax import softmax_attention
 

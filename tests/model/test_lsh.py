@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.model.cases import assert_real_tokens_close, check_float64_gradients, dense_attention, normal, real_lengths
-from textclf_jax.config import Lsh
+from textclf_jax.config.schema import Lsh
 from textclf_jax.model.attention.lsh import draw_rotations, lsh_attention, num_buckets, padded_length, stable_order
 
 LENGTHS = real_lengths(13, 6, 1)

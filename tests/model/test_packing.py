@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from textclf_jax.config import Architecture, ClassificationHead, MlmHead
-from textclf_jax.data.packing import Packed, places_of_tokens
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
+from textclf_jax.data.packing import Packed, token_places
+from textclf_jax.kernels.attention import BLOCKS, Blocks
 from textclf_jax.model.attention import attends_from_few
-from textclf_jax.model.attention.blocks import BLOCKS, Blocks
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.model.packing import Packing
 
@@ -30,7 +30,7 @@ def texts():
     rng = np.random.default_rng(0)
     (batch,) = Packed(len(LENGTHS), (2, 15)).epoch(LENGTHS, seed=0, epoch=0, shuffle=True)
     ids = np.where(np.arange(9) < LENGTHS[:, None], rng.integers(5, VOCAB_SIZE, (6, 9)), 0)[batch.rows]
-    tokens = places_of_tokens(batch.starts, LENGTHS[batch.rows])
+    tokens = token_places(batch.starts, LENGTHS[batch.rows])
     packed, segments, positions = (np.zeros(batch.shape, np.int32) for _ in range(3))
     packed.reshape(-1)[tokens.place] = ids[tokens.text, tokens.column]
     segments.reshape(-1)[tokens.place] = tokens.text + 1

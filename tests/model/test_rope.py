@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.model.cases import check_float64_gradients, normal
-from textclf_jax.config import Rope
+from textclf_jax.config.schema import Rope
 from textclf_jax.model.rope import rotary_tables, rotate
 
 STANDARD, REFERENCE = Rope(), Rope(variant="reference")

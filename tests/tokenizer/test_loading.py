@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from textclf_jax.config import DEFAULT_WRAPPER, MlmHead
+from textclf_jax.config.schema import DEFAULT_WRAPPER, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import load_wrapper
 from textclf_jax.tokenizer.vocabulary import SPECIAL_TOKENS

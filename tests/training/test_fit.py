@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.runs import FEATURES, check_same_run, interrupted, last_state, run, saved_steps
+from tests.trained import FEATURES, check_same_run, interrupted, last_state, run, saved_steps
 from textclf_jax.errors import UserError
-from textclf_jax.training import groups, loop
-from textclf_jax.training.checkpoint import Checkpoints, load_model
-from textclf_jax.training.evaluation import Evaluator
+from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.runs.checkpoint import Checkpoints, load_model
+from textclf_jax.runs.metrics_files import read_rows
+from textclf_jax.runs.pretrained import load_pretrained
+from textclf_jax.runtime.programs import Programs
 from textclf_jax.training.fit import fit
-from textclf_jax.training.logging import read_rows
-from textclf_jax.training.pretrained import load_pretrained
-from textclf_jax.training.programs import Programs
-from textclf_jax.training.run import prepare_run
+from textclf_jax.training.plan import make_plan
 
 
 @pytest.fixture(scope="module")
@@ -57,26 +56,16 @@ def test_an_interrupted_run_goes_on_bitwise(data, tmp_path, monkeypatch, kind):
         check_same_run(whole, run(config, stopped))
 
 
-def test_groups_of_steps_change_nothing(data, tmp_path, monkeypatch):
-    """Evaluations come where they are due, within an epoch too, and all records are those of single steps."""
+def test_evaluations_and_checkpoints_come_where_they_are_due(data, tmp_path):
+    """Within an epoch too."""
     intervals = {"eval_interval_updates": 3, "checkpoint_interval_updates": 5, "epochs": 2}
     config = tiny.pretraining(
         data, training=intervals, data={"num_length_buckets": 1}, logging={"log_interval_updates": 1}
     )
-    sizes, original = [], loop.on_device
-
-    def on_device(group):
-        sizes.append(int(group.count))
-        return original(group)
-
-    monkeypatch.setattr(loop, "on_device", on_device)
-    together = run(config, tmp_path / "together")
-    assert sizes == [1, 2, 2, 1, 1, 2, 1, 2, 2]
-    evaluations = read_rows(together / "metrics/eval/metrics.csv")
+    folder = run(config, tmp_path / "run")
+    evaluations = read_rows(folder / "metrics/eval/metrics.csv")
     assert [row["update"] for row in evaluations] == [3, 6, 7, 9, 12, 14]
-    assert saved_steps(together) == [12, 14]
-    monkeypatch.setattr(groups, "STEPS_AT_ONCE", 1)
-    check_same_run(run(config, tmp_path / "single"), together)
+    assert saved_steps(folder) == [12, 14]
 
 
 def test_runs_learn(data, tmp_path):
@@ -129,9 +118,9 @@ def test_the_summary_has_the_figures_of_the_saved_model(data, tmp_path):
     """Those of validation come from the loop."""
     config = tiny.finetuning(data)
     folder = run(config, tmp_path / "run")
-    prepared, saved = prepare_run(config, tiny.Path("/")), load_model(folder / "model.ckpt")
-    programs = Programs("evaluation", prepared.evaluation_program)
-    metrics = Evaluator(prepared.task, programs, prepared.eval_batching)(saved.variables, prepared.val)
+    plan, saved = make_plan(config, tiny.Path("/")), load_model(folder / "model.ckpt")
+    programs = Programs("evaluation", plan.evaluation_program)
+    metrics = Evaluator(plan.task, programs, plan.eval_batching)(saved.variables, plan.val)
     assert json.loads((folder / "summary.json").read_text())["results"]["val"] == metrics
 
 

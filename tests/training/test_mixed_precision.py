@@ -3,9 +3,9 @@
 import pytest
 
 from tests import tiny
-from textclf_jax.training.device import compute_precision
+from textclf_jax.runs.metrics_files import read_rows
+from textclf_jax.runtime.device import compute_precision
 from textclf_jax.training.fit import fit
-from textclf_jax.training.logging import read_rows
 
 
 def test_losses_of_200_steps_agree(tmp_path):

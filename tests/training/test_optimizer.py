@@ -7,11 +7,12 @@ import optax
 import pytest
 
 from tests import tiny
-from textclf_jax.config import Training
-from textclf_jax.training.optimizer import TrainingLength, group_of, make_optimizer, make_schedule, zero_frozen
-from textclf_jax.training.run import prepare_run
+from textclf_jax.config.schema import Training
+from textclf_jax.training.batches import training_batches
+from textclf_jax.training.optimizer import group_of, make_optimizer, zero_frozen
+from textclf_jax.training.plan import make_plan
+from textclf_jax.training.schedule import TrainingLength, make_schedule
 from textclf_jax.training.steps import train_step
-from textclf_jax.training.stream import training_stream
 
 
 def section(**changes) -> Training:
@@ -146,22 +147,22 @@ def test_accumulation_equals_one_big_batch(data, build):
     changes = {"architecture": tiny.architecture(**NO_DROPOUT), "data": one_bucket}
     if build is tiny.finetuning:
         changes["classification_head"] = {"num_labels": 3, "classifier_dropout": 0.0}
-    run = prepare_run(
+    plan = make_plan(
         build(data, training={"grad_accum_steps": k, "epochs": 1, "use_amp": False}, **changes), tiny.Path("/")
     )
-    hosts = list(training_stream(run.task, run.train, run.batching, run.length, 0))
+    hosts = list(training_batches(plan.task, plan.train, plan.batching, plan.length, 0))
     counts = [host.arrays["weights"].sum() for host in hosts]
     assert len(hosts) == k
     if build is tiny.pretraining:
         assert len(set(counts)) > 1
-    state = start = run.init_state(run.init_variables())
-    step = jax.jit(functools.partial(train_step, settings=run.settings))
+    state = start = plan.initial_state(plan.draw_variables())
+    step = jax.jit(functools.partial(train_step, settings=plan.settings))
     for host in hosts:
         state, _ = step(state, host.arrays)
 
     big = union([host.arrays for host in hosts])
-    tx = make_optimizer(run.config.training, TrainingLength(1, 1, 1, "standard"), start.params)
-    single = functools.partial(train_step, settings=run.settings._replace(tx=tx))
+    tx = make_optimizer(plan.config.training, TrainingLength(1, 1, 1, "standard"), start.params)
+    single = functools.partial(train_step, settings=plan.settings._replace(tx=tx))
     one, _ = jax.jit(single)(start.replace(opt_state=tx.init(start.params)), big)
     norms = [float(optax.tree.get(s.opt_state, "grad_norm")) for s in (state, one)]
     assert norms[0] == pytest.approx(norms[1], rel=1e-5)

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 
 from textclf_jax import __version__
-from textclf_jax.allocation import restart_with_environment
 from textclf_jax.errors import UserError
+from textclf_jax.runtime.memory import restart_with_environment
 
 LONG_COMMANDS = {"pretrain", "finetune"}
 

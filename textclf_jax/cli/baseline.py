@@ -22,9 +22,9 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints accuracy, macro-F1 and seconds of each baseline."""
-    from textclf_jax.data.texts import ReadOptions, read_rows
-    from textclf_jax.training.baselines import score_baselines
-    from textclf_jax.training.progress import table
+    from textclf_jax.evaluation.baselines import score_baselines
+    from textclf_jax.observe.progress import table
+    from textclf_jax.prepare.texts import ReadOptions, read_rows
 
     options = ReadOptions(args.text_column, args.label_column, not args.no_quotes)
     train, test = ([row for path in paths for row in read_rows(path, options)] for paths in (args.train, args.test))

@@ -1,7 +1,12 @@
 """`textclf bench`: speed and memory beside Hugging Face's BERT in torch."""
 
 import argparse
+import sys
 from pathlib import Path
+
+from textclf_jax.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -22,11 +27,13 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from textclf_jax.benchmarks import report
-    from textclf_jax.benchmarks.suite import run_suite
+    """Measures, and writes results and table."""
+    _find_benchmarks()
+    from benchmarks import report
+    from benchmarks.suite import run_suite
 
     if args.memory:
-        from textclf_jax.benchmarks.memory import write_memory_table
+        from benchmarks.memory import write_memory_table
 
         write_memory_table()
         return 0
@@ -42,3 +49,18 @@ def run(args: argparse.Namespace) -> int:
         report.write_table()
     report.show(device, rows)
     return 0
+
+
+def _find_benchmarks() -> None:
+    """Makes the repository's `benchmarks/` importable.
+
+    Raises:
+      UserError: the package was installed without its repository.
+    """
+    if not (REPOSITORY / "benchmarks" / "suite.py").is_file():
+        raise UserError(
+            "textclf bench needs the project's repository: its benchmarks/ folder is not installed. "
+            "Clone the repository and run the command there."
+        )
+    if str(REPOSITORY) not in sys.path:
+        sys.path.insert(0, str(REPOSITORY))

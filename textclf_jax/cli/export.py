@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from textclf_jax.errors import UserError
-from textclf_jax.experiment import find_run, run_folder
+from textclf_jax.experiments.generate import find_run, run_folder
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     folder = _model_folder(args.name)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.interop.exporting import export_huggingface, export_reference
-    from textclf_jax.training.checkpoint import load_model
+    from textclf_jax.runs.checkpoint import load_model
 
     export = {"reference": export_reference, "hf": export_huggingface}[args.format]
     export(load_model(folder), args.out)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf_jax.errors import UserError
-from textclf_jax.experiment import find_run
+from textclf_jax.experiments.generate import find_run
 from textclf_jax.tokenizer.text_files import well_formed
 
 if TYPE_CHECKING:
-    from textclf_jax.training.prediction import Prediction
+    from textclf_jax.evaluation.prediction import Prediction
 
 FORMATS = ("table", "json", "csv")
 SHOWN_CHARACTERS = 60
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     folder = _model_folder(args.name)
     texts = [well_formed(text) for text in args.text] or _read(args.file, args.text_column)
     # jax takes a second to import: only sound arguments get here
-    from textclf_jax.training.prediction import Predictor
+    from textclf_jax.evaluation.prediction import Predictor
 
     predictor = Predictor(folder)
     writer = {"table": _write_table, "json": _write_json, "csv": _write_csv}[args.format]
@@ -49,7 +49,7 @@ def _model_folder(name: str) -> Path:
 
 
 def _read(path: Path, text_column: str | None) -> list[str]:
-    from textclf_jax.data.texts import ReadOptions, read_rows
+    from textclf_jax.prepare.texts import ReadOptions, read_rows
 
     options = ReadOptions(text_column=text_column) if text_column else ReadOptions()
     return [row.text for row in read_rows(path, options)]
@@ -57,7 +57,7 @@ def _read(path: Path, text_column: str | None) -> list[str]:
 
 def _write_table(predictions: Iterable["Prediction"], labels: Sequence[str]) -> None:
     del labels
-    from textclf_jax.training.progress import table
+    from textclf_jax.observe.progress import table
 
     rows = [(_shortened(p.text), p.label, p.probability) for p in predictions]
     table("predictions", rows, ("text", "label", "probability"))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from textclf_jax.data.prepare import PrepareOptions
-    from textclf_jax.data.prepare_report import Report
+    from textclf_jax.prepare.prepare import PrepareOptions
+    from textclf_jax.prepare.report import Report
 
 EPILOG = """examples:
   textclf prepare reviews.csv --out data/reviews
@@ -74,7 +74,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepares, and prints what was made."""
-    from textclf_jax.data.prepare import prepare
+    from textclf_jax.prepare.prepare import prepare
 
     options = _options(args)
     start = time.perf_counter()
@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> "PrepareOptions":
-    from textclf_jax.data.prepare import PrepareOptions
-    from textclf_jax.data.texts import ReadOptions
+    from textclf_jax.prepare.prepare import PrepareOptions
+    from textclf_jax.prepare.texts import ReadOptions
 
     return PrepareOptions(
         out=args.out,
@@ -160,7 +160,7 @@ def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -
 
 def _figures(report: "Report") -> list[list[str]]:
     """Rows of the table: a name, then a figure a split."""
-    from textclf_jax.data.prepare_report import PERCENTILES
+    from textclf_jax.prepare.report import PERCENTILES
 
     splits = list(report.splits.values())
     rows = [

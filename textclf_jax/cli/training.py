@@ -4,11 +4,11 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from textclf_jax.config_file import AnyConfig, Kind, load_config
-from textclf_jax.experiment import find_run
+from textclf_jax.config.file import AnyConfig, Kind, load_config
+from textclf_jax.experiments.generate import find_run
 
 if TYPE_CHECKING:
-    from textclf_jax.training.pretrained import Pretrained
+    from textclf_jax.runs.pretrained import Pretrained
 
 
 def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, kind: Kind, text: str) -> None:
@@ -54,8 +54,8 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
 
 def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":
     """The weights that a run starts from, if any, and the config with the architecture they need."""
-    from textclf_jax.training.device import set_up_device
-    from textclf_jax.training.pretrained import start_path
+    from textclf_jax.runs.pretrained import start_path
+    from textclf_jax.runtime.device import set_up_device
 
     path = start_path(config)
     if path is None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from textclf_jax.data.collate import BatchRows
-from textclf_jax.data.packing import places_of_tokens, room_taken
+from textclf_jax.data.packing import token_places, tokens_taken
 from textclf_jax.data.torch_files import read_tensors, release
 from textclf_jax.errors import UserError
 
@@ -47,7 +47,7 @@ class Dataset:
             width = min(batch.shape[1], self.input_ids.shape[1])
             ids[: len(batch.rows), :width] = self.input_ids[batch.rows, :width]
         else:
-            tokens = places_of_tokens(batch.starts, room_taken(self.lengths[batch.rows]))
+            tokens = token_places(batch.starts, tokens_taken(self.lengths[batch.rows]))
             ids.reshape(-1)[tokens.place] = self.input_ids[batch.rows[tokens.text], tokens.column]
         return ids
 

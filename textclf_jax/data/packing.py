@@ -52,7 +52,7 @@ class Packed:
 
     def _batches(self, lengths: Int[np.ndarray, " N"], rng: np.random.Generator) -> list[BatchRows]:
         rows, width = self.shape
-        sizes = room_taken(lengths)
+        sizes = tokens_taken(lengths)
         batches = compose(sizes, self.batch_size, rng)
         placed = [place(sizes[texts], width) for texts in batches]
         for i in range(len(batches)):
@@ -62,14 +62,14 @@ class Packed:
         return [BatchRows(texts, (max(rows, needed), width), starts) for texts, (starts, needed) in together]
 
 
-def choices(lengths: Int[np.ndarray, " N"], batch_size: int) -> list[Packed]:
+def candidate_packings(lengths: Int[np.ndarray, " N"], batch_size: int) -> list[Packed]:
     """Lists ways to pack texts, from narrow rows to wide ones; which is best depends on what attention costs.
 
     Args:
       lengths: [N] tokens of each text.
       batch_size: texts a batch.
     """
-    sizes = room_taken(lengths)
+    sizes = tokens_taken(lengths)
     batches = compose(sizes, batch_size, np.random.default_rng(0))
     widths = sorted({UNIT * -(-int(sizes.max() * factor) // UNIT) for factor in WIDTHS})
     found = []
@@ -80,7 +80,7 @@ def choices(lengths: Int[np.ndarray, " N"], batch_size: int) -> list[Packed]:
     return found
 
 
-def room_taken(lengths: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+def tokens_taken(lengths: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
     """Tokens that each text takes in a row: one where it has none."""
     return np.maximum(lengths, 1)
 
@@ -188,7 +188,7 @@ class Tokens(NamedTuple):
     place: Int[np.ndarray, " T"]
 
 
-def places_of_tokens(starts: Int[np.ndarray, " texts"], sizes: Int[np.ndarray, " texts"]) -> Tokens:
+def token_places(starts: Int[np.ndarray, " texts"], sizes: Int[np.ndarray, " texts"]) -> Tokens:
     """Where all tokens of texts lie that begin at `starts` and take `sizes` tokens each."""
     text = np.repeat(np.arange(len(sizes)), sizes)
     column = np.arange(len(text)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -7,14 +7,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from textclf_jax.config import FinetuningConfig, PretrainingConfig
-from textclf_jax.config_file import AnyConfig
+from textclf_jax.config.file import AnyConfig
+from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.interop import huggingface, reference
 from textclf_jax.interop.torch_checkpoint import write_state
+from textclf_jax.runs.checkpoint import SavedModel
+from textclf_jax.runs.pretrained import ENCODER
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
-from textclf_jax.training.checkpoint import SavedModel
-from textclf_jax.training.pretrained import ENCODER
 
 WEIGHTS, CONFIG, TOKENIZER_CONFIG = "model.safetensors", "config.json", "tokenizer_config.json"
 

@@ -11,7 +11,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from pydantic import ValidationError
 
-from textclf_jax.config import Architecture, ClassificationHead, MlmHead
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 
 Head = MlmHead | ClassificationHead

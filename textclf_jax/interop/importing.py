@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from textclf_jax.config import DEFAULT_WRAPPER, Architecture, ClassificationHead, FinetuningConfig, MlmHead
-from textclf_jax.config_file import AnyConfig, format_value, load_config
+from textclf_jax.config.file import AnyConfig, format_value, load_config
+from textclf_jax.config.schema import DEFAULT_WRAPPER, Architecture, ClassificationHead, FinetuningConfig, MlmHead
 from textclf_jax.errors import UserError
-from textclf_jax.experiment import flatten, generate_finetuning, generate_pretraining
+from textclf_jax.experiments.generate import flatten, generate_finetuning, generate_pretraining
 from textclf_jax.interop import huggingface
 from textclf_jax.interop.reference import variables_from_state_dict, with_reference_variants
 from textclf_jax.interop.torch_checkpoint import read_state
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.runs.checkpoint import contents_of, save_model
+from textclf_jax.runs.pretrained import ENCODER, check_shapes
+from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
-from textclf_jax.training.checkpoint import contents_of, save_model
-from textclf_jax.training.fit import SUMMARY_FILE
-from textclf_jax.training.pretrained import ENCODER, check_shapes
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from textclf_jax.config import Architecture, MlmHead, PretrainingConfig
-from textclf_jax.config_file import AnyConfig
+from textclf_jax.config.file import AnyConfig
+from textclf_jax.config.schema import Architecture, MlmHead, PretrainingConfig
 from textclf_jax.interop.reference import head_names, variables_from_state_dict, with_reference_variants
 from textclf_jax.interop.torch_checkpoint import read_state
-from textclf_jax.training.pretrained import Pretrained, checkpoint_in, load_pretrained
+from textclf_jax.runs.pretrained import Pretrained, checkpoint_in, load_pretrained
 
 
 def load_start(path: Path, config: AnyConfig) -> tuple[Pretrained, AnyConfig, list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from textclf_jax.config import Architecture, ClassificationHead, MlmHead
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 
 Path = tuple[str, ...]

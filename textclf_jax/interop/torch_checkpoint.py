@@ -8,7 +8,7 @@ import numpy as np
 from textclf_jax.data.torch_files import TENSORS, Content, TorchFile, kind_of, read_file, save
 from textclf_jax.data.torch_pickle import StoredTensor
 from textclf_jax.errors import UserError
-from textclf_jax.training.checkpoint import contents_of
+from textclf_jax.runs.checkpoint import contents_of
 
 STATE = "model_state"
 CHECKPOINT = Content(

@@ -6,11 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.config import Architecture
-from textclf_jax.model.dropout import Dropout
+from textclf_jax.config.schema import Architecture
+from textclf_jax.kernels.precision import FULL, Precision
 from textclf_jax.model.initializers import xavier_uniform, xavier_uniform_with_pad_row
-from textclf_jax.model.layers import LayerNorm
-from textclf_jax.model.precision import FULL, Precision
+from textclf_jax.model.layers import Dropout, LayerNorm
 
 PAD_ID = 0
 

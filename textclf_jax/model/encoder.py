@@ -1,16 +1,15 @@
-"""The encoder: embeddings, then post-norm blocks of attention and a feed-forward network."""
+"""The encoder: embeddings, then post-norm blocks of attention and a feed-forward network (Devlin et al. 2019, BERT)."""
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.config import Architecture
+from textclf_jax.config.schema import Architecture
+from textclf_jax.kernels.precision import FULL, Precision
 from textclf_jax.model.attention import SelfAttention
-from textclf_jax.model.dropout import Dropout
 from textclf_jax.model.embeddings import Embeddings
 from textclf_jax.model.initializers import uniform_by_fan_in
-from textclf_jax.model.layers import GeluLinear, LayerNorm
+from textclf_jax.model.layers import Dropout, GeluLinear, LayerNorm, Linear
 from textclf_jax.model.packing import Packing, at
-from textclf_jax.model.precision import FULL, Linear, Precision
 
 
 class FeedForward(nn.Module):
@@ -21,11 +20,12 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*N D"]) -> Float[Array, "*N D"]:
-        # what GELU is computed from is kept, where products round in their dtype, and GELU itself is not
-        hidden = self.precision.rounded(self.linear(Linear, x, self.config.mlp_size, "up"))
-        return self.linear(GeluLinear, hidden, x.shape[-1], "down")
+        hidden = self.linear(Linear, x, self.config.mlp_size, "up")
+        # rounded where products round: in this dtype it is kept for the gradient
+        return self.linear(GeluLinear, self.precision.rounded(hidden), x.shape[-1], "down")
 
     def linear(self, layer: type[Linear], x, features: int, name: str):
+        """A layer with the reference's initialisation."""
         init = uniform_by_fan_in(x.shape[-1])
         return layer(features, self.precision, kernel_init=init, bias_init=init, name=name)(x)
 
@@ -88,37 +88,24 @@ class Encoder(nn.Module):
         positions: Int[Array, " P"] | None = None,
         train: bool = False,
     ) -> Float[Array, "*N D"]:
-        """Computes vectors [B, L, D] of all tokens, or [P, D] of those at `positions`.
+        """Computes the vectors of all tokens, or of some.
 
-        The last layer computes no others: of a vector that nobody reads, only key and value are needed.
+        Args:
+          input_ids: [B, L] token ids.
+          lengths: [B] real tokens of each row.
+          position_ids: [B or 1, L] for positions that are embedded; 0..L-1 by default, or those of `packing`.
+          token_type_ids: [B, L]; zeros by default.
+          packing: where rows hold several texts.
+          positions: [P] places (row * L + column) of the tokens whose vectors are wanted; of the others the last layer
+            computes keys and values alone.
+          train: whether dropout is on.
+
+        Returns:
+          [B, L, D], or [P, D] at `positions`, in the activations' dtype.
         """
-        x = self.embed(input_ids, position_ids, token_type_ids, packing, train=train)
-        return self.encode(x, lengths, packing, positions, train=train)
-
-    def embed(
-        self,
-        input_ids: Int[Array, "B L"],
-        position_ids: Int[Array, "#B L"] | None,
-        token_type_ids: Int[Array, "B L"] | None,
-        packing: Packing | None,
-        *,
-        train: bool,
-    ) -> Float[Array, "B L D"]:
-        """What the layers begin with."""
         if packing is not None:
             position_ids = packing.position_ids
-        return self.embeddings(input_ids, position_ids, token_type_ids, train=train)
-
-    def encode(
-        self,
-        x: Float[Array, "B L D"],
-        lengths: Int[Array, " B"],
-        packing: Packing | None,
-        positions: Int[Array, " P"] | None,
-        *,
-        train: bool,
-    ) -> Float[Array, "*N D"]:
-        """Runs the layers."""
+        x = self.embeddings(input_ids, position_ids, token_type_ids, train=train)
         for layer in self.layers[:-1]:
             x = layer(x, lengths, packing, train=train)
         return self.layers[-1](x, lengths, packing, positions, train=train)

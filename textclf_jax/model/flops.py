@@ -8,8 +8,9 @@ are left out, as is usual for model FLOP/s.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from textclf_jax.config import Architecture, ClassificationHead
+from textclf_jax.config.schema import Architecture, ClassificationHead
 from textclf_jax.model.attention import attends_from_few
+from textclf_jax.model.attention.local import is_exact_layer
 from textclf_jax.model.attention.lsh import num_buckets, padded_length
 
 
@@ -83,8 +84,7 @@ def encoder_products(c: Architecture, batch: int, length: int, wanted: int) -> I
 def attention_products(c: Architecture, layer: int, batch: int, length: int) -> Iterator[Product]:
     """The products between queries, keys and values of one layer, by its kind of attention."""
     attention = c.attention
-    every = attention.local.global_every_n_layers
-    exact_layer = attention.kind == "local" and every and layer % every == 0
+    exact_layer = attention.kind == "local" and is_exact_layer(attention.local, layer)
     if attention.kind == "lsh":
         yield from _lsh(c, batch, length)
     elif attention.kind == "favor":

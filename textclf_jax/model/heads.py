@@ -1,17 +1,24 @@
 """The two models that are trained: an encoder with a masked-language-model head, or with a classifier."""
 
+from typing import Any
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.config import Architecture, ClassificationHead, MlmHead
-from textclf_jax.model.dropout import Dropout
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
+from textclf_jax.kernels.cross_entropy import Decoder, Losses, cross_entropy, decoder_cross_entropy
+from textclf_jax.kernels.gelu import gelu
+from textclf_jax.kernels.precision import FULL, Precision
+from textclf_jax.model.attention import redraw
 from textclf_jax.model.encoder import Encoder
-from textclf_jax.model.layers import LayerNorm, gelu
-from textclf_jax.model.losses import Decoder, Losses, decoded_cross_entropy, with_late_gradient
-from textclf_jax.model.packing import Packing, unpacked
+from textclf_jax.model.layers import Dropout, Kernel, LayerNorm, Linear
+from textclf_jax.model.packing import Packing, packing_of, unpacked
 from textclf_jax.model.pooling import pool
-from textclf_jax.model.precision import FULL, Kernel, Linear, Precision
+
+Batch = dict[str, Any]
+Sums = dict[str, Array]
 
 
 class MlmTransform(nn.Module):
@@ -75,28 +82,28 @@ class MaskedLanguageModel(nn.Module):
         Returns:
           [P, V] or [B, L, V] float32 logits; with `targets` the losses and hits of `cross_entropy`.
         """
+        ids = {"position_ids": position_ids, "token_type_ids": token_type_ids}
         # decoding the masked tokens alone saves most of the arithmetic: V is large and 85% of logits are never used
-        x = self.encoder.embed(input_ids, position_ids, token_type_ids, packing, train=train)
-        decoder = self.vocabulary_decoder()
-        if targets is not None:
-            x, decoder = with_late_gradient(x, decoder, len(targets))
-        x = self.encoder.encode(x, lengths, packing, positions, train=train)
-        return self.decode(x, decoder, targets)
+        x = self.encoder(input_ids, lengths, **ids, packing=packing, positions=positions, train=train)
+        return self.decode(x, targets)
 
-    def vocabulary_decoder(self) -> Decoder:
-        """Where logits are made: with the word embeddings, or a kernel of its own."""
-        tied = self.head.tie_mlm_weights
+    def decode(self, x: Float[Array, "*N D"], targets: Int[Array, " N"] | None) -> Float[Array, "*N V"] | Losses:
+        """Logits over the vocabulary of vectors [..., D], or their losses and hits."""
+        x, tied = self.transform(x), self.head.tie_mlm_weights
         kernel = self.encoder.embeddings.word.embedding if tied else self.decoder()
         bias = self.decoder_bias if self.head.decoder_bias else None
         # logits are float32: rounded to bfloat16, close ones could not be told apart
-        return Decoder(kernel, bias, self.precision._replace(activations=jnp.float32), tied)
+        decoder = Decoder(kernel, bias, self.precision._replace(activations=jnp.float32), transposed=tied)
+        return decoder.logits(x) if targets is None else decoder_cross_entropy(x, decoder, targets)
 
-    def decode(
-        self, x: Float[Array, "*N D"], decoder: Decoder, targets: Int[Array, " N"] | None
-    ) -> Float[Array, "*N V"] | Losses:
-        """Logits over the vocabulary of vectors [..., D], or their losses and hits."""
-        x = self.transform(x)
-        return decoder.logits(x) if targets is None else decoded_cross_entropy(x, decoder, targets)
+    def losses(self, batch: Batch, *, train: bool) -> tuple[Losses, None]:
+        """Losses and hits of the predictions of a batch, each [P]; no logits."""
+        inputs = (batch[name] for name in ("input_ids", "lengths", "positions", "targets"))
+        return self(*inputs, packing=packing_of(batch), train=train), None  # pyright: ignore[reportReturnType]
+
+    def redraw(self, collections: Any, step: Array, key: Array) -> Any:
+        """The collections for a step of training; see `attention.redraw`."""
+        return redraw(self.config.attention, collections, step, key)
 
 
 class TextClassifier(nn.Module):
@@ -146,9 +153,46 @@ class TextClassifier(nn.Module):
             # a row without tokens (it fills up a batch) pools its first place: the extremes of max and min would
             # overflow
             x = pool(x, jnp.maximum(lengths, 1), self.head.pooling, self.head.pooling_stride)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return self.classify(x.astype(jnp.promote_types(x.dtype, jnp.float32)), train=train)
+
+    def classify(self, x: Float[Array, "N D"], *, train: bool) -> Float[Array, "N C"]:
+        """The head: pooled vectors to logits."""
         if self.head.pooler_type == "roberta":
             x = self.dropout(x, train=train)
         if self.head.pooler_type:
             x = nn.tanh(self.pooler(x))
         return self.classifier(self.dropout(x, train=train))
+
+    def losses(self, batch: Batch, *, train: bool) -> tuple[Losses, Float[Array, "N C"]]:
+        """Losses and hits of the texts of a batch, each [N], and their logits."""
+        logits = self(batch["input_ids"], batch["lengths"], packing=packing_of(batch), train=train)
+        return cross_entropy(logits, batch["targets"]), logits
+
+    def redraw(self, collections: Any, step: Array, key: Array) -> Any:
+        """The collections for a step of training; see `attention.redraw`."""
+        return redraw(self.config.attention, collections, step, key)
+
+
+def forward(
+    module: nn.Module, variables: Any, batch: Batch, *, train: bool, rngs: Any = None
+) -> tuple[Sums, Array | None]:
+    """Runs a model on a batch.
+
+    Args:
+      module: one of the models above.
+      variables: its collections.
+      batch: input_ids [B, L], lengths [N], targets and weights [P] or [N], `positions` [P] for MLM.
+      train: whether dropout is on; then `rngs` has the streams "dropout" and "hashing".
+
+    Returns:
+      Sums over the weighted predictions (loss in nats, correct, count), each () float32, and a classifier's logits.
+    """
+    losses: Any = module.losses  # pyright: ignore[reportAttributeAccessIssue]
+    logits: Any
+    (losses, hits), logits = module.apply(variables, batch, train=train, rngs=rngs, method=losses)
+    with jax.named_scope("loss"):
+        weights = batch["weights"]
+        # a selection, not a product: the logits of rows that do not count may be anything
+        summed = jnp.where(weights > 0, losses * weights, 0.0).sum()
+        sums = {"loss": summed, "correct": (hits * weights).sum(), "count": weights.sum()}
+    return sums, logits

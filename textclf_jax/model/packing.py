@@ -1,13 +1,11 @@
 """Where texts and tokens are: rows that hold several texts, and places in a batch."""
 
-import functools
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.model.residuals import empty_now
+from textclf_jax.kernels.gather import gather_rows
 
 
 class Packing(NamedTuple):
@@ -29,35 +27,12 @@ def packing_of(batch: dict[str, Any]) -> Packing | None:
     return Packing(*(batch[name] for name in Packing._fields)) if "segments" in batch else None
 
 
-def at(x: Float[Array, "B L D"], positions: Int[Array, " P"] | None) -> Float[Array, "*N D"]:
-    """The vectors [P, D] at places (row * L + column) of a batch; all of it [B, L, D] where None are given."""
-    if positions is None:
-        return x
-    rows = x.reshape(-1, x.shape[-1])
-    return _rows(rows, positions, len(rows))
+def at(x: Float[Array, "B L D"], positions: Int[Array, "*P"] | None) -> Float[Array, "*N D"]:
+    """The vectors [..., D] at places (row * L + column) [...] of a batch; all of it [B, L, D] where None are given."""
+    return x if positions is None else gather_rows(x.reshape(-1, x.shape[-1]), positions)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _rows(x, places, count: int) -> Any:
-    """The rows of x [count, D] at places [P]."""
-    del count
-    return x[places]
-
-
-def _rows_forward(x, places, count: int):
-    return _rows(x, places, count), places
-
-
-def _rows_backward(count: int, places, cotangent):
-    # 0, except where that is not finite: then no gradient is
-    zeros = empty_now((count, cotangent.shape[-1]), cotangent.dtype, 0 * cotangent[0])
-    return zeros.at[places].add(cotangent), None
-
-
-_rows.defvjp(_rows_forward, _rows_backward)
-
-
-def texts_of_tokens(lengths: Int[Array, " B"], length: int, packing: Packing | None) -> Int[Array, "B L"]:
+def segments_of(lengths: Int[Array, " B"], length: int, packing: Packing | None) -> Int[Array, "B L"]:
     """The number of the text that each token belongs to, from 1; 0 at padding.
 
     Args:
@@ -69,6 +44,11 @@ def texts_of_tokens(lengths: Int[Array, " B"], length: int, packing: Packing | N
         return packing.segments
     numbers = jnp.arange(1, len(lengths) + 1)[:, None]
     return jnp.where(jnp.arange(length) < jnp.maximum(lengths, 1)[:, None], numbers, 0)
+
+
+def columns_of(batch_size: int, length: int, packing: Packing | None) -> Int[Array, "B L"]:
+    """The position of each token in its text, from 0."""
+    return jnp.broadcast_to(jnp.arange(length), (batch_size, length)) if packing is None else packing.position_ids
 
 
 def unpacked(x: Float[Array, "B L D"], starts: Int[Array, " N"], width: int) -> Float[Array, "N W D"]:

@@ -1,9 +1,51 @@
 """Pooling token vectors to one vector a text."""
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from collections.abc import Callable
 
-from textclf_jax.model.reductions import largest
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from textclf_jax.kernels.reductions import maximum
+
+Pool = Callable[[Float[Array, "B L D"], Bool[Array, "B L"], int], Float[Array, "B D"]]
+
+
+def first(x, real, stride: int):
+    """The vector of token 0, which is [CLS]."""
+    del real, stride
+    return x[:, 0]
+
+
+def mean(x, real, stride: int):
+    """The mean of the real tokens."""
+    del stride
+    total = jnp.where(real[..., None], x, 0).sum(axis=1)
+    return total / jnp.maximum(real.sum(axis=1), 1)[:, None]
+
+
+def strided_mean(x, real, stride: int):
+    """The mean of the real ones among the tokens 0, stride, 2 stride, ..."""
+    return mean(x[:, ::stride], real[:, ::stride], stride)
+
+
+def largest(x, real, stride: int):
+    """The largest value of each channel among the real tokens."""
+    del stride
+    return maximum(jnp.where(real[..., None], x, jnp.finfo(x.dtype).min), axis=1)[:, 0]
+
+
+def smallest(x, real, stride: int):
+    """The smallest value of each channel among the real tokens."""
+    return -largest(-x, real, stride)
+
+
+POOL: dict[str, Pool] = {
+    "cls": first,
+    "mean": mean,
+    "max": largest,
+    "min": smallest,
+    "strided_mean": strided_mean,
+}
 
 
 def pool(x: Float[Array, "B L D"], lengths: Int[Array, " B"], kind: str, stride: int = 512) -> Float[Array, "B D"]:
@@ -12,7 +54,7 @@ def pool(x: Float[Array, "B L D"], lengths: Int[Array, " B"], kind: str, stride:
     Args:
       x: [B, L, D] token vectors, any float dtype.
       lengths: [B] number of real tokens of each row.
-      kind: cls (token 0), mean, max, min, or strided_mean (mean of the tokens 0, stride, 2 stride, ...).
+      kind: key of `POOL`.
       stride: tokens, for strided_mean.
 
     Returns:
@@ -20,14 +62,4 @@ def pool(x: Float[Array, "B L D"], lengths: Int[Array, " B"], kind: str, stride:
       and min.
     """
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    real = jnp.arange(x.shape[1]) < lengths[:, None]
-    if kind == "cls":
-        return x[:, 0]
-    if kind in ("max", "min"):
-        sign = 1.0 if kind == "max" else -1.0
-        filled = jnp.where(real[..., None], sign * x, jnp.finfo(x.dtype).min)
-        return sign * largest(filled, axis=1)[:, 0]
-    if kind == "strided_mean":
-        x, real = x[:, ::stride], real[:, ::stride]
-    total = jnp.where(real[..., None], x, 0).sum(axis=1)
-    return total / jnp.maximum(real.sum(axis=1), 1)[:, None]
+    return POOL[kind](x, jnp.arange(x.shape[1]) < lengths[:, None], stride)

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.config import Rope
+from textclf_jax.config.schema import Rope
 
 
 def rotary_tables(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from textclf_jax.config import MlmHead
+from textclf_jax.config.schema import MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer import wordpiece_tokenizer_wrapper
 from textclf_jax.tokenizer.user_wrapper import UserWrapper, calling

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from textclf_jax.config import MlmHead
+from textclf_jax.config.schema import MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.rows import Encoded
 from textclf_jax.tokenizer.vocabulary import VOCAB_FILE, fingerprint_of

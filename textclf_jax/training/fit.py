@@ -1,62 +1,36 @@
 """The whole of a run, from a configuration to a tested model: `fit` is what the commands call."""
 
+import functools
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from textclf_jax.config import PretrainingConfig, RunConfig
-from textclf_jax.config_file import dump_config
+from textclf_jax.config.schema import RunConfig
 from textclf_jax.errors import UserError
+from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.files import write_whole
-from textclf_jax.training.checkpoint import MODEL_FOLDER, Checkpoints, load_model
-from textclf_jax.training.device import explained_exhaustion, set_up_device
-from textclf_jax.training.evaluation import Evaluator
-from textclf_jax.training.lock import RunLock
-from textclf_jax.training.logging import RunLogger, csv_paths
-from textclf_jax.training.loop import Loop, Position
-from textclf_jax.training.plots import learning_curves
-from textclf_jax.training.pretrained import CHECKPOINTS_FOLDER, Pretrained, adopt, is_checkpoints_folder
-from textclf_jax.training.profiling import PROFILE_FOLDER, profiled
-from textclf_jax.training.programs import Programs
-from textclf_jax.training.progress import Progress, table
-from textclf_jax.training.record import RECORD_FILE, record_of
-from textclf_jax.training.resuming import continue_earlier, fingerprint_of, go_on
-from textclf_jax.training.run import Run, describe, memory_estimate, prepare_run
-from textclf_jax.training.signals import Stopped, StopRequest
+from textclf_jax.observe.limits import training_limit
+from textclf_jax.observe.plots import learning_curves
+from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
+from textclf_jax.observe.throughput import Throughput
+from textclf_jax.runs.checkpoint import MODEL_FOLDER, load_model
+from textclf_jax.runs.lock import RunLock
+from textclf_jax.runs.metrics_files import csv_paths
+from textclf_jax.runs.pretrained import Pretrained
+from textclf_jax.runs.record import SUMMARY_FILE
+from textclf_jax.runs.signals import Stopped, StopRequest
+from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device
+from textclf_jax.runtime.programs import Programs
+from textclf_jax.training.batches import plan_epoch
+from textclf_jax.training.keeper import Keeper
+from textclf_jax.training.log import TrainingLog
+from textclf_jax.training.loop import TrainingLoop
+from textclf_jax.training.plan import Plan, make_plan
+from textclf_jax.training.session import Session, open_session
+from textclf_jax.training.start import Start, adopt_into, find_start
 from textclf_jax.training.steps import TrainState
-from textclf_jax.training.stream import plan_epoch
-
-SUMMARY_FILE = "summary.json"
-SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accuracy")
-
-
-class Start(NamedTuple):
-    """How a run is begun; the fields are those of `fit`."""
-
-    fresh: bool
-    changed_data: bool
-    pretrained: Pretrained | None
-
-
-class FirstPosition(NamedTuple):
-    """Where training begins.
-
-    Attributes:
-      position: the first position.
-      state: its train state, or None where a fresh one is to be drawn.
-      resumes: it is this run's own earlier position.
-    """
-
-    position: Position
-    state: TrainState | None = None
-    resumes: bool = False
-
-    @property
-    def updates(self) -> int:
-        """Updates so far."""
-        return 0 if self.state is None else int(self.state.opt_state.gradient_step)
+from textclf_jax.training.summary import show_files, show_plan, show_results
 
 
 def fit(
@@ -69,14 +43,14 @@ def fit(
     pretrained: Pretrained | None = None,
     root: Path | None = None,
 ) -> int:
-    """Trains, evaluates and tests what a configuration describes, or goes on where an interrupted run stopped.
+    """Trains, evaluates and tests what a configuration describes, or resumes where an interrupted run stopped.
 
     Args:
       config: the configuration.
       run_dir: the folder of the run.
       dry_run: check everything, report, and stop before training; writes nothing.
       fresh: start over even where there are checkpoints or a finished run.
-      changed_data: go on from checkpoints even where the data is no longer the same.
+      changed_data: resume even where the data is no longer the same.
       pretrained: the weights to start from; finetuning takes the encoder, pretraining all of them.
       root: the folder that relative data paths start from; the current one by default.
 
@@ -86,180 +60,102 @@ def fit(
     Raises:
       UserError: a problem the user can solve.
     """
-    stop, begun = StopRequest(), Start(fresh, changed_data, pretrained)
+    stop = StopRequest()
     try:
         with ExitStack() as stack:
             stack.enter_context(stop)
             stack.enter_context(explained_exhaustion(config))
             if not dry_run:
                 stack.enter_context(RunLock(run_dir))
-                if not fresh:
-                    _refuse_finished(run_dir)
+                _refuse_finished(run_dir, fresh=fresh)
             device = set_up_device(config.training)
-            run = prepare_run(config, root or Path.cwd())
-            facts = [("device", device), *describe(run)]
-            for note in run.notes:
-                _say(note)
-            _check_start(run, run_dir, begun)
-            if dry_run:
-                facts.append(("memory", memory_estimate(run)))
-            table(f"{'dry run of ' * dry_run}{config.experiment.name}", facts, ("what", "value"))
+            plan = make_plan(config, root or Path.cwd())
+            _say(*plan.notes)
+            csv_paths(run_dir, config.logging)
+            start = find_start(plan, run_dir, pretrained, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
+            show_plan(plan, device, dry_run=dry_run)
             if not dry_run:
-                _train_and_test(run, run_dir, begun, stack, stop)
+                _say(start.note)
+                _train_and_test(plan, start, stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh)))
     except Stopped:
         _say("stopped; the same command goes on from the last checkpoint, if there is one")
     return stop.exit_code
 
 
-def _refuse_finished(run_dir: Path) -> None:
-    if (run_dir / SUMMARY_FILE).exists():
+def _refuse_finished(run_dir: Path, *, fresh: bool) -> None:
+    if not fresh and (run_dir / SUMMARY_FILE).exists():
         raise UserError(f"{run_dir}: this run is finished. Start over with --fresh, or make a new experiment.")
 
 
-def _train_and_test(run: Run, run_dir: Path, begun: Start, stack: ExitStack, stop: StopRequest) -> None:
-    config = run.config
-    checkpoints = Checkpoints(run_dir / CHECKPOINTS_FOLDER, fresh=begun.fresh)
-    stack.callback(checkpoints.close)
-    (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
-    fingerprint, record = fingerprint_of(run), record_of(run)
-    first = _first_position(run, checkpoints, fingerprint, begun)
-    checkpoints.reserve(run.state_shapes)
-    write_whole(run_dir / "config.resolved.yaml", dump_config(config))
-    write_whole(run_dir / RECORD_FILE, json.dumps(record, indent=1))
-    logger = stack.enter_context(
-        RunLogger(
-            run_dir,
-            config.logging,
-            resolved=record["config"],
-            keep_until_step=first.position.step if first.resumes else None,
-            evaluation_due=first.position.evaluation_due,
-        )
-    )
-    with Progress(run.length.updates, start=first.updates, description=config.experiment.kind) as progress:
-        programs = Programs("training", run.training_program, progress.note)
-        to_evaluate = Programs("evaluation", run.evaluation_program, progress.note)
-        evaluator = Evaluator(run.task, to_evaluate, run.eval_batching)
-        state = _compile_and_draw(run, programs, first, begun.pretrained)
-        with profiled(config.training.profile, run_dir / PROFILE_FOLDER, programs, progress.note) as run_steps:
-            loop = Loop(
-                task=run.task,
-                train=run.train,
-                val=run.val,
-                batching=run.batching,
-                programs=programs,
-                run_steps=run_steps,
-                throughput=run.throughput(),
-                evaluator=evaluator,
-                length=run.length,
-                logger=logger,
-                progress=progress,
-                checkpoints=checkpoints,
-                stop=stop,
-                run_dir=run_dir,
-                model_metadata=record,
-                vocabulary=run.vocabulary_files,
-                fingerprint=fingerprint,
-            )
-            curves = None
-            with stop.deferred():
-                loop.run(state, first.position)
-                if not stop.signal:
+def _say(*lines: str) -> None:
+    for line in filter(None, lines):
+        print(line, flush=True)
+
+
+def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
+    note, position = session.progress.note, start.position
+    programs = Programs("training", plan.training_program, note)
+    evaluator = Evaluator(plan.task, Programs("evaluation", plan.evaluation_program, note), plan.eval_batching)
+    keeper = Keeper(plan, session, position, evaluator)
+    curves = None
+    with session.progress:
+        state = _first_state(plan, start, programs)
+        with profiled(plan.config.training.profile, session.run_dir / PROFILE_FOLDER, programs, note) as run_step:
+            log = TrainingLog(plan, session, position, _throughput(plan))
+            loop = TrainingLoop(plan, session, programs, run_step, log, keeper)
+            with session.stop.deferred():
+                loop.run(state)
+                if not session.stop.signal:
                     # while the last checkpoint is being written
-                    csvs, picture = csv_paths(run_dir, config.logging), run_dir / "learning_curves.png"
-                    curves = learning_curves(run_dir, csvs, picture)
-                checkpoints.wait()
-    if stop.signal:
-        _say(f"stopped and saved after step {loop.position.step}; the same command goes on from there")
-        logger.close(failed=True)
-        return
-    _finish(run, run_dir, loop, logger, curves)
+                    csvs = csv_paths(session.run_dir, plan.config.logging)
+                    curves = learning_curves(session.run_dir, csvs, session.run_dir / "learning_curves.png")
+                session.checkpoints.wait()
+    if session.stop.signal:
+        _say(f"stopped and saved after step {position.step}; the same command goes on from there")
+        session.logger.close(failed=True)
+    else:
+        _test_and_sum_up(plan, session, keeper, curves)
 
 
-def _first_position(run: Run, checkpoints: Checkpoints, fingerprint: dict[str, Any], begun: Start) -> FirstPosition:
-    if resumed := go_on(checkpoints, run.state_shapes, fingerprint, changed_data=begun.changed_data):
-        state, position = resumed
-        _say(f"resuming after step {position.step} of {run.length.steps}")
-        return FirstPosition(position, state, resumes=True)
-    if _continues(run):
-        state, position = continue_earlier(run, run.state_shapes, fingerprint)
-        return FirstPosition(position, state)
-    if begun.pretrained:
-        _say("\n".join(_adopted(run, begun.pretrained, run.variable_shapes)[1]))
-    return FirstPosition(Position())
+def _first_state(plan: Plan, start: Start, programs: Programs) -> TrainState:
+    """The state that training starts with; compiles the first program on the way, while a signal may still end the run.
 
-
-def _compile_and_draw(run: Run, programs: Programs, first: FirstPosition, pretrained: Pretrained | None) -> TrainState:
-    """Compiles the program of the first step, and draws fresh parameters meanwhile where there is no state.
-
-    The optimizer's zeros, twice as large as the parameters, come after it: compiling takes memory, too. A signal can
-    still end the run at once: there is nothing to save.
+    Fresh parameters are drawn meanwhile. The optimizer's zeros, twice as large, come after it: compiling takes memory.
     """
 
-    def compile_first() -> None:
-        epoch, index = divmod(first.position.step, run.length.steps_per_epoch)
-        if first.position.step < run.length.steps:
-            programs[plan_epoch(run.task, run.train, run.batching, epoch)[index].shape]
+    def draw():
+        variables = plan.draw_variables()
+        return adopt_into(plan, start.pretrained, variables)[0] if start.pretrained else variables
 
-    if first.state is not None:
-        compile_first()
-        return first.state
     with ThreadPoolExecutor(1) as beside:
-        drawn = beside.submit(_fresh_variables, run, pretrained)
-        compile_first()
-    return run.init_state(drawn.result())
+        drawn = None if start.state else beside.submit(draw)
+        epoch, index = divmod(start.position.step, plan.length.steps_per_epoch)
+        if start.position.step < plan.length.steps:
+            programs.compile(plan_epoch(plan.task, plan.train, plan.batching, epoch)[index].shape)
+    return start.state or plan.initial_state(drawn.result())  # pyright: ignore[reportOptionalMemberAccess]
 
 
-def _fresh_variables(run: Run, pretrained: Pretrained | None) -> dict[str, Any]:
-    variables = run.init_variables()
-    return _adopted(run, pretrained, variables)[0] if pretrained else variables
+def _throughput(plan: Plan) -> Throughput:
+    """Counts the speed of training; measures the limit of a CPU, which takes a few tenths of a second."""
+    limit = training_limit(compute_precision(plan.config.training))
+    return Throughput(functools.partial(plan.task.flops, train=True), limit)
 
 
-def _adopted(run: Run, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:
-    heads = isinstance(run.config, PretrainingConfig)
-    return adopt(pretrained, variables, run.config.architecture, run.tokenizer.fingerprint, heads=heads)
-
-
-def _continues(run: Run) -> bool:
-    """Whether the run takes over the optimizer state of an earlier one."""
-    resume = run.config.training.resume
-    return resume.path is not None and not resume.weights_only
-
-
-def _check_start(run: Run, run_dir: Path, begun: Start) -> None:
-    """Raises, before anything is written, the UserError that paths or starting from other weights would raise."""
-    csv_paths(run_dir, run.config.logging)
-    if begun.pretrained:
-        _adopted(run, begun.pretrained, run.variable_shapes)
-    if _continues(run) and (begun.fresh or not is_checkpoints_folder(run_dir / CHECKPOINTS_FOLDER)):
-        continue_earlier(run, run.state_shapes, fingerprint_of(run))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def _finish(run: Run, run_dir: Path, loop: Loop, logger: RunLogger, curves: Path | None) -> None:
-    """Tests the best model once, and sums up."""
+def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path | None) -> None:
+    """Tests the best model, once, and writes and prints the results."""
+    run_dir = session.run_dir
     saved = load_model(run_dir / MODEL_FOLDER)
-    place = {"step": saved.metadata["step"], "update": saved.metadata["update"], "epoch": saved.metadata["epoch"]}
+    place = {name: saved.metadata[name] for name in ("step", "update", "epoch")}
     results: dict[str, dict[str, float]] = {}
-    if run.val is not None:
-        results["val"] = loop.best_metrics or loop.evaluator(saved.variables, run.val)
-    if run.test is not None:
-        results["test"] = loop.evaluator(saved.variables, run.test)
-    if "test" in results:
-        logger.log("test", results["test"], **place)
+    if plan.val is not None:
+        results["val"] = keeper.best_metrics or keeper.evaluator(saved.variables, plan.val)
+    if "test" in plan.splits:
+        results["test"] = keeper.evaluator(saved.variables, plan.splits["test"])
+        session.logger.log("test", results["test"], **place)
     which = saved.metadata["which"]
-    summary = {"model": which, **place, "results": results}
-    write_whole(run_dir / SUMMARY_FILE, json.dumps(summary, indent=1))
-    if results:
-        names = [n for n in SHOWN_METRICS if all(n in r for r in results.values())]
-        rows = [(split, *(metrics[n] for n in names)) for split, metrics in results.items()]
-        table(
-            f"results of the {which} model (epoch {place['epoch']}, update {place['update']})", rows, ("split", *names)
-        )
-    csvs = csv_paths(run_dir, run.config.logging)
-    paths = [("model", run_dir / MODEL_FOLDER), ("summary", run_dir / SUMMARY_FILE)]
-    paths += [(f"{split} metrics", path) for split, path in csvs.items() if path.exists()]
-    paths += [("learning curves", curves)] if curves else []
-    table("files", [(name, str(path)) for name, path in paths], ("what", "path"))
+    write_whole(run_dir / SUMMARY_FILE, json.dumps({"model": which, **place, "results": results}, indent=1))
+    show_results(which, place, results)
+    csvs = csv_paths(run_dir, plan.config.logging)
+    files = {"model": run_dir / MODEL_FOLDER, "summary": run_dir / SUMMARY_FILE}
+    files |= {f"{split} metrics": path for split, path in csvs.items() if path.exists()}
+    show_files(files | ({"learning curves": curves} if curves else {}))

@@ -1,16 +1,14 @@
-"""AdamW by parameter groups, its learning-rate schedules, accumulation and freezing: `make_optimizer` is the entry."""
+"""AdamW by parameter groups, accumulation, clipping and freezing: `make_optimizer` is the entry."""
 
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from textclf_jax.config import Training
+from textclf_jax.config.schema import Training
+from textclf_jax.training.schedule import TrainingLength, make_schedule
 
-Schedule = Callable[[Any], Any]
 Optimizer = optax.GradientTransformation | optax.MultiSteps
 CLASSIFIER_PARTS = ("classifier", "pooler")
 
@@ -21,32 +19,6 @@ class Group(NamedTuple):
     decays: bool
     is_head: bool
     is_frozen_first: bool
-
-
-class TrainingLength(NamedTuple):
-    """How long a run is. A step is one micro-batch, an update is `accumulation` steps."""
-
-    steps_per_epoch: int
-    epochs: int
-    accumulation: int
-    variant: str
-
-    @property
-    def steps(self) -> int:
-        """Steps on data. The last window may be incomplete; it is filled with empty steps (or dropped: reference)."""
-        return self.steps_per_epoch * self.epochs
-
-    @property
-    def updates(self) -> int:
-        whole = self.steps // self.accumulation
-        return whole if self.variant == "reference" else -(-self.steps // self.accumulation)
-
-    @property
-    def scheduled_updates(self) -> int:
-        """The length of the learning-rate schedule; the reference rounds the updates of each epoch up."""
-        if self.variant == "reference":
-            return self.epochs * -(-self.steps_per_epoch // self.accumulation)
-        return self.updates
 
 
 def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -73,35 +45,6 @@ def is_frozen_first(names: tuple[str, ...], training: Training) -> bool:
     if names[1] == "embeddings":
         return training.freeze_embeddings
     return int(names[1].removeprefix("layers_")) < training.freeze_n_layers
-
-
-def make_schedule(training: Training, scheduled_updates: int, multiplier: float) -> Schedule:
-    """The learning rate by update, counted from 0: linear warm-up, then a cosine.
-
-    Standard: the warm-up of W = floor(updates * warmup_ratio) updates starts at base / (W + 1), so that no update runs
-    at rate 0, and the cosine ends at base * min_lr_ratio for every group. The reference's schedule starts at 0; without
-    warm-up it ends every group at the floor of the first one, and it climbs again past its end.
-    """
-    base, warmup = training.learning_rate * multiplier, math.floor(scheduled_updates * training.warmup_ratio)
-    if training.variant == "standard":
-        return optax.warmup_cosine_decay_schedule(
-            init_value=base / (warmup + 1),
-            peak_value=base,
-            warmup_steps=warmup,
-            decay_steps=max(scheduled_updates, warmup + 1),
-            end_value=base * training.min_lr_ratio,
-        )
-
-    def reference(count):
-        progress = (count - warmup) / max(1, scheduled_updates - warmup)
-        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * progress))
-        if warmup == 0:
-            floor = training.learning_rate * training.backbone_lr_mult * training.min_lr_ratio
-            return floor + (base - floor) * cosine
-        factor = training.min_lr_ratio + (1.0 - training.min_lr_ratio) * cosine
-        return base * jnp.where(count < warmup, count / max(1, warmup), factor)
-
-    return reference
 
 
 class ClipState(NamedTuple):

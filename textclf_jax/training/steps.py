@@ -1,6 +1,5 @@
-"""The pure functions that are compiled: training steps, one evaluation step, and the loss inside them."""
+"""The pure function that is compiled for training: one micro-batch, from loss to update."""
 
-import functools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,16 +7,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
-from textclf_jax.config import Training
-from textclf_jax.model.attention.favor import redraw_features
-from textclf_jax.model.losses import cross_entropy
-from textclf_jax.model.packing import packing_of
-from textclf_jax.training.optimizer import Optimizer, Schedule, zero_frozen
-
-Batch = dict[str, Any]
-Sums = dict[str, Array]
+from textclf_jax.config.schema import Training
+from textclf_jax.model.heads import Batch, Sums, forward
+from textclf_jax.training.optimizer import Optimizer, zero_frozen
+from textclf_jax.training.schedule import Schedule
 
 
 class TrainState(struct.PyTreeNode):
@@ -34,6 +29,11 @@ class TrainState(struct.PyTreeNode):
     params: Any
     collections: Any
     opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What the model is applied with."""
+        return {"params": self.params, **self.collections}
 
 
 class StepSettings(NamedTuple):
@@ -56,64 +56,10 @@ class StepSettings(NamedTuple):
     frozen_steps: int
 
 
-def forward(
-    module: nn.Module, variables: Any, batch: Batch, *, train: bool, rngs: Any = None
-) -> tuple[Sums, Array | None]:
-    """Runs the model on a batch.
-
-    Args:
-      module: a masked language model, whose batch has `positions` [P], or a classifier.
-      variables: the model's collections.
-      batch: input_ids [B, L], lengths [B], targets and weights [P] or [B], `positions` [P] for MLM.
-      train: whether dropout is on; then `rngs` has the streams "dropout" and "hashing".
-
-    Returns:
-      Sums over the weighted predictions (loss, correct, count), each () float32, and a classifier's logits [B, C].
-    """
-    inputs, targets = (batch["input_ids"], batch["lengths"]), batch["targets"]
-    options: dict[str, Any] = {"packing": packing_of(batch), "train": train, "rngs": rngs}
-    logits: Any = None
-    if "positions" in batch:
-        losses, hits = module.apply(variables, *inputs, batch["positions"], targets, **options)
-    else:
-        logits = module.apply(variables, *inputs, **options)
-    with jax.named_scope("loss"):
-        if logits is not None:
-            losses, hits = cross_entropy(logits, targets)
-        weights = batch["weights"]
-        # a selection, not a product: the logits of rows that do not count may be anything
-        summed = jnp.where(weights > 0, losses * weights, 0.0).sum()
-        sums = {"loss": summed, "correct": (hits * weights).sum(), "count": weights.sum()}
-    return sums, logits
-
-
-def train_steps(
-    state: TrainState, batches: Batch, count: Int[Array, ""], *, settings: StepSettings
-) -> tuple[TrainState, Sums]:
-    """Takes steps one after the other, each that of `train_step` to the bit, however many are taken at once.
-
-    Args:
-      state: before the first.
-      batches: G of one shape, stacked: each array of a batch has a leading axis [G].
-      count: how many of them are taken, from the first on; not looked at where G is 1.
-
-    Returns:
-      The state after the last, and the figures of each step, [G], 0 where none was taken.
-    """
-    # traced once, for the shapes of its figures and for the loop
-    step = jax.jit(functools.partial(train_step, settings=settings))
-    room = len(batches["scale"])
-
-    def batch(i: Any) -> Batch:
-        return jax.tree.map(lambda stacked: stacked[i], batches)
-
-    def take(i: Array, taken: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
-        state, figures = step(taken[0], batch(i))
-        return state, jax.tree.map(lambda row, figure: row.at[i].set(figure), taken[1], figures)
-
-    shapes = jax.eval_shape(step, state, batch(0))[1]
-    none_yet = jax.tree.map(lambda shape: jnp.zeros(room, shape.dtype), shapes)
-    return jax.lax.fori_loop(0, count if room > 1 else 1, take, (state, none_yet))
+def initial_state(variables: dict[str, Any], tx: Optimizer) -> TrainState:
+    """The state before the first step. Pure; moments and counts are zero."""
+    collections = {name: tree for name, tree in variables.items() if name != "params"}
+    return TrainState(jnp.zeros((), jnp.int32), variables["params"], collections, tx.init(variables["params"]))
 
 
 def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tuple[TrainState, Sums]:
@@ -122,13 +68,19 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
     The gradient is that of batch["scale"] times the summed loss. A micro-batch whose gradient is not finite changes
     nothing but the step.
 
+    Args:
+      state: before the step; the compiled program overwrites it.
+      batch: the arrays of a `MicroBatch`.
+      settings: fixed for a run.
+
     Returns:
       The new state and the sums of `forward`, with `grad_norm` (of the latest update, before clipping), `lr` (of the
       update this step belongs to), `updates` (finished ones) and `skipped` (1 where the gradient was not finite).
     """
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(("dropout", "hashing"))}
-    collections = _redrawn(state, jax.random.fold_in(key, len(rngs)), settings)
+    redraw: Any = settings.module.redraw  # pyright: ignore[reportAttributeAccessIssue]
+    collections = redraw(state.collections, state.step, jax.random.fold_in(key, len(rngs)))
 
     def loss_fn(params):
         sums, _ = forward(settings.module, {"params": params, **collections}, batch, train=True, rngs=rngs)
@@ -147,18 +99,3 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
         "skipped": opt_state.skip_state["should_skip"].astype(jnp.int32),
     }
     return TrainState(state.step + 1, params, collections, opt_state), sums
-
-
-def _redrawn(state: TrainState, key: Array, settings: StepSettings) -> Any:
-    """The collections, with new random features every `redraw_interval` steps where the attention kind has them."""
-    favor = settings.module.config.attention.favor  # pyright: ignore[reportAttributeAccessIssue]
-    if "features" not in state.collections or not favor.redraw_interval:
-        return state.collections
-    due = (state.step % favor.redraw_interval == 0) & (state.step > 0)
-    old = state.collections["features"]
-    return {**state.collections, "features": jax.lax.cond(due, lambda: redraw_features(old, key, favor), lambda: old)}
-
-
-def evaluation_step(variables: Any, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
-    """Runs the model without dropout: the sums of `forward`, and a classifier's logits [B, C] (None for MLM)."""
-    return forward(module, variables, batch, train=False)

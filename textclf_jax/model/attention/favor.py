@@ -1,17 +1,38 @@
 """FAVOR+ attention: softmax by positive random features (kind `favor`; Choromanski et al. 2021, Performer)."""
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.config import Favor
-from textclf_jax.model.precision import FULL, Precision, batched_matmul, product_over_rows
-from textclf_jax.model.reductions import largest, sum_of_products
+from textclf_jax.config.schema import Favor
+from textclf_jax.kernels.batched import batched_matmul
+from textclf_jax.kernels.linear_attention import linear_attention
+from textclf_jax.kernels.precision import FULL, Precision
+from textclf_jax.kernels.reductions import maximum
+from textclf_jax.model.attention.inputs import Inputs
 
 FEATURE_FLOOR = 1e-6
+
+
+def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
+    """Kind `favor`: by random features. It has no attention weights, so `attn_dropout` has no effect."""
+    settings = inputs.attention.favor
+    return favor_attention(q, k, v, inputs.lengths, _features(inputs), settings=settings, precision=inputs.precision)
+
+
+def _features(inputs: Inputs) -> Float[Array, "H M K"] | None:
+    """The variable "omega" of the collection "features", drawn with the parameters; None where none are needed."""
+    module: Any = inputs.module
+    settings, heads = inputs.attention.favor, inputs.attention.num_heads
+    if settings.phi != "exp":
+        return None
+
+    def draw():
+        return draw_features(module.make_rng("params"), heads, module.config.head_dim, settings)
+
+    return module.variable("features", "omega", draw).value
 
 
 def draw_features(key: Array, num_heads: int, head_dim: int, settings: Favor) -> Float[Array, "H M K"]:
@@ -50,6 +71,16 @@ def orthonormal_rows(x: Float[Array, "*N K K"]) -> Float[Array, "*N K K"]:
     return jax.lax.fori_loop(0, x.shape[-2], orthonormalise, x)
 
 
+def redraw(settings: Favor, collections: Any, step: Array, key: Array) -> Any:
+    """The collections of a model, with new features every `redraw_interval` steps where it has such."""
+    if "features" not in collections or not settings.redraw_interval:
+        return collections
+    due = (step % settings.redraw_interval == 0) & (step > 0)
+    old = collections["features"]
+    drawn = jax.lax.cond(due, lambda: redraw_features(old, key, settings), lambda: old)
+    return {**collections, "features": drawn}
+
+
 def redraw_features(features: Any, key: Array, settings: Favor) -> Any:
     """Draws new directions for every layer of a "features" collection; each leaf is [H, nb_features / 2, K]."""
     leaves, structure = jax.tree.flatten(features)
@@ -82,8 +113,8 @@ def feature_map(
     x = x * x.shape[-1] ** -0.25
     projected = batched_matmul(x, jnp.concatenate([omega, -omega], axis=1), FULL, transposed=True)
     if settings.stabilize:
-        shift = largest(projected, axis=-1)
-        features = jnp.exp(projected - (shift if is_query else largest(shift, axis=1))) + FEATURE_FLOOR
+        shift = maximum(projected, axis=-1)
+        features = jnp.exp(projected - (shift if is_query else maximum(shift, axis=1))) + FEATURE_FLOOR
     else:
         features = jnp.exp(projected)
     envelope = jnp.maximum(jnp.exp(-0.5 * jnp.sum(jnp.square(x), axis=-1, keepdims=True)), FEATURE_FLOOR)
@@ -126,34 +157,5 @@ def favor_attention(
         return mapped.reshape(batch, heads, length, -1)
 
     phi_q, phi_k = features(q, is_query=True), jnp.where(real, features(k, is_query=False), 0)
-    context: Any = _weighted(phi_q, phi_k, v, settings.eps, precision)
+    context = linear_attention(phi_q, phi_k, v, settings.eps, precision)
     return jnp.where(real, context, 0).swapaxes(1, 2).astype(dtype)
-
-
-# a gradient of its own: XLA would compute the products anew, at a tenth of their speed, within the sums over channels
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _weighted(phi_q, phi_k, v, eps, precision) -> Any:
-    """phi_q (phi_k^T v) over phi_q (phi_k^T 1), which is at least `eps`. [..., L, F] twice, [..., L, K]."""
-    return _forward(phi_q, phi_k, v, eps, precision)[0]
-
-
-def _forward(phi_q, phi_k, v, eps, precision):
-    summary = product_over_rows(phi_k, v, precision)
-    total = phi_k.sum(axis=-2, keepdims=True)
-    denominator = sum_of_products(phi_q, total, axis=-1)
-    context = batched_matmul(phi_q, summary, precision) / jnp.maximum(denominator, eps)
-    return context, (phi_q, phi_k, v, summary, total, denominator, context)
-
-
-def _backward(eps, precision, residuals, dcontext):
-    phi_q, phi_k, v, summary, total, denominator, context = residuals
-    dnumerator = dcontext / jnp.maximum(denominator, eps)
-    ddenominator = jnp.where(denominator > eps, -sum_of_products(dnumerator, context, axis=-1), 0)
-    dsummary = product_over_rows(phi_q, dnumerator, precision)
-    dtotal = sum_of_products(phi_q, ddenominator, axis=-2)
-    dphi_q = batched_matmul(dnumerator, summary, precision, transposed=True) + ddenominator * total
-    dphi_k = batched_matmul(v, dsummary, precision, transposed=True) + dtotal
-    return dphi_q, dphi_k, batched_matmul(phi_k, dsummary, precision)
-
-
-_weighted.defvjp(_forward, _backward)

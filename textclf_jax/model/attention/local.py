@@ -1,18 +1,31 @@
 """Sliding-window attention with global tokens (kind `local`; Beltagy et al. 2020, Longformer)."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from textclf_jax.config import Local
-from textclf_jax.model.attention.blocks import takes_heads_in_turns
+from textclf_jax.config.schema import Local
+from textclf_jax.kernels.attention import MASKED_SCORE, attention
+from textclf_jax.kernels.precision import FULL, Precision
+from textclf_jax.model.attention import softmax
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
+from textclf_jax.model.attention.inputs import Inputs
 from textclf_jax.model.attention.softmax import softmax_attention
-from textclf_jax.model.attention.weighting import MASKED_SCORE, weighted_values
-from textclf_jax.model.precision import FULL, Precision
+
+
+def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
+    """Kind `local`: a window and global tokens; exact attention in every `global_every_n_layers`-th layer."""
+    settings, layer = inputs.attention.local, inputs.module.layer  # pyright: ignore[reportAttributeAccessIssue]
+    if is_exact_layer(settings, layer):
+        return softmax.attend(q, k, v, inputs)
+    return local_attention(q, k, v, inputs.lengths, settings=settings, **inputs.options())
+
+
+def is_exact_layer(settings: Local, layer: int) -> bool:
+    """Whether a layer attends to everything."""
+    every = settings.global_every_n_layers
+    return every > 0 and layer % every == 0
 
 
 class WindowTokens(struct.PyTreeNode):
@@ -79,8 +92,9 @@ def local_attention(
     dtype, length, window = q.dtype, q.shape[1], settings.window
     num_global = min(settings.global_tokens, length)
     keys = (None, None) if dropout_key is None else jax.random.split(dropout_key)
+    options = {"precision": precision, "dropout_rate": dropout_rate}
     if window >= length - 1:
-        return softmax_attention(q, k, v, lengths, precision=precision, dropout_rate=dropout_rate, dropout_key=keys[0])
+        return softmax_attention(q, k, v, lengths, dropout_key=keys[0], **options)
 
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
 
@@ -90,16 +104,10 @@ def local_attention(
     queries = blocks(q)
     tokens = WindowTokens(lengths[:, None], queries.shape[2], window, num_global)
     around_k, around_v = ((x[:, :, :num_global], blocks(x)) for x in (k, v))
-    num_scores = math.prod(queries.shape[:-1]) * (num_global + 3 * window)
-    turns = 2 if takes_heads_in_turns(num_scores) else 0
-    context, _ = weighted_values(
-        queries, around_k, around_v, tokens, keys[0], dropout_rate, precision, _first_and_near, turns=turns
-    )
+    context, _ = attention(queries, around_k, around_v, tokens, dropout_key=keys[0], expand=_first_and_near, **options)
     context = context.reshape(*q.shape[:2], -1, q.shape[3])[:, :, :length].swapaxes(1, 2).astype(dtype)
     if num_global == 0:
         return context
     first, k, v = (x.swapaxes(1, 2) for x in (q[:, :, :num_global], k, v))
-    seeing_all = softmax_attention(
-        first, k, v, lengths, precision=precision, dropout_rate=dropout_rate, dropout_key=keys[1]
-    )
+    seeing_all = softmax_attention(first, k, v, lengths, dropout_key=keys[1], **options)
     return jnp.concatenate([seeing_all, context[:, num_global:]], axis=1)

@@ -1,20 +1,40 @@
 """Locality-sensitive hashing attention (kind `lsh`; Kitaev et al. 2020, Reformer)."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from textclf_jax.config import Lsh
-from textclf_jax.model.attention.blocks import takes_heads_in_turns
+from textclf_jax.config.schema import Lsh
+from textclf_jax.kernels.attention import MASKED_SCORE, attention
+from textclf_jax.kernels.precision import FULL, Precision
 from textclf_jax.model.attention.chunks import cut, pad_to_multiple, with_neighbours
-from textclf_jax.model.attention.weighting import MASKED_SCORE, weighted_values
-from textclf_jax.model.precision import FULL, Precision
+from textclf_jax.model.attention.inputs import Inputs
 
 # A token attends to itself only where nothing else is allowed: far below any score, far above MASKED_SCORE
 SELF_SCORE = -1e5
+EVALUATION_SEED = 0
+
+
+def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
+    """Kind `lsh`: within hash buckets; queries and keys are the same."""
+    del k
+    rotations = _rotations(inputs, q.shape[1])
+    return lsh_attention(q, v, inputs.lengths, rotations, settings=inputs.attention.lsh, **inputs.options())
+
+
+def _rotations(inputs: Inputs, length: int) -> Float[Array, "R H K N"]:
+    """Drawn for each step of training, fixed in evaluation, or given as the variable "rotations"."""
+    module: Any = inputs.module
+    if module.has_variable("hashing", "rotations"):
+        return module.get_variable("hashing", "rotations")
+    config, settings = module.config, inputs.attention.lsh
+    fixed = jax.random.fold_in(jax.random.key(EVALUATION_SEED), module.layer)
+    key = module.make_rng("hashing") if inputs.train else fixed
+    buckets = num_buckets(padded_length(length, settings), config.max_sequence_length, settings)
+    return draw_rotations(key, config.attention.num_heads, config.head_dim, buckets, settings)
 
 
 class HashedOrder(NamedTuple):
@@ -148,10 +168,9 @@ def lsh_attention(
     is_real = gather_flags(jnp.broadcast_to(real[:, None], hashed.codes.shape))
     tokens = SortedTokens(chunked(hashed.order), gather_flags(hashed.codes), is_real, settings)
 
-    queries, num_scores = gather(qk_h), 3 * settings.chunk_size * hashed.order.size
-    turns = 3 if takes_heads_in_turns(num_scores) else 0
-    context, partition = weighted_values(
-        queries, queries, gather(v_h), tokens, dropout_key, dropout_rate, precision, _three_chunks, turns=turns
+    queries, options = gather(qk_h), {"dropout_rate": dropout_rate, "dropout_key": dropout_key}
+    context, partition = attention(
+        queries, queries, gather(v_h), tokens, precision=precision, head_axes=3, expand=_three_chunks, **options
     )
 
     def unsort(x):

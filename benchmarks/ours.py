@@ -1,0 +1,242 @@
+"""Our side: the steps that `fit` compiles, fed by the stream that feeds them in a run; and `fit` itself."""
+
+import os
+import platform
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+from jax import monitoring
+
+from benchmarks.cases import NUM_LABELS, SIZES, Case
+from benchmarks.synthetic import draw_texts
+from benchmarks.worker import peak_process_mb, serve
+from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig, RunConfig
+from textclf_jax.config.schema import Training as TrainingSection
+from textclf_jax.data.collate import padding_waste
+from textclf_jax.data.prefetch import prefetched
+from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.evaluation.prediction import Predictor
+from textclf_jax.kernels.backend import platform as device_platform
+from textclf_jax.observe.limits import measured_limit
+from textclf_jax.runtime.device import compute_precision, set_up_device
+from textclf_jax.runtime.programs import Programs
+from textclf_jax.training.batches import plan_epoch, training_batches
+from textclf_jax.training.fit import fit
+from textclf_jax.training.loop import on_device, steps_in_flight
+from textclf_jax.training.plan import Plan, make_plan
+from textclf_jax.training.summary import step_memory
+
+LIMIT_SIZES = {"cpu": 2048, "gpu": 8192}
+# for steps without end: the suite says when it has seen enough
+ENDLESS_EPOCHS = 100_000
+
+Answer = dict[str, Any]
+
+
+def configuration(case: Case, folder: Path, *, epochs: int) -> RunConfig:
+    """The configuration of a case whose data lies in `folder`; dropout 0.1, AdamW, gradients clipped at 1."""
+    size = SIZES[case.size]
+    kind = "pretraining" if case.task == "mlm" else "finetuning"
+    sections: dict[str, Any] = {
+        "experiment": {"name": case.row, "kind": kind, "output_dir": str(folder)},
+        "tokenizer": {"vocab_dir": str(folder / "vocab")},
+        "architecture": {
+            "max_sequence_length": case.max_length,
+            "embedding_dim": size.embedding_dim,
+            "num_layers": size.num_layers,
+            "mlp_size": size.mlp_size,
+            "attention": {"kind": case.attention, "num_heads": size.num_heads},
+        },
+        "training": {"learning_rate": 1e-4, "batch_size": case.batch_size, "epochs": epochs},
+        "data": {split: {"dataset_path": str(folder / f"{split}.pt")} for split in ("train", "val")},
+    }
+    if case.task == "mlm":
+        return PretrainingConfig.model_validate(sections)
+    return FinetuningConfig.model_validate({**sections, "classification_head": {"num_labels": NUM_LABELS}})
+
+
+def planned(case: Case, folder: Path) -> Plan:
+    """The run of a case, on the device."""
+    config = configuration(case, folder, epochs=ENDLESS_EPOCHS)
+    set_up_device(config.training)
+    return make_plan(config, Path())
+
+
+def training_waste(plan: Plan) -> float:
+    """The share of padding in an epoch of training."""
+    return padding_waste(plan.train.lengths, plan_epoch(plan.task, plan.train, plan.batching, 0))
+
+
+class Measured(Protocol):
+    """Something that can be done again and again."""
+
+    facts: Answer
+
+    def take(self, count: int) -> Answer:
+        """Does it `count` times; answers real tokens, and FLOPs where they are known."""
+        ...
+
+
+class Batches:
+    """The loader alone: batches of training, masked and put on the device."""
+
+    def __init__(self, case: Case, folder: Path):
+        self.plan = plan = planned(case, folder)
+        batches = training_batches(plan.task, plan.train, plan.batching, plan.length, 0)
+        self.batches = prefetched(batches, on_device)
+        self.facts: Answer = {"padding_waste": training_waste(plan)}
+
+    def take(self, count: int) -> Answer:
+        return {"tokens": sum(next(self.batches).tokens for _ in range(count))}
+
+
+class Steps(Batches):
+    """Training steps, batches included."""
+
+    def __init__(self, case: Case, folder: Path):
+        super().__init__(case, folder)
+        plan = self.plan
+        before = time.perf_counter()
+        self.programs = Programs("training", plan.training_program)
+        for shape in plan.batching.shapes:
+            self.programs.compile(shape)
+        self.facts["compile_seconds"] = time.perf_counter() - before
+        self.state = plan.initial_state(plan.draw_variables())
+        self.unread: deque[Any] = deque()
+
+    def take(self, count: int) -> Answer:
+        tokens = flops = 0
+        for _ in range(count):
+            batch = next(self.batches)
+            self.state, figures = self.programs[batch.shape](self.state, batch.arrays)
+            self.unread.append(figures)
+            if len(self.unread) > steps_in_flight():
+                jax.device_get(self.unread.popleft())
+            tokens += batch.tokens
+            flops += self.plan.task.flops(batch.shape, train=True)
+        jax.block_until_ready(self.state)
+        return {"tokens": tokens, "flops": flops}
+
+
+class Evaluation:
+    """Evaluating the validation split."""
+
+    def __init__(self, case: Case, folder: Path):
+        plan = planned(case, folder)
+        assert plan.val is not None
+        self.val, self.variables = plan.val, plan.draw_variables()
+        programs = Programs("evaluation", plan.evaluation_program)
+        self.evaluator = Evaluator(plan.task, programs, plan.eval_batching)
+        batches = plan.eval_batching.evaluation(self.val.lengths)
+        self.flops = sum(plan.task.flops(batch.shape, train=False) for batch in batches)
+        self.facts = {"padding_waste": padding_waste(self.val.lengths, batches)}
+
+    def take(self, count: int) -> Answer:
+        for _ in range(count):
+            self.evaluator(self.variables, self.val)
+        return {"tokens": count * int(self.val.lengths.sum()), "flops": count * self.flops}
+
+
+class Prediction:
+    """Classifying texts, from strings to probabilities, with the model that an epoch has left."""
+
+    def __init__(self, case: Case, folder: Path):
+        fit(configuration(case, folder, epochs=1), folder / "run")
+        self.predictor = Predictor(folder / "run" / "model.ckpt")
+        self.texts, self.tokens = draw_texts(case)
+        self.facts: Answer = {}
+
+    def take(self, count: int) -> Answer:
+        for _ in range(count):
+            list(self.predictor(self.texts))
+        return {"tokens": count * self.tokens}
+
+
+MEASURED = {"loader": Batches, "training": Steps, "evaluation": Evaluation, "prediction": Prediction}
+
+
+class Session:
+    """One case."""
+
+    measured: Measured
+
+    def start(self, case: Answer, folder: str) -> Answer:
+        """Loads data and compiles; answers what is known then."""
+        self.measured = MEASURED[case["measure"]](Case(**case), Path(folder))
+        return self.measured.facts
+
+    def take(self, count: int) -> Answer:
+        """Does what the case measures `count` times; answers seconds, real tokens, FLOPs."""
+        before = time.perf_counter()
+        taken = self.measured.take(count)
+        return taken | {"seconds": time.perf_counter() - before}
+
+
+def epoch(case: Answer, folder: str) -> Answer:
+    """A whole run of one epoch, as a command makes it; answers seconds, those of compiling, real tokens, FLOPs."""
+    compiling: list[float] = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        del kwargs
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiling.append(duration_secs)
+
+    monitoring.register_event_duration_secs_listener(listen)
+    config, before = configuration(Case(**case), Path(folder), epochs=1), time.perf_counter()
+    fit(config, Path(folder) / "run")
+    seconds = time.perf_counter() - before
+    plan = make_plan(config, Path())
+    batches = plan_epoch(plan.task, plan.train, plan.batching, 0)
+    return {
+        "seconds": seconds,
+        "compile_seconds": sum(compiling),
+        "tokens": int(plan.train.lengths.sum()),
+        "flops": sum(plan.task.flops(batch.shape, train=True) for batch in batches),
+        "padding_waste": training_waste(plan),
+    }
+
+
+def step_bytes(case: Answer, folder: str) -> Answer:
+    """Compiles a training step of a case; answers the bytes of its arguments and of all that it computes."""
+    held, extra = step_memory(planned(Case(**case), Path(folder)))
+    return {"held": held, "extra": extra}
+
+
+def limit() -> Answer:
+    """Answers the FLOP/s of a large matrix product in the dtype of a run's products."""
+    products = compute_precision(TrainingSection(learning_rate=1.0, batch_size=1, epochs=1)).products
+    return {"limit": measured_limit(products, LIMIT_SIZES[device_platform()], seconds=0.3)}
+
+
+def memory() -> Answer:
+    """Answers the most memory held so far: of the device on a GPU, of the process elsewhere."""
+    if device_platform() == "gpu":
+        return {"peak_mb": jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 1e6}
+    return {"peak_mb": peak_process_mb()}
+
+
+def device() -> Answer:
+    """Answers the platform, "cpu" or "gpu", and the device's name, which has "cpu" in it where it is one."""
+    if device_platform() == "gpu":
+        return {"platform": "gpu", "name": jax.devices()[0].device_kind}
+    return {"platform": "cpu", "name": f"CPU {_processor()}, {os.cpu_count()} cores"}
+
+
+def _processor() -> str:
+    """The processor's model as Linux tells it, with the numbers that tell generations of one name apart."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in facts:
+        return platform.machine()
+    numbers = [f"{name.removeprefix('cpu ')} {facts[name]}" for name in ("cpu family", "model") if name in facts]
+    return " ".join([facts["model name"], *numbers])
+
+
+if __name__ == "__main__":
+    session = Session()
+    handlers = (device, session.start, session.take, epoch, step_bytes, limit, memory)
+    serve({handler.__name__: handler for handler in handlers})

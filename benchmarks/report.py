@@ -1,0 +1,136 @@
+"""Results as JSON, one file a device, and the Markdown table that is generated from them."""
+
+import json
+import platform
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from textclf_jax.errors import UserError
+
+RESULTS_FOLDER = Path("benchmarks/results")
+TABLE_PATH = Path("docs/benchmarks.md")
+PACKAGES = ("textclf-jax", "jax", "jaxlib", "flax", "optax", "torch", "transformers", "numpy")
+
+INTRODUCTION = """# Benchmarks
+
+Generated from `benchmarks/results/*.json` by `textclf bench --table`; do not edit.
+
+Ours and the peer, Hugging Face's BERT in torch (SDPA, fused AdamW, batches trimmed to their longest row; on a GPU also
+`torch.compile` and bfloat16 autocast), train models of the same sizes on the same file in one run, taking turns;
+figures are medians over the turns. Tokens are real ones, padding does not count. Limit: share of the rate of a large
+matrix product in the same dtype, measured in the same run, that the step's own matrix products reach. Memory: the most
+that the process (on a CPU) or the device (on a GPU) held. Rows in seconds: their ratio is the peer's time by ours.
+"""
+COLUMNS = ("row", "ours", "peer", "ratio", "TFLOP/s", "limit", "memory MB", "peer's MB", "padding")
+
+
+def results_path(device: str) -> Path:
+    """Where the results of a device are kept, e.g. `benchmarks/results/cpu-amd-epyc-2-cores.json`."""
+    return RESULTS_FOLDER / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of what the figures depend on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_results(path: Path, device: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Writes rows to a file; rows of other names that it holds of the same device and versions are kept."""
+    content = {"device": device, "versions": versions(), "date": datetime.now(UTC).date().isoformat()}
+    kept: list[dict[str, Any]] = []
+    if path.is_file():
+        old = read_results(path)
+        if all(old[key] == content[key] for key in ("device", "versions")):
+            kept = old["rows"]
+    merged = {row["row"]: row for row in [*kept, *rows]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content | {"rows": [_rounded(row) for row in merged.values()]}, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Reads a file of results.
+
+    Raises:
+      UserError: it is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        _ = content["device"], content["versions"], content["date"], [row["row"] for row in content["rows"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: these are no results of `textclf bench` ({error!r}). Move the file away.") from error
+    return content
+
+
+def table(folder: Path) -> str:
+    """The Markdown of all results in a folder."""
+    parts = [INTRODUCTION]
+    for path in sorted(folder.glob("*.json")):
+        content = read_results(path)
+        packages = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
+        lines = [f"## {content['device']}", "", f"{content['date']}; {packages}.", ""]
+        lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|--:" * (len(COLUMNS) - 1) + "|"]
+        lines += ["| " + " | ".join(cells(row)) + " |" for row in content["rows"]]
+        notes = [f"- `{row['row']}`: {text}" for row in content["rows"] for text in remarks(row)]
+        parts.append("\n".join([*lines, *(["", *notes] if notes else []), ""]))
+    return "\n".join(parts)
+
+
+def remarks(row: dict[str, Any]) -> list[str]:
+    """What is to be said of a row beside its columns."""
+    said = [row["note"]] if row.get("note") else []
+    if "compile_share" in row:
+        share = f"{row['compile_share']:.0%} of them compiling, with nothing cached"
+        said.append(f"{row['seconds']:.1f} s, {share}")
+    if "times_training" in row:
+        said.append(f"{row['times_training']:,.0f} times as fast as training")
+    return said
+
+
+def write_table() -> None:
+    """Writes docs/benchmarks.md from benchmarks/results/."""
+    TABLE_PATH.parent.mkdir(parents=True, exist_ok=True)
+    TABLE_PATH.write_text(table(RESULTS_FOLDER), encoding="utf-8")
+    print(f"wrote {TABLE_PATH}")
+
+
+def show(device: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Prints rows as a table."""
+    from textclf_jax.observe.progress import table as print_table
+
+    print_table(device, [cells(row) for row in rows], COLUMNS)
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    """One row of the table as text; what does not apply is a dash."""
+
+    def cell(name: str, form: str, scale: float = 1.0) -> str:
+        return "–" if row[name] is None else form.format(row[name] * scale)
+
+    figure = "{:.1f} s" if row["unit"] == "s" else "{:,.0f}"
+    return [
+        row["row"],
+        cell("ours", figure),
+        cell("peer", figure),
+        cell("ratio", "{:.2f}"),
+        cell("flops", "{:.3f}", 1e-12),
+        cell("limit_share", "{:.0%}"),
+        cell("peak_mb", "{:,.0f}"),
+        cell("peer_peak_mb", "{:,.0f}"),
+        cell("padding_waste", "{:.1%}"),
+    ]
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Four significant digits: more would be noise, and diffs of it."""
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()}

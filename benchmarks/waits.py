@@ -1,0 +1,101 @@
+"""What a user waits for: whole epochs, and the time from a command to the first update."""
+
+import dataclasses
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.cases import Case
+from benchmarks.turns import NO_PEER, Bench, Row, message, new_row
+from benchmarks.worker import REPOSITORY, WorkerFailed
+from textclf_jax.experiments.generate import generate_pretraining
+
+FIRST_UPDATE = re.compile(r"^pretraining +\d+/\d+  loss")
+STARTUP_LIMIT_SECONDS = 240.0
+
+
+def measure_epoch(bench: Bench, case: Case, *, with_peer: bool) -> Row:
+    """One epoch with loading, compiling, evaluation and checkpoints; each round in new processes, nothing cached."""
+    row = new_row(case)
+    taken = {"ours": [], "peer": []}
+    for i in range(case.rounds):
+        with bench.ours(f"ours-{i}") as ours:
+            taken["ours"].append(ours.ask("epoch", **message(case, bench)) | ours.ask("memory") | ours.ask("limit"))
+        shutil.rmtree(bench.folder / "data" / "run")
+        if with_peer and bench.has_peer and "note" not in row:
+            try:
+                with bench.peer(f"peer-{i}") as peer:
+                    taken["peer"].append(peer.ask("epoch", **message(case, bench)) | peer.ask("memory"))
+            except WorkerFailed as error:
+                row["note"] = f"no peer: {error}"
+
+    def median(side: str, figure: str) -> float:
+        return statistics.median(answer[figure] for answer in taken[side])
+
+    seconds, last = median("ours", "seconds"), taken["ours"][-1]
+    compiling = median("ours", "compile_seconds")
+    row |= {"ours": last["tokens"] / seconds, "seconds": seconds, "compile_seconds": compiling}
+    row |= {"compile_share": compiling / seconds, "padding_waste": last["padding_waste"]}
+    row |= {"flops": last["flops"] / seconds, "limit": max(answer["limit"] for answer in taken["ours"])}
+    row["peak_mb"] = max(answer["peak_mb"] for answer in taken["ours"])
+    if taken["peer"]:
+        row["peer_seconds"] = median("peer", "seconds")
+        row["peer"] = taken["peer"][-1]["tokens"] / row["peer_seconds"]
+        row["peer_peak_mb"] = max(answer["peak_mb"] for answer in taken["peer"])
+    elif with_peer:
+        row.setdefault("note", NO_PEER)
+    return row
+
+
+def measure_startup(bench: Bench, case: Case, *, with_peer: bool) -> Row:
+    """Seconds from `textclf pretrain` to its first reported update; of the peer, from its process to its first step."""
+    project, cache = bench.folder / "project", bench.folder / "startup-cache"
+    project.mkdir()
+    folder = bench.folder / "data"
+    overrides = [f"data.{split}.dataset_path={folder / split}.pt" for split in ("train", "val")]
+    overrides += [f"tokenizer.vocab_dir={folder / 'vocab'}", "data.test.dataset_path=null"]
+    overrides += [f"training.batch_size={case.batch_size}", f"architecture.max_sequence_length={case.max_length}"]
+    generate_pretraining("startup", preset=f"bert-{case.size}", overrides=overrides, root=project)
+    row = new_row(case, unit="s")
+    if case.warm_cache:
+        time_to_first_update(project, cache)
+    row["ours"] = statistics.median(time_to_first_update(project, cache) for _ in range(case.rounds))
+    if with_peer and bench.has_peer:
+        before = time.perf_counter()
+        with bench.peer() as peer:
+            peer.ask("start", **message(dataclasses.replace(case, measure="training"), bench))
+            peer.ask("take", count=1)
+            row |= {"peer": time.perf_counter() - before}
+    elif with_peer:
+        row["note"] = NO_PEER
+    return row
+
+
+def time_to_first_update(project: Path, cache: Path) -> float:
+    """Starts the run anew in a process, and kills it as soon as it reports an update. Seconds.
+
+    Raises:
+      WorkerFailed: it ended before that.
+    """
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-m", "textclf_jax", "pretrain", "startup", "--fresh"]
+    before, lines = time.perf_counter(), []
+    with subprocess.Popen(
+        command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line.strip())
+                if FIRST_UPDATE.match(line):
+                    return time.perf_counter() - before
+                if time.perf_counter() - before > STARTUP_LIMIT_SECONDS:
+                    break
+        finally:
+            process.kill()
+    raise WorkerFailed(f"no update was reported: {lines[-1] if lines else 'nothing was printed'}")

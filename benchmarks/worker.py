@@ -1,0 +1,111 @@
+"""Processes that measure on request: one JSON object a line in each direction."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+Handlers = dict[str, Callable[..., dict[str, Any]]]
+
+
+class WorkerFailed(Exception):
+    """A worker raised, died or took too long; the message says which, and ends with the error."""
+
+
+class Worker:
+    """A child process that runs `serve`; a context manager."""
+
+    def __init__(self, module: str, log: Path, *, environment: dict[str, str] | None = None):
+        """Starts `python -m module`.
+
+        Args:
+          module: dotted name.
+          log: file that takes all the child prints.
+          environment: variables on top of this process's own.
+        """
+        self._log = log
+        path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+        with open(log, "wb") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=file,
+                env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+                text=True,
+            )
+
+    def ask(self, do: str, *, timeout_seconds: float = 300.0, **arguments: Any) -> dict[str, Any]:
+        """Waits for what the handler `do` answers.
+
+        Raises:
+          WorkerFailed: it raised, the process died, or it took longer than `timeout_seconds`.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        timer = threading.Timer(timeout_seconds, self._process.kill)
+        timer.start()
+        try:
+            print(json.dumps({"do": do, **arguments}), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            overdue = not timer.is_alive()
+            timer.cancel()
+        if not line:
+            why = f"took over {timeout_seconds:.0f} s" if overdue else "died"
+            raise WorkerFailed(f"{do} {why}: {self._last_line()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerFailed(f"{do}: {answer['error']}")
+        return answer
+
+    def _last_line(self) -> str:
+        lines = self._log.read_text(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it printed nothing"
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # of a process that has died
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def serve(handlers: Handlers) -> None:
+    """Answers requests on standard input until it is closed. What else is printed goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = handlers[request.pop("do")](**request)
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def peak_process_mb() -> float:
+    """The most memory this process has held so far, MB, as Linux counts it."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise OSError("/proc/self/status has no VmHWM")

@@ -1,0 +1,287 @@
+"""Names, run folders, and what the generators write."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from textclf_jax.config.file import load_config
+from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
+from textclf_jax.config.yaml_reader import read_document
+from textclf_jax.errors import UserError
+from textclf_jax.experiments.generate import (
+    fill,
+    find_run,
+    generate_finetuning,
+    generate_pretraining,
+    run_folder,
+    validate_name,
+)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CONFIGS = REPOSITORY / "configs"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with data as `textclf prepare` leaves it."""
+    data = tmp_path / "data" / "news"
+    for file in ("mlm/train.pt", "mlm/val.pt", "cls/train.pt", "cls/val.pt", "cls/test.pt"):
+        (data / file).parent.mkdir(parents=True, exist_ok=True)
+        (data / file).touch()
+    (data / "vocab").mkdir()
+    (data / "vocab/vocab.txt").write_text("[PAD]\n[UNK]\n")
+    (data / "labels.txt").write_text("Business\nSports\nWorld\n")
+    (data / "dataset.json").write_text(json.dumps({"max_length": 96}))
+    return tmp_path
+
+
+def files_in(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.is_file()}
+
+
+def pretraining_config(path: Path) -> PretrainingConfig:
+    config = load_config(path).config
+    assert isinstance(config, PretrainingConfig)
+    return config
+
+
+def finetuning_config(path: Path) -> FinetuningConfig:
+    config = load_config(path).config
+    assert isinstance(config, FinetuningConfig)
+    return config
+
+
+# --- names and folders ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["wiki", "wiki-2.1_b", "Ωμέγα", "a b", "x" * 100, "1e-4", "null"])
+def test_usable_names(name, tmp_path):
+    path = generate_pretraining(validate_name(name), root=tmp_path)
+    assert path == tmp_path / "experiments/pretraining" / name / "config.yaml"
+    assert pretraining_config(path).experiment.name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "../x",
+        "/x",
+        "a/b",
+        "a\\b",
+        "a\nb",
+        "a\0b",
+        "\x1b[31m",
+        ".",
+        "..",
+        ".x",
+        "-x",
+        "x ",
+        "x" * 101,
+        "\udcff",
+    ],
+)
+def test_unusable_names_write_nothing(name, tmp_path):
+    with pytest.raises(UserError, match="experiment name"):
+        generate_pretraining(name, root=tmp_path)
+    with pytest.raises(UserError, match="experiment name"):
+        generate_finetuning(name, None, root=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_out_of_experiments_is_refused(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    kind = tmp_path / "experiments" / "pretraining"
+    kind.mkdir(parents=True)
+    (kind / "escape").symlink_to(outside)
+    (kind / "loop").symlink_to(kind / "loop")
+    for name in ("escape", "loop"):
+        with pytest.raises(UserError, match=r"leads out of|exists already"):
+            generate_pretraining(name, root=tmp_path)
+    (tmp_path / "experiments" / "finetuning").symlink_to(outside)
+    with pytest.raises(UserError, match="leads out of"):
+        generate_finetuning("x", None, root=tmp_path)
+    assert list(outside.iterdir()) == []
+
+
+def test_experiments_itself_may_be_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "experiments").symlink_to(tmp_path / "disk")
+    assert generate_pretraining("x", root=tmp_path).is_file()
+
+
+def test_an_existing_experiment_is_left_alone(tmp_path):
+    path = generate_pretraining("x", root=tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        generate_pretraining("x", overrides=["training.epochs=3"], root=tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_run_lists_what_is_there(tmp_path):
+    with pytest.raises(UserError, match=r"generate_pretraining_experiment\.py wiki"):
+        find_run("pretraining", "wiki", tmp_path)
+    generate_pretraining("wiki", root=tmp_path)
+    with pytest.raises(UserError, match='Did you mean "wiki"'):
+        find_run("pretraining", "wkii", tmp_path)
+    assert find_run("pretraining", "wiki", tmp_path) == run_folder("pretraining", "wiki", tmp_path)
+
+
+# --- filling in the template ----------------------------------------------------------------------------------
+
+
+def test_fill_keeps_comments_and_their_columns():
+    text = "a: 1       # one\nb:\n  c: 'x'  # see\n  d:\n"
+    values = {("a",): 3e-5, ("b", "c"): "a much longer text", ("b", "d"): "on"}
+    assert fill(text, values, "t") == "a: 3.0e-05  # one\nb:\n  c: a much longer text  # see\n  d: 'on'\n"
+
+
+def test_fill_names_keys_that_the_template_lacks():
+    with pytest.raises(UserError, match=r"my\.yaml has no line for b\.c, d"):
+        fill("a: 1\n", {("b", "c"): 1, ("a",): 2, ("d",): 3}, "my.yaml")
+
+
+def test_every_comment_of_the_template_survives(project):
+    path = generate_pretraining("x", data="data/news", preset="bert-small", root=project)
+    template, written = (file.read_text().splitlines() for file in (CONFIGS / "pretraining.yaml", path))
+    assert [line.partition("#")[2] for line in written] == [line.partition("#")[2] for line in template]
+
+
+def test_a_project_may_bring_its_own_template(tmp_path):
+    (tmp_path / "configs").mkdir()
+    template = (CONFIGS / "pretraining.yaml").read_text().replace("batch_size: 32 ", "batch_size: 77 ")
+    (tmp_path / "configs" / "pretraining.yaml").write_text(template)
+    assert pretraining_config(generate_pretraining("x", root=tmp_path)).training.batch_size == 77
+
+
+# --- pretraining ----------------------------------------------------------------------------------------------
+
+
+def test_pretraining_from_data_preset_and_overrides(project):
+    overrides = ["training.batch_size=8", "architecture.attention={kind: lsh, num_heads: 4}"]
+    overrides.append("architecture.attention.favor.nb_features=32")
+    path = generate_pretraining("x", data="data/news/", preset="bert-small", overrides=overrides, root=project)
+    config = pretraining_config(path)
+    assert config.experiment.output_dir == "experiments/pretraining/x"
+    assert config.tokenizer.vocab_dir == "data/news/vocab"
+    assert config.data.train.dataset_path == "data/news/mlm/train.pt"
+    assert (config.data.val.dataset_path, config.data.test.dataset_path) == ("data/news/mlm/val.pt", None)
+    assert (config.architecture.max_sequence_length, config.architecture.embedding_dim) == (96, 512)
+    assert (config.architecture.attention.kind, config.architecture.attention.num_heads) == ("lsh", 4)
+    assert config.training.batch_size == 8
+    # not the chosen kind, but what was typed is kept
+    assert read_document(path.read_bytes()).data["architecture"]["attention"]["favor"]["nb_features"] == 32
+
+
+def test_pretraining_from_an_earlier_run(project):
+    overrides = ["training.epochs=3", "architecture.num_layers=2", "logging.wandb.run_name=old"]
+    generate_pretraining("old", data="data/news", overrides=overrides, root=project)
+    config = pretraining_config(generate_pretraining("new", resume_from="old", weights_only=False, root=project))
+    old = pretraining_config(project / "experiments/pretraining/old/config.yaml")
+    assert config.training.resume.path == "experiments/pretraining/old"
+    assert config.training.resume.weights_only is False
+    assert config.experiment.name == "new"
+    assert config.logging.wandb.run_name is None
+    assert (config.architecture, config.data, config.tokenizer) == (old.architecture, old.data, old.tokenizer)
+    assert config.training.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"preset": "bert-huge"}, "There are: bert-base"),
+        ({"data": "data/nothing"}, "textclf prepare INPUT --out data/nothing"),
+        ({"resume_from": "none"}, "there is no pretraining run none"),
+        ({"overrides": ["training.epoch=3"]}, 'Did you mean "epochs"'),
+        ({"overrides": ["architecture.attention.num_heads=7"]}, "7 does not divide embedding_dim 256"),
+    ],
+)
+def test_what_is_wrong_writes_nothing(project, arguments, words):
+    before = files_in(project)
+    with pytest.raises(UserError, match=words):
+        generate_pretraining("x", **arguments, root=project)
+    assert files_in(project) == before
+    assert not (project / "experiments").exists()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "not json"])
+def test_a_broken_dataset_description_is_named(project, content):
+    (project / "data/news/dataset.json").write_text(content)
+    with pytest.raises(UserError, match=r"dataset\.json has no max_length"):
+        generate_pretraining("x", data="data/news", root=project)
+
+
+# --- finetuning -----------------------------------------------------------------------------------------------
+
+
+def test_finetuning_takes_over_architecture_and_tokenizer(project):
+    old = pretraining_config(generate_pretraining("pre", data="data/news", preset="bert-tiny", root=project))
+    config = finetuning_config(generate_finetuning("fine", "pre", data="data/news", root=project))
+    assert (config.architecture, config.tokenizer) == (old.architecture, old.tokenizer)
+    assert config.pretrained_experiment.path == "experiments/pretraining/pre"
+    assert config.pretrained_experiment.checkpoint == "model.ckpt"
+    assert config.classification_head.num_labels == 3
+    assert config.data.test.dataset_path == "data/news/cls/test.pt"
+
+
+def test_finetuning_from_scratch(project):
+    overrides = ["architecture.num_layers=1"]
+    path = generate_finetuning("fine", None, data="data/news", overrides=overrides, root=project)
+    config = finetuning_config(path)
+    assert config.pretrained_experiment.path is None
+    assert (config.architecture.max_sequence_length, config.architecture.num_layers) == (96, 1)
+    assert config.tokenizer.vocab_dir == "data/news/vocab"
+
+
+def test_finetuning_refuses_data_with_another_vocabulary(project):
+    generate_pretraining("pre", overrides=["tokenizer.vocab_dir=elsewhere"], root=project)
+    (project / "elsewhere").mkdir()
+    (project / "elsewhere/vocab.txt").write_text("[PAD]\nother\n")
+    with pytest.raises(UserError, match=r"--vocab .*elsewhere"):
+        generate_finetuning("fine", "pre", data="data/news", root=project)
+    (project / "elsewhere/vocab.txt").write_bytes((project / "data/news/vocab/vocab.txt").read_bytes())
+    config = finetuning_config(generate_finetuning("fine", "pre", data="data/news", root=project))
+    assert config.tokenizer.vocab_dir == "elsewhere"
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("file", ["current", "legacy", "wandb_export"])
+def test_finetuning_from_a_run_of_the_reference(golden, tmp_path, file):
+    run = tmp_path / "experiments/pretraining/old"
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "checkpoints/model.ckpt").touch()
+    source = golden.path / f"configs/{file}_pretraining.yaml"
+    (run / "config.yaml").write_bytes(source.read_bytes())
+    config = finetuning_config(generate_finetuning("fine", "old", root=tmp_path))
+    assert config.architecture == load_config(source).config.architecture
+    assert config.pretrained_experiment.checkpoint == "checkpoints/model.ckpt"
+
+
+# --- the scripts ----------------------------------------------------------------------------------------------
+
+
+def script(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = REPOSITORY / "experiments" / f"generate_{name}_experiment.py"
+    return subprocess.run([sys.executable, path, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_scripts_say_what_they_wrote_and_what_comes_next(project):
+    made = script("pretraining", "pre", "--data", "data/news", "--set", "training.epochs=2", folder=project)
+    assert made.stdout == "wrote experiments/pretraining/pre/config.yaml\nnext: python pretrain.py pre\n"
+    made = script("finetuning", "my news", "pre", "--data", "data/news", folder=project)
+    assert made.stdout == "wrote experiments/finetuning/my news/config.yaml\nnext: python finetune.py 'my news'\n"
+
+
+def test_the_scripts_refuse_without_a_traceback(project):
+    for arguments in (["../x"], ["x", "--preset", "none"], ["x", "--everything"], ["x", "--set", "a"]):
+        refused = script("pretraining", *arguments, folder=project)
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
+    assert script("finetuning", "x", folder=project).returncode == 2
+    assert script("finetuning", "x", "pre", "--from-scratch", folder=project).returncode == 2
+    assert not (project / "experiments").exists()

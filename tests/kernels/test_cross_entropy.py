@@ -1,0 +1,97 @@
+"""Cross-entropy against float64, and of parts of a vocabulary against the whole."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.model.cases import normal
+from textclf_jax.kernels.cross_entropy import (
+    LOGITS_AT_ONCE,
+    Decoder,
+    cross_entropy,
+    cross_entropy_reference,
+    decoder_cross_entropy,
+)
+from textclf_jax.kernels.precision import FULL, Precision
+
+ROUNDED = Precision(jnp.float32, jnp.bfloat16)
+COUNT, WIDTH = 24, 16
+
+
+def test_cross_entropy_matches_float64():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20, 7)) * np.array([1, 30, 1e3, 1e-3])[:, None].repeat(5, 0).reshape(20, 1)
+    targets = rng.integers(0, 7, 20)
+    shifted = logits - logits.max(1, keepdims=True)
+    expected = np.log(np.exp(shifted).sum(1)) - shifted[np.arange(20), targets]
+    found, hits = cross_entropy(jnp.asarray(logits, jnp.float32), jnp.asarray(targets))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)
+    np.testing.assert_array_equal(hits, logits.argmax(1) == targets)
+
+
+def test_values_and_gradients_are_those_of_the_reference():
+    logits, targets, weights = normal((20, 7)) * 4, np.arange(20) % 7, normal((20,), seed=1)
+
+    def results(function):
+        def total(logits):
+            losses, hits = function(logits, targets)
+            return (losses * weights).sum(), (losses, hits)
+
+        return jax.value_and_grad(total, has_aux=True)(logits)
+
+    found, expected = results(cross_entropy), results(cross_entropy_reference)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+
+
+def decoded(at_once, monkeypatch, x, kernel, bias, targets, precision, transposed):
+    """Losses, hits and gradients with at most so many logits at once."""
+    monkeypatch.setitem(LOGITS_AT_ONCE, "cpu", at_once)
+    weights = np.linspace(0.5, 2.0, len(targets))
+
+    def weighted_sum(x, kernel, bias):
+        found, hits = decoder_cross_entropy(x, Decoder(kernel, bias, precision, transposed), targets)
+        return (found * weights).sum(), (found, hits)
+
+    wanted = (0, 1) if bias is None else (0, 1, 2)
+    (_, outputs), gradients = jax.jit(jax.value_and_grad(weighted_sum, wanted, has_aux=True))(x, kernel, bias)
+    return *outputs, *gradients
+
+
+@pytest.mark.parametrize("vocab_size", [512, 500, 130], ids=["even parts", "a smaller last part", "a last part of two"])
+@pytest.mark.parametrize("precision", [FULL, ROUNDED], ids=["float32", "bfloat16 products"])
+@pytest.mark.parametrize(("transposed", "has_bias"), [(True, False), (True, True), (False, False), (False, True)])
+def test_parts_of_the_vocabulary_give_what_all_of_it_gives(vocab_size, precision, transposed, has_bias, monkeypatch):
+    x, kernel = normal((COUNT, WIDTH)), normal((vocab_size, WIDTH), seed=1)
+    bias = normal((vocab_size,), seed=2) if has_bias else None
+    targets = np.arange(COUNT) * (vocab_size - 1) // (COUNT - 1)
+    arguments = x, kernel if transposed else kernel.T, bias, targets, precision, transposed
+    whole = decoded(np.inf, monkeypatch, *arguments)
+    in_parts = decoded(COUNT * 128, monkeypatch, *arguments)
+    for found, expected in zip(in_parts[:2], whole[:2], strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    for found, expected in zip(in_parts[2:], whole[2:], strict=True):
+        tolerance = 1e-5 if precision == FULL else 1e-2
+        np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+
+
+def test_a_vocabulary_is_decoded_in_parts_where_its_logits_are_many(monkeypatch):
+    def loops(at_once):
+        monkeypatch.setitem(LOGITS_AT_ONCE, "cpu", at_once)
+        decoder = Decoder(normal((300, WIDTH)), None, FULL, True)
+        return str(jax.make_jaxpr(lambda x: decoder_cross_entropy(x, decoder, np.zeros(8, int)))(normal((8, WIDTH))))
+
+    assert "scan" in loops(8 * 128)
+    assert "scan" not in loops(8 * 300)
+
+
+def test_the_gradient_of_a_token_that_is_almost_certain_keeps_its_digits(monkeypatch):
+    """p - 1 of a p that was rounded to 8 bits would be 0."""
+    x, kernel = np.eye(8, WIDTH, dtype=np.float32), np.zeros((256, WIDTH), np.float32)
+    kernel[np.arange(8) * 30, np.arange(8)] = 12.0
+    arguments = x, kernel, None, np.arange(8) * 30, ROUNDED, True
+    _, _, dx, _ = decoded(8 * 128, monkeypatch, *arguments)
+    *_, expected, _ = decoded(np.inf, monkeypatch, *arguments[:4], FULL, True)
+    target = np.arange(8), np.arange(8)
+    assert (np.abs(expected[target]) > 1e-3).all()
+    np.testing.assert_allclose(dx[target], expected[target], rtol=2e-2)

@@ -1,0 +1,31 @@
+import jax.numpy as jnp
+import pytest
+
+from textclf_jax.kernels.precision import FULL
+from textclf_jax.observe.limits import known_peak, measured_limit, training_limit
+
+
+@pytest.mark.parametrize(
+    ("kind", "tera"),
+    [
+        ("NVIDIA H200", 989),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA A100-SXM4-40GB", 312),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L4", 121),
+    ],
+)
+def test_known_peaks(kind, tera):
+    assert known_peak(kind) == tera * 1e12
+
+
+def test_an_unknown_device_has_no_peak():
+    assert known_peak("NVIDIA GeForce GT 710") is None
+
+
+def test_limits_of_a_cpu_are_measured():
+    assert measured_limit(jnp.float32, 64, seconds=0.01) > 1e6  # pyright: ignore[reportArgumentType]
+    limit = training_limit(FULL)
+    assert limit is not None
+    assert 1e9 < limit < 1e14

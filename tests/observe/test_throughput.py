@@ -1,0 +1,72 @@
+import pytest
+
+from textclf_jax.observe import throughput
+from textclf_jax.observe.throughput import Speed, Throughput
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [50.0]
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_speed_counts_real_tokens_padding_and_flops(clock):
+    counter = Throughput({(4, 10): 1000, (4, 20): 3000}.__getitem__, limit=8000.0)
+    clock[0] += 0.5
+    counter.add((4, 10), 30)
+    clock[0] += 1.5
+    counter.add((4, 20), 60)
+    assert counter.speed() == Speed(45.0, pytest.approx(4000 / 2 / 8000), pytest.approx(1 - 90 / 120))
+
+
+def test_pauses_do_not_count_and_a_restart_forgets(clock):
+    counter = Throughput(lambda shape: shape[1], limit=None)
+    clock[0] += 0.5
+    with counter.paused():
+        clock[0] += 4.0
+    clock[0] += 0.5
+    counter.add((4, 10), 30)
+    assert counter.speed() == Speed(30.0, None, 0.25)
+    clock[0] += 1.0
+    counter.restart()
+    assert counter.speed() == Speed(0.0, None, 1.0)
+    clock[0] += 2.0
+    counter.add((4, 10), 30)
+    assert counter.speed().tokens_per_second == 15.0
+
+
+def test_a_pause_that_ends_by_an_exception_does_not_count(clock):
+    counter = Throughput(lambda shape: shape[1], limit=None)
+
+    def interrupted():
+        with counter.paused():
+            clock[0] += 4.0
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    clock[0] += 1.0
+    counter.add((4, 10), 30)
+    assert counter.speed().tokens_per_second == 30.0
+
+
+def test_what_comes_between_steps_counts_though_rows_are_forgotten(clock):
+    """Writing a row of the log takes time from the next steps."""
+    counter = Throughput(lambda shape: shape[1], limit=None)
+    clock[0] += 1.0
+    counter.add((4, 10), 30)
+    clock[0] += 2.0
+    counter.forget()
+    clock[0] += 1.0
+    counter.add((4, 10), 30)
+    assert counter.speed().tokens_per_second == 10.0
+
+
+def test_figures_leave_out_what_is_unknown():
+    assert Speed(1234.56, None, 0.123456).figures() == {"tokens_per_second": 1234.6, "padding_waste": 0.12346}
+    assert Speed(1.0, 0.5, 0.0).figures()["mfu"] == 0.5
+
+
+def test_the_mfu_of_a_tiny_model_is_not_rounded_to_zero():
+    assert Speed(1.0, 0.0000123456, 0.0).figures()["mfu"] == 0.000012346

@@ -1,0 +1,13 @@
+from textclf_jax.runtime.programs import Programs
+
+
+def test_a_program_is_compiled_when_first_asked_for_and_once():
+    made, said = [], []
+    programs = Programs("training", lambda shape: made.append(shape) or (lambda: shape), said.append)
+    assert not made
+    assert (2, 8) not in programs
+    assert programs[2, 8]() == (2, 8)
+    assert programs[2, 8] is programs.compiled[2, 8]
+    assert made == [(2, 8)]
+    assert (2, 8) in programs
+    assert said == ["compiling the training program for 2 x 8 tokens"]

@@ -1,0 +1,60 @@
+"""Work on the next items while the current one is used."""
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar
+
+QUEUE_DEPTH = 2
+POLL_SECONDS = 0.1
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def prefetched(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, None, None]:
+    """Yields prepare(item) for each item, computed ahead in one thread.
+
+    Close the generator where it is left early, for instance with `contextlib.closing`: that ends the thread.
+
+    Args:
+      items: any iterator; read in the thread.
+      prepare: called in the thread.
+
+    Raises:
+      whatever `items` or `prepare` raised in the thread.
+    """
+    ready: queue.Queue = queue.Queue(QUEUE_DEPTH)
+    closed = threading.Event()
+
+    def put(entry) -> bool:
+        while not closed.is_set():
+            try:
+                ready.put(entry, timeout=POLL_SECONDS)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work():
+        try:
+            for item in items:
+                if not put((prepare(item), None)):
+                    return
+            put((None, StopIteration()))
+        except BaseException as error:  # raised again in the consumer
+            put((None, error))
+
+    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        closed.set()
+        thread.join(timeout=5)

@@ -1,0 +1,88 @@
+"""Evaluates a whole split: compiled steps, sums added on the host, one division at the end."""
+
+import functools
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from textclf_jax.data.collate import Batching, BatchRows
+from textclf_jax.data.dataset import Dataset
+from textclf_jax.data.prefetch import prefetched
+from textclf_jax.model.heads import Batch, Sums, forward
+from textclf_jax.runtime.programs import Programs, compiled, shapes_of
+from textclf_jax.tasks.task import EVALUATION_MASKS, Task
+
+
+def evaluation_step(variables: Any, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
+    """Runs the model without dropout: the sums of `forward`, and a classifier's logits [N, C] (None for MLM)."""
+    return forward(module, variables, batch, train=False)
+
+
+def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variables: Any) -> Any:
+    """Compiles the evaluation step of a model.
+
+    Args:
+      task: makes the arrays of a batch.
+      module: the model.
+      empty: a batch without texts, of the shape to compile for.
+      variables: of the model, or their shapes and dtypes.
+
+    Returns:
+      program(variables, batch) -> (sums, logits).
+    """
+    step = functools.partial(evaluation_step, module=module)
+    return compiled(step, shapes_of(variables), shapes_of(task.batch(None, empty, (0,))))
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates variables on splits.
+
+    Attributes:
+      task: MLM or classification.
+      programs: evaluation steps by shape.
+      batching: how texts become batches.
+    """
+
+    task: Task
+    programs: Programs
+    batching: Batching
+
+    def __call__(self, variables: Any, data: Dataset) -> dict[str, float]:
+        """Computes the task's metrics of all rows of a split; the same masks each time."""
+        sums: dict[str, float] = defaultdict(float)
+        rows, logits = [], []
+        for batch, (batch_sums, batch_logits) in self.results(variables, data):
+            for name, value in jax.device_get(batch_sums).items():
+                sums[name] += float(value)
+            if batch_logits is not None:
+                rows.append(batch.rows)
+                logits.append(np.asarray(batch_logits)[: len(batch.rows)])
+        if data.labels is None:
+            return self.task.metrics(sums, np.zeros((0, 0)), None)
+        return self.task.metrics(sums, np.concatenate(logits), data.labels[np.concatenate(rows)])
+
+    def results(self, variables: Any, data: Dataset) -> Iterator[tuple[BatchRows, Any]]:
+        """Yields each batch with its sums and logits; the device is already at work on the next one then."""
+        seed, plans = self.task.config.experiment.seed, self.batching.evaluation(data.lengths)
+
+        def prepare(item: tuple[int, BatchRows]):
+            index, batch = item
+            return batch, jax.device_put(self.task.batch(data, batch, (seed, EVALUATION_MASKS, index)))
+
+        previous = None
+        with closing(prefetched(enumerate(plans), prepare)) as batches:
+            for batch, arrays in batches:
+                result = self.programs[batch.shape](variables, arrays)
+                if previous:
+                    yield previous
+                previous = batch, result
+        if previous:
+            yield previous

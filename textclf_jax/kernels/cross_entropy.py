@@ -1,0 +1,188 @@
+"""Cross-entropy: of logits, and over a vocabulary whose logits are too many to be held at once."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from textclf_jax.kernels.backend import platform
+from textclf_jax.kernels.barriers import buffer_after, delay_until, from_bits, materialize, to_bits
+from textclf_jax.kernels.linear import kernel_gradient, linear
+from textclf_jax.kernels.precision import Precision
+
+# 4 MB of float32, which stay in a CPU's cache
+LOGITS_AT_ONCE = {"cpu": 2**20}
+
+Losses = tuple[Float[Array, " N"], Float[Array, " N"]]
+
+
+def cross_entropy_reference(logits, targets) -> Losses:
+    """What `cross_entropy` computes."""
+    chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    return jax.nn.logsumexp(logits, axis=-1) - chosen, (chosen >= logits.max(axis=-1)).astype(jnp.float32)
+
+
+def cross_entropy(logits: Float[Array, "N C"], targets: Int[Array, " N"]) -> Losses:
+    """Computes -log softmax(logits)[target] and whether the target has the largest logit.
+
+    Args:
+      logits: [N, C], any float dtype; computed in float32.
+      targets: [N] in [0, C).
+
+    Returns:
+      losses [N] in nats and hits [N], 1.0 or 0.0.
+    """
+    return _cross_entropy(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), targets)
+
+
+@jax.custom_vjp
+def _cross_entropy(logits, targets) -> Any:
+    return _forward(logits, targets)[0]
+
+
+def _forward(logits, targets):
+    largest = logits.max(axis=-1)
+    chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
+    partition = jnp.log(jnp.exp(logits - largest[:, None]).sum(axis=-1)) + largest
+    return (partition - chosen, (chosen >= largest).astype(jnp.float32)), (logits, targets, partition)
+
+
+def _backward(residuals, cotangents):
+    # of the gradient of taking along an axis XLA would make a scatter, which nothing fuses with
+    logits, targets, partition = residuals
+    is_target = jnp.arange(logits.shape[-1]) == targets[:, None]
+    return (jnp.exp(logits - partition[:, None]) - is_target) * cotangents[0][:, None], None
+
+
+_cross_entropy.defvjp(_forward, _backward)
+
+
+class Decoder(NamedTuple):
+    """The linear layer that makes logits over a vocabulary.
+
+    Attributes:
+      kernel: [D, V], or [V, D] if `transposed`.
+      bias: [V], or None.
+      precision: of the product.
+      transposed: whether the kernel is one of embeddings.
+    """
+
+    kernel: Float[Array, "..."]
+    bias: Float[Array, " V"] | None
+    precision: Precision
+    transposed: bool
+
+    @property
+    def vocab_size(self) -> int:
+        """V."""
+        return self.kernel.shape[0 if self.transposed else 1]
+
+    def part(self, start: Any, size: int) -> "Decoder":
+        """The decoder of `size` tokens of the vocabulary, from `start` on."""
+        kernel = jax.lax.dynamic_slice_in_dim(self.kernel, start, size, 0 if self.transposed else 1)
+        bias = None if self.bias is None else jax.lax.dynamic_slice_in_dim(self.bias, start, size)
+        return self._replace(kernel=kernel, bias=bias)
+
+    def logits(self, x: Float[Array, "*N D"]) -> Float[Array, "*N V"]:
+        """x [..., D] -> [..., V]."""
+        logits = linear(x, self.kernel, self.precision, transposed=self.transposed)
+        return logits if self.bias is None else logits + self.bias
+
+
+def decoder_cross_entropy(x: Float[Array, "N D"], decoder: Decoder, targets: Int[Array, " N"]) -> Losses:
+    """`cross_entropy` of the logits of x. Where they are many, they are made for a part of the vocabulary at a time.
+
+    Args:
+      x: [N, D].
+      decoder: gives the logits.
+      targets: [N] in [0, V).
+
+    Returns:
+      As `cross_entropy`.
+
+    Source: Milakov & Gimelshein 2018, algorithm 3 (the sum over parts).
+    """
+    at_once = LOGITS_AT_ONCE.get(platform(), math.inf)
+    if len(targets) * decoder.vocab_size <= at_once:
+        return cross_entropy(decoder.logits(x), targets)
+    size = min(max(int(at_once) // len(targets) // 128, 1) * 128, decoder.vocab_size)
+    return _in_parts(x, decoder.kernel, decoder.bias, targets, size, (decoder.precision, decoder.transposed))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _in_parts(x, kernel, bias, targets, size: int, options: tuple[Precision, bool]) -> Any:
+    return _in_parts_forward(x, kernel, bias, targets, size, options)[0]
+
+
+def _in_parts_forward(x, kernel, bias, targets, size: int, options: tuple[Precision, bool]):
+    """Keeps, of all logits, exponentials in the products' dtype, each part's less the largest logit up to it."""
+    decoder = Decoder(kernel, bias, *options)
+
+    def visit(carry, number, part: Decoder, start):
+        (largest, total, chosen), (exponentials, scales) = carry
+        logits = part.logits(x)
+        before, largest = largest, jnp.maximum(largest, logits.max(axis=-1))
+        scaled = jnp.exp(logits - largest[:, None])
+        total = total * jnp.exp(before - largest) + scaled.sum(axis=-1)
+        column = targets - start
+        here = jnp.take_along_axis(logits, jnp.clip(column, 0, logits.shape[1] - 1)[:, None], axis=-1)[:, 0]
+        chosen = jnp.where((column >= 0) & (column < logits.shape[1]), here, chosen)
+        scaled = to_bits(decoder.precision.rounded(scaled, in_integers=True))
+        exponentials = jax.lax.dynamic_update_slice_in_dim(exponentials, scaled, start, 1)
+        scales = jax.lax.dynamic_update_index_in_dim(scales, largest, number, 0)
+        return (largest, total, chosen), (exponentials, scales)
+
+    count, vocab_size, zeros = len(targets), decoder.vocab_size, jnp.zeros(targets.shape, jnp.float32)
+    bits = jnp.uint16 if decoder.precision.rounds_products else jnp.float32
+    stored = buffer_after((count, vocab_size), bits, x), buffer_after((-(-vocab_size // size), count), jnp.float32, x)
+    carry, stored = _visit_parts(visit, ((zeros - jnp.inf, zeros, zeros), stored), decoder, size)
+    largest, total, chosen = carry
+    partition = jnp.log(total) + largest
+    losses = partition - chosen
+    return (losses, (chosen >= largest).astype(jnp.float32)), (x, kernel, bias, targets, losses, partition, stored)
+
+
+def _in_parts_backward(size: int, options: tuple[Precision, bool], residuals, cotangents):
+    residuals, (dlosses, _) = delay_until(residuals, cotangents)
+    x, kernel, bias, targets, losses, partition, (exponentials, scales) = residuals
+    decoder = Decoder(kernel, bias, *options)
+    precision = decoder.precision
+
+    def visit(carry, number, part: Decoder, start):
+        dx, dbias, stored = carry
+        scaled = jax.lax.dynamic_slice_in_dim(stored, start, part.vocab_size, 1)
+        probabilities = from_bits(scaled).astype(x.dtype) * jnp.exp(scales[number] - partition)[:, None]
+        is_target = jnp.arange(part.vocab_size) == (targets - start)[:, None]
+        # with the target's logit as it was: p - 1 of a rounded p would have no digits left where p is almost 1
+        dlogits = jnp.where(is_target, jnp.expm1(-losses)[:, None], probabilities) * dlosses[:, None]
+        if dbias is not None:
+            dbias = jax.lax.dynamic_update_slice_in_dim(dbias, dlogits.sum(axis=0), start, 0)
+        # once, for both that follow; the second one overwrites what this is computed from
+        dlogits = materialize(precision.rounded(dlogits, in_integers=True))
+        dx += linear(dlogits, part.kernel, precision, transposed=not decoder.transposed)
+        return dx, dbias, jax.lax.dynamic_update_slice_in_dim(stored, to_bits(dlogits), start, 1)
+
+    carry = jnp.zeros_like(x), None if bias is None else jnp.zeros_like(bias), exponentials
+    dx, dbias, dlogits = _visit_parts(visit, carry, decoder, size)
+    dkernel = kernel_gradient(precision.rounded(x), from_bits(dlogits), precision, transposed=decoder.transposed)
+    return dx, dkernel, dbias, None
+
+
+_in_parts.defvjp(_in_parts_forward, _in_parts_backward)
+
+
+def _visit_parts(visit: Callable[..., Any], carry: Any, decoder: Decoder, size: int) -> Any:
+    """carry = visit(carry, number, part, start) for all parts of the vocabulary; the last one may be smaller."""
+    whole_parts, rest = divmod(decoder.vocab_size, size)
+
+    def visit_next(number, carry):
+        return visit(carry, number, decoder.part(number * size, size), number * size)
+
+    # two at a time: XLA on CPU then works on one where the other waits
+    carry = jax.lax.fori_loop(0, whole_parts, visit_next, carry, unroll=2)
+    start = whole_parts * size
+    return visit(carry, whole_parts, decoder.part(start, rest), start) if rest else carry

@@ -1,0 +1,34 @@
+"""Picking vectors out of a batch."""
+
+import functools
+from typing import Any
+
+import jax
+from jaxtyping import Array, Float, Int
+
+from textclf_jax.kernels.barriers import buffer_after
+
+
+def gather_rows(x: Float[Array, "N D"], places: Int[Array, "*P"]) -> Float[Array, "*P D"]:
+    """x[places]: the rows of x [N, D] at places [...], each in [0, N)."""
+    return _gather(x, places, len(x))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _gather(x, places, count: int) -> Any:
+    del count
+    return x[places]
+
+
+def _forward(x, places, count: int):
+    return _gather(x, places, count), places
+
+
+def _backward(count: int, places, cotangent):
+    # zeros that are made now; NaN where the cotangent is not finite, and then no gradient is
+    first = cotangent.reshape(-1, cotangent.shape[-1])[0]
+    zeros = buffer_after((count, cotangent.shape[-1]), cotangent.dtype, 0 * first)
+    return zeros.at[places].add(cotangent), None
+
+
+_gather.defvjp(_forward, _backward)

@@ -1,0 +1,220 @@
+"""What the person at the screen sees: a bar on a terminal, plain lines in a log file, tables at the end."""
+
+import math
+import sys
+import time
+from collections.abc import Sequence
+from typing import IO, Any
+
+from textclf_jax.observe.throughput import Speed
+
+PLAIN_INTERVAL_SECONDS = 10.0
+DRAW_INTERVAL_SECONDS = 0.1
+MIN_WIDTHS = {"description": 55, "learning_rate": 75, "tokens_per_second": 95, "elapsed": 110, "mfu": 125, "waste": 140}
+
+
+class Progress:
+    """Shows how far a training is; a context manager.
+
+    On a terminal a bar with loss, learning rate, real tokens a second and the time left; elsewhere a line for the
+    first update, then one each 10 s at most, and the last one.
+    """
+
+    def __init__(self, total_updates: int, *, start: int = 0, description: str, stream: IO[str] | None = None):
+        """Prepares the display.
+
+        Args:
+          total_updates: where the run ends.
+          start: the updates that were done before, when resuming.
+          description: a word or two, e.g. "pretraining".
+          stream: where to write; standard output by default.
+        """
+        self._console = _console(stream)
+        view = _Bar if _interactive(self._console) else _Lines
+        self._view = view(self._console, total_updates, start, description)
+        self._total = total_updates
+        self._next_draw = -math.inf
+        self._pending: tuple[int, float, float, Speed] | None = None
+
+    def update(self, update: int, *, loss: float, learning_rate: float, speed: Speed) -> None:
+        """Reports that `update` updates are done; draws only when enough time has passed. Loss in nats."""
+        self._pending = (update, loss, learning_rate, speed)
+        now = time.monotonic()
+        if now >= self._next_draw or update >= self._total:
+            self._draw(now)
+
+    def note(self, text: str) -> None:
+        """Prints a line of its own, above the bar where there is one."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.file.flush()
+
+    def _draw(self, now: float) -> None:
+        if self._pending is not None:
+            self._view.draw(*self._pending)
+            self._pending = None
+            self._next_draw = now + self._view.interval_seconds
+
+    def __enter__(self) -> "Progress":
+        self._view.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._draw(time.monotonic())
+        self._view.close()
+
+
+class _Bar:
+    """The rich progress bar; columns that do not fit the terminal are left out."""
+
+    interval_seconds = DRAW_INTERVAL_SECONDS
+
+    def __init__(self, console: Any, total: int, start: int, description: str):
+        from rich import progress as rich_progress
+
+        def fits(name: str) -> bool:
+            return console.width >= MIN_WIDTHS[name]
+
+        columns = [
+            fits("description") and rich_progress.TextColumn("{task.description}", markup=False),
+            rich_progress.BarColumn(bar_width=None),
+            rich_progress.TextColumn("{task.fields[done]}", style="progress.download"),
+            rich_progress.TextColumn("loss {task.fields[loss]}"),
+            fits("learning_rate") and rich_progress.TextColumn("lr {task.fields[learning_rate]}", style="dim"),
+            fits("tokens_per_second") and rich_progress.TextColumn("{task.fields[speed]} tok/s", style="dim"),
+            fits("mfu") and rich_progress.TextColumn("MFU {task.fields[mfu]}", style="dim"),
+            fits("waste") and rich_progress.TextColumn("padding {task.fields[waste]}", style="dim"),
+            rich_progress.TextColumn("{task.fields[left]} left"),
+            fits("elapsed") and rich_progress.TimeElapsedColumn(),
+        ]
+        self._progress = rich_progress.Progress(
+            *[column for column in columns if column], console=console, refresh_per_second=4, expand=True
+        )
+        self._clock = _Clock(total)
+        fields: dict[str, Any] = dict.fromkeys(("loss", "learning_rate", "speed", "mfu", "waste", "left"), "-")
+        self._task = self._progress.add_task(
+            description, total=total, completed=start, done=f"{start}/{total}", **fields
+        )
+
+    def open(self) -> None:
+        self._progress.start()
+
+    def close(self) -> None:
+        self._progress.stop()
+
+    def draw(self, update: int, loss: float, learning_rate: float, speed: Speed) -> None:
+        self._progress.update(
+            self._task,
+            completed=update,
+            done=f"{update}/{self._clock.total}",
+            loss=f"{loss:.4f}",
+            learning_rate=f"{learning_rate:.2e}",
+            speed=f"{speed.tokens_per_second:,.0f}",
+            mfu="-" if speed.mfu is None else f"{speed.mfu:.0%}",
+            waste=f"{speed.padding_waste:.0%}",
+            left=self._clock.left(update),
+        )
+
+
+class _Lines:
+    """One line of text each 10 s at most, for files and pipes."""
+
+    interval_seconds = PLAIN_INTERVAL_SECONDS
+
+    def __init__(self, console: Any, total: int, start: int, description: str):
+        self._console, self._description, self._clock = console, description, _Clock(total)
+        self._first = start + 1
+
+    def open(self) -> None:
+        self._print(f"{self._description}: updates {self._first} to {self._clock.total}")
+
+    def close(self) -> None:
+        pass
+
+    def draw(self, update: int, loss: float, learning_rate: float, speed: Speed) -> None:
+        total = self._clock.total
+        mfu = "" if speed.mfu is None else f"MFU {speed.mfu:.0%}  "
+        self._print(
+            f"{self._description} {update:>{len(str(total))}}/{total}  loss {loss:.4f}  lr {learning_rate:.2e}  "
+            f"{speed.tokens_per_second:,.0f} tokens/s  {mfu}padding {speed.padding_waste:.0%}  "
+            f"{self._clock.left(update)} left"
+        )
+
+    def _print(self, text: str) -> None:
+        print(text, file=self._console.file, flush=True)
+
+
+class _Clock:
+    """Estimates the time left from the updates after the first one seen, which may have waited for a compilation."""
+
+    def __init__(self, total: int):
+        self.total = total
+        self._first: tuple[int, float] | None = None
+
+    def left(self, update: int) -> str:
+        """The time left as h:mm:ss or m:ss, "-:--" while unknown."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (update, now)
+        first_update, first_time = self._first
+        if update >= self.total:
+            return "0:00"
+        if update <= first_update:
+            return "-:--"
+        seconds = round((now - first_time) / (update - first_update) * (self.total - update))
+        hours, minutes = divmod(seconds // 60, 60)
+        return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
+
+
+def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str], *, stream: IO[str] | None = None) -> None:
+    """Prints a table: with rules and colours on a terminal, as aligned text elsewhere.
+
+    Args:
+      title: the heading.
+      rows: cells of any kind; floats get four decimals, and columns of numbers are aligned to the right.
+      columns: one heading a column.
+      stream: where to write; standard output by default.
+    """
+    console = _console(stream)
+    right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
+    cells = [[_cell(value) for value in row] for row in rows]
+    if _interactive(console):
+        _rich_table(console, title, cells, columns, right)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    lines = [
+        "  ".join(
+            text.rjust(w) if r else text.ljust(w) for text, w, r in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in (columns, ["-" * w for w in widths], *cells)
+    ]
+    print("\n".join([title, *lines]), file=console.file, flush=True)
+
+
+def _rich_table(console: Any, title: str, cells: list[list[str]], columns: Sequence[str], right: list[bool]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for name, is_right in zip(columns, right, strict=True):
+        drawn.add_column(Text(name), justify="right" if is_right else "left")
+    for line in cells:
+        drawn.add_row(*map(Text, line))
+    console.print(drawn)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        tiny_or_huge = value != 0 and math.isfinite(value) and not 1e-3 <= abs(value) < 1e6
+        return f"{value:.3e}" if tiny_or_huge else f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _console(stream: IO[str] | None) -> Any:
+    from rich.console import Console
+
+    return Console(file=stream or sys.stdout)
+
+
+def _interactive(console: Any) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal

@@ -1,0 +1,139 @@
+"""Train, validation and test rows: the stratified split, duplicates inside and between the splits, class ids."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from textclf_jax.errors import UserError
+from textclf_jax.prepare.texts import Row
+from textclf_jax.tokenizer.text_files import iterate_lines
+
+Splits = dict[str, list[Row]]  # "train", "val", "test" (and "extra"), in this order
+
+
+def stratified_split(
+    labels: Sequence[str | None], val_fraction: float, test_fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Splits rows so that every class has its share in every part, within one row, and at least one row in train.
+
+    Args:
+      labels: the label of each row; all None splits at random.
+      val_fraction: share of all rows that goes to validation.
+      test_fraction: share of all rows that goes to the test.
+      seed: decides the draw.
+
+    Returns:
+      Increasing row numbers of train, validation and test.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(labels))
+    _, classes = np.unique(np.array([label or "" for label in labels])[shuffled], return_inverse=True)
+    by_class = shuffled[np.argsort(classes, kind="stable")]
+    sizes = np.bincount(classes)
+    kept = by_class[np.cumsum(sizes) - sizes]  # one row of every class stays in train
+    pool = by_class[~np.isin(by_class, kept)]
+    # a split that was asked for has a row, however few there are
+    val_rows, test_rows = (
+        max(round(len(labels) * fraction), 1) if fraction else 0 for fraction in (val_fraction, test_fraction)
+    )
+    # rows at even distances in the order of classes: each class gives its share
+    held_out = pool[_evenly(len(pool), min(val_rows + test_rows, len(pool)))]
+    test = held_out[_evenly(len(held_out), min(test_rows, len(held_out)))]
+    val = np.setdiff1d(held_out, test)
+    return np.setdiff1d(np.arange(len(labels)), held_out), val, np.sort(test)
+
+
+def _evenly(total: int, count: int) -> np.ndarray:
+    """`count` of the numbers 0..total-1 at even distances."""
+    return (2 * np.arange(count) + 1) * total // (2 * max(count, 1))
+
+
+def count_duplicates(splits: Splits) -> dict[str, int]:
+    """How many rows repeat a text: inside a split ("train"), or of a split in an earlier one ("test in train")."""
+    texts = {name: Counter(row.text for row in rows if row.text) for name, rows in splits.items()}
+    counts = {name: sum(counter.values()) - len(counter) for name, counter in texts.items()}
+    names = list(splits)
+    for later in names:
+        for earlier in names[: names.index(later)]:
+            counts[f"{later} in {earlier}"] = sum(texts[later][text] for text in texts[later].keys() & texts[earlier])
+    return {name: count for name, count in counts.items() if count}
+
+
+def drop_duplicates(splits: Splits) -> Splits:
+    """Keeps the first of all rows with the same text; earlier splits go first, so the copy in train stays."""
+    seen: set[str] = set()
+    kept: Splits = {}
+    for name, rows in splits.items():
+        kept[name] = []
+        for row in rows:
+            if not row.text or row.text not in seen:
+                kept[name].append(row)
+            seen.add(row.text)
+    return kept
+
+
+def count_contradictions(splits: Splits) -> int:
+    """How many texts occur with more than one label."""
+    labels: dict[str, set[str]] = {}
+    for rows in splits.values():
+        for row in rows:
+            if row.label is not None and row.text:
+                labels.setdefault(row.text, set()).add(row.label)
+    return sum(len(found) > 1 for found in labels.values())
+
+
+def read_label_names(path: Path) -> list[str]:
+    """One class name a line, in the order of ids."""
+    names = [line.strip() for line in iterate_lines(path)]
+    for number, name in enumerate(names, start=1):
+        if not name or name in names[: number - 1]:
+            raise UserError(f"{path} line {number}: {'is blank' if not name else f'{name!r} stands there twice'}")
+    return names
+
+
+def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[str, np.ndarray]]:
+    """Numbers the classes of the training rows; the other splits must have no others.
+
+    Args:
+      splits: labelled rows.
+      names: class names for labels that are ids (or these names); None: labels are names, sorted (numbers by value).
+
+    Returns:
+      The names in the order of ids, and the ids [N] int64 of every split.
+
+    Raises:
+      UserError: a label that training does not have, or that `names` does not cover; fewer than two classes.
+    """
+    train = {str(row.label) for row in splits["train"]}
+    known = sorted(train, key=int if all(map(_is_number, train)) else str)
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    if len(known) < 2:
+        raise UserError(f"the training rows have one class only ({shown}); classification needs two")
+    ids = {label: i for i, label in enumerate(known)} if names is None else _ids_by_name(splits["train"], names)
+    numbered = {}
+    for split, rows in splits.items():
+        for row in rows:
+            if row.label not in ids:
+                raise UserError(f"{row.place}: label {row.label!r} does not occur in the training rows ({shown})")
+        numbered[split] = np.array([ids[str(row.label)] for row in rows], dtype=np.int64)
+    return names or known, numbered
+
+
+def _is_number(label: str) -> bool:
+    return label.removeprefix("-").isdecimal()
+
+
+def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:
+    """Label to id, where labels are ids or names."""
+    ids = {name: i for i, name in enumerate(names)}
+    if not all(row.label in ids for row in rows):
+        ids = {str(i): i for i in range(len(names))}
+    for row in rows:
+        if row.label not in ids:
+            raise UserError(
+                f"{row.place}: label {row.label!r} is neither one of the {len(names)} label names "
+                f"nor a number from 0 to {len(names) - 1}"
+            )
+    return {str(row.label): ids[str(row.label)] for row in rows}

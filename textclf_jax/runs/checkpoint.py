@@ -1,0 +1,297 @@
+"""Checkpoints: `checkpoints/<step>` to resume from, and `model.ckpt`, the trained model by itself.
+
+Orbax restores flipped bits in array data silently, so checksums of all that is stored are kept beside it and compared.
+"""
+
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from textclf_jax.errors import UserError
+from textclf_jax.runs.background import Background, Snapshot
+from textclf_jax.runs.checksums import check_arrays, check_files, checksums, file_checksums, sealed, unsealed
+
+STATE, POSITION = "state", "position"
+MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
+CHECKPOINTS_FOLDER = "checkpoints"
+KEPT = 2
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what is wrong with a checkpoint is said here
+
+
+def _quiet_about_closed_loops(previous: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Orbax gives up at the first array that fails and closes its event loop, to which others still report."""
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            previous(unraisable)
+
+    return hook
+
+
+sys.unraisablehook = _quiet_about_closed_loops(sys.unraisablehook)
+
+
+class Checkpoints:
+    """The folder of checkpoints to resume from; the newest two are kept. Saving goes on in the background.
+
+    Attributes:
+      saved_step: the latest step that was given to `save` or is in the folder; None where there is none.
+    """
+
+    def __init__(self, folder: Path, *, fresh: bool = False, read_only: bool = False):
+        """Opens the folder; `fresh` removes what is in it, `read_only` leaves everything as it is."""
+        self._folder, self._read_only = folder.resolve(), read_only
+        if fresh:
+            _remove(self._folder)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else KEPT,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            enable_async_checkpointing=False,  # the thread of our own does checksums, too
+        )
+        self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=(STATE, POSITION))
+        self.saved_step = self._manager.latest_step()
+        self._background = Background("checkpoints")
+        self._snapshot: Snapshot | None = None
+
+    def reserve(self, like: Any) -> None:
+        """Prepares, in the background, the memory that saving states of these shapes takes."""
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+
+        def reserve() -> None:
+            self._snapshot = Snapshot(shapes)
+
+        self._background.submit(reserve)
+
+    def save(
+        self, step: int, state: Any, position: dict[str, Any], first: Callable[[Any], None] = lambda host: None
+    ) -> None:
+        """Copies the state, and saves the copy in the background; waits for an earlier save to end.
+
+        Args:
+          step: its number; one that is saved already is not saved again.
+          state: what to save.
+          position: JSON-able; what is kept beside it.
+          first: done in the background before saving, with the copy of the state (numpy arrays).
+
+        Raises:
+          UserError: an earlier save has failed.
+        """
+        self._background.wait()
+        if self._snapshot is None:
+            self._snapshot = Snapshot(state)
+        host, is_new = self._snapshot.take(state), step != self.saved_step
+
+        def save() -> None:
+            first(host)
+            if is_new:
+                self._write(step, host, position)
+
+        self._background.submit(save)
+        self.saved_step = step
+
+    def _write(self, step: int, host: Any, position: dict[str, Any]) -> None:
+        content = sealed({"position": position, "checksums": checksums(host)})
+        arguments = {STATE: ocp.args.StandardSave(host), POSITION: ocp.args.JsonSave(content)}
+        try:
+            saved = self._manager.save(step, args=ocp.args.Composite(**arguments))
+        except Exception as error:  # whatever Orbax and its stores raise
+            for partial in self._folder.glob(f"{step}.*"):
+                shutil.rmtree(partial, ignore_errors=True)
+            raise UserError(
+                f"{self._folder}: the checkpoint of step {step} could not be saved ({_reason(error)}). Free some space "
+                "or mend the folder, then resume the run: earlier checkpoints are as they were."
+            ) from error
+        if not saved:
+            raise UserError(f"{self._folder}: the checkpoint of step {step} was not saved: a later one exists")
+
+    def restore(
+        self, like: Any, notes: list[str], check: Callable[[dict[str, Any]], None] = lambda position: None
+    ) -> tuple[Any, dict[str, Any]] | None:
+        """Restores the newest sound checkpoint; damaged ones that are newer are removed (unless `read_only`).
+
+        Args:
+          like: a state of the same structure, or its shapes and dtypes; None: nested dicts of whatever there is.
+          notes: gets a line for each damaged checkpoint that was passed over.
+          check: sees the position before any array is read; its UserError ends the search.
+
+        Returns:
+          The state and the position, or None where there is no checkpoint.
+
+        Raises:
+          UserError: there are checkpoints, but none is sound.
+        """
+        damaged: list[int] = []
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                restored = self._restore_step(step, like, check)
+            except UserError:
+                raise
+            except Exception as error:  # whatever Orbax and its stores raise on damaged files
+                damaged.append(step)
+                notes.append(f"warning: the checkpoint of step {step} in {self._folder} is damaged ({_reason(error)})")
+            else:
+                self._drop(damaged)
+                if damaged:
+                    notes.append(f"warning: going back to the checkpoint of step {step}")
+                return restored
+        if damaged:
+            raise UserError(
+                "\n".join([*notes, f"{self._folder}: no sound checkpoint is left. Start over with --fresh."])
+            )
+        return None
+
+    def _restore_step(self, step: int, like: Any, check: Callable[[dict[str, Any]], None]):
+        # the position holds the checksums, and tells whether the arrays are wanted at all
+        saved = self._manager.restore(step, args=ocp.args.Composite(**{POSITION: ocp.args.JsonRestore()}))[POSITION]
+        saved = unsealed(saved)
+        check(saved["position"])
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), like)
+        arguments = {STATE: ocp.args.StandardRestore(shapes)}
+        state = self._manager.restore(step, args=ocp.args.Composite(**arguments))[STATE]
+        check_arrays(state, saved["checksums"])
+        return state, saved["position"]
+
+    def _drop(self, damaged: list[int]) -> None:
+        """Removes checkpoints, so that the run can save those steps again."""
+        if self._read_only or not damaged:
+            return
+        for step in damaged:
+            shutil.rmtree(self._folder / str(step))
+        self._manager.reload()
+        self.saved_step = self._manager.latest_step()
+
+    def check(self) -> None:
+        """Raises UserError if a save has failed; does not wait."""
+        self._background.check()
+
+    def wait(self) -> None:
+        """Waits until all is on disk. Raises UserError if a save has failed."""
+        self._background.wait()
+
+    def close(self) -> None:
+        """Lets the save that is under way end, and frees the threads."""
+        self._background.close()
+        self._manager.close()
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder of checkpoints; if that is cut short, what is left does not look like one."""
+    removed = folder.with_name(f".{folder.name}-removed")
+    shutil.rmtree(removed, ignore_errors=True)
+    if folder.exists():
+        folder.rename(removed)
+    shutil.rmtree(removed, ignore_errors=True)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What a `model.ckpt` folder holds.
+
+    Attributes:
+      folder: where it is.
+      variables: {"params": ..., "features": ...} as numpy arrays.
+      metadata: config (the resolved sections), vocab_size, which (best or last), step, score, labels, data, versions.
+    """
+
+    folder: Path
+    variables: Any
+    metadata: dict[str, Any]
+
+    @property
+    def vocab_dir(self) -> Path:
+        """The folder of the vocabulary that came with the model."""
+        return self.folder / "vocab"
+
+
+def save_model(run_dir: Path, variables: Any, metadata: dict[str, Any], vocabulary: Iterable[Path]) -> Path:
+    """Writes `model.ckpt` into a run folder: arrays, metadata and vocabulary; replaces an earlier one at one stroke.
+
+    Raises:
+      UserError: it could not be written; an earlier model stays as it was.
+    """
+    target = run_dir / MODEL_FOLDER
+    temporary = run_dir / f".{MODEL_FOLDER}-unfinished"  # beside the target, so that renaming never copies
+    host = jax.tree.map(np.asarray, variables)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        # not StandardCheckpointer, which has threads of its own: this runs beside the training already
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            checkpointer.save((temporary / "variables").resolve(), args=ocp.args.StandardSave(host))
+        (temporary / "vocab").mkdir()
+        for file in vocabulary:
+            shutil.copy2(file, temporary / "vocab" / file.name)
+        sums = {"checksums": checksums(host), "files": file_checksums(temporary / "vocab")}
+        metadata = sealed(metadata | sums)
+        (temporary / METADATA_FILE).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+        _replace(temporary, target)
+    except Exception as error:  # whatever Orbax and its stores raise
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(
+            f"{target}: the model could not be saved ({_reason(error)}). Free some space or mend the folder, then try "
+            "again."
+        ) from error
+    return target
+
+
+def _replace(new: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}-old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def is_checkpoints_folder(path: Path) -> bool:
+    """Whether a folder holds numbered checkpoints to resume from."""
+    return path.is_dir() and any(child.name.isdigit() for child in path.iterdir())
+
+
+def contents_of(folder: Path) -> str:
+    """What a folder holds, as a sentence for messages."""
+    if not folder.is_dir():
+        return f"{folder} does not exist."
+    return f"{folder} holds: {', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}."
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Loads a `model.ckpt` folder with nothing but the folder itself.
+
+    Raises:
+      UserError: it is missing, of another kind, or damaged.
+    """
+    metadata_path = folder / METADATA_FILE
+    if not metadata_path.is_file():
+        raise UserError(
+            f"{folder}: there is no saved model. {contents_of(folder if folder.is_dir() else folder.parent)}"
+        )
+    try:
+        metadata = unsealed(json.loads(metadata_path.read_text(encoding="utf-8")))
+        check_files(folder / "vocab", metadata["files"])
+        with ocp.StandardCheckpointer() as checkpointer:
+            path = (folder / "variables").resolve()
+            shapes = checkpointer.metadata(path).item_metadata.tree
+            like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+            variables = checkpointer.restore(path, like)
+        check_arrays(variables, metadata["checksums"])
+    except Exception as error:  # whatever json, Orbax and its stores raise on damaged files
+        raise UserError(
+            f"{folder}: the saved model is damaged ({_reason(error)}). Copy it again, or train it again with --fresh."
+        ) from error
+    return SavedModel(folder, variables, metadata)

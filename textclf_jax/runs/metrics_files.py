@@ -1,0 +1,234 @@
+"""The record of a run: CSV files that survive a kill and repeat byte for byte, and W&B beside them where asked for."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from numbers import Integral
+from pathlib import Path
+from typing import Any, SupportsFloat
+
+from textclf_jax.config.schema import Logging
+from textclf_jax.errors import UserError
+from textclf_jax.files import write_whole
+from textclf_jax.runs.wandb_run import WandbRun
+
+POSITION = ("step", "update", "epoch")
+THROUGHPUT_PATH = "metrics/train/throughput.csv"
+RUN_ID_PATH = "wandb/run_id"
+
+Number = SupportsFloat
+
+
+class RunLogger:
+    """Writes the metrics of a run as `<split>/<name>` columns of one CSV file a split, and to W&B.
+
+    Rows belong to a step. Log what was measured at a step before the checkpoint of that step is saved: when the run is
+    resumed from it, rows up to that step stay and later ones are cut off and written again.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        settings: Logging,
+        *,
+        resolved: dict[str, Any],
+        keep_until_step: int | None,
+        evaluation_due: bool = False,
+    ):
+        """Opens the record.
+
+        Args:
+          run_dir: the folder of the run; every file stays inside it.
+          settings: the `logging` section.
+          resolved: the whole resolved config, shown in W&B.
+          keep_until_step: None starts afresh and removes earlier CSV files; a step resumes after it.
+          evaluation_due: the evaluation of that step will be made again, so its row is cut off, too.
+
+        Raises:
+          UserError: a path leads out of the run folder, is no .csv or is used twice; a file cannot be written; a file
+            that is to be continued holds something else.
+        """
+        self._files = {split: CsvFile(path) for split, path in csv_paths(run_dir, settings).items()}
+        kept: dict[str, int | None] = dict.fromkeys(self._files, keep_until_step)
+        if keep_until_step is not None:
+            kept["eval"] = keep_until_step - evaluation_due
+        kept["test"] = None  # the test comes once, at the end
+        for split, file in self._files.items():
+            file.start(kept[split])
+        self._wandb = None
+        if settings.use_wandb:
+            self._wandb = WandbRun(_wandb_arguments(run_dir, settings, resolved, resume=keep_until_step is not None))
+
+    def log(self, split: str, metrics: Mapping[str, Number], *, step: int, update: int, epoch: Number) -> None:
+        """Appends one row to the file of `split`: train, eval or test. Metric names come without the split.
+
+        Figures of time and speed differ between equal runs: they go to `log_throughput`.
+        """
+        position = dict(zip(POSITION, (step, update, epoch), strict=True))
+        row = position | {f"{split}/{name}": value for name, value in metrics.items()}
+        self._files[split].append(row)
+        if self._wandb:
+            self._wandb.log({name: _plain(value) for name, value in row.items()})
+
+    def log_throughput(self, figures: Mapping[str, Number], *, step: int, update: int, epoch: Number) -> None:
+        """Appends one row to `metrics/train/throughput.csv`."""
+        self.log("throughput", figures, step=step, update=update, epoch=epoch)
+
+    def sync(self) -> None:
+        """Has the disk take all rows; may be called beside `log`, from another thread."""
+        for file in self._files.values():
+            file.sync()
+
+    def close(self, *, failed: bool = False) -> None:
+        """Ends the W&B run, waiting 7 s at most (2 s where the run failed). The CSV files are complete at any time."""
+        if self._wandb:
+            self._wandb.finish(failed=failed)
+            self._wandb = None
+
+    def __enter__(self) -> "RunLogger":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(failed=kind is not None)
+
+
+def csv_paths(run_dir: Path, settings: Logging) -> dict[str, Path]:
+    """The CSV file of train, eval, test and throughput.
+
+    Raises:
+      UserError: a path leads out of `run_dir`, is no .csv, or two are the same.
+    """
+    keys = {split: f"logging.csv_{split}_metrics_path" for split in ("train", "eval", "test")}
+    chosen = {split: getattr(settings, key.removeprefix("logging.")) for split, key in keys.items()}
+    owners = {(run_dir / THROUGHPUT_PATH).resolve(): f"the throughput figures ({THROUGHPUT_PATH})"}
+    for split, text in chosen.items():
+        path = (run_dir / text).resolve()
+        if not path.is_relative_to(run_dir.resolve()) or path.suffix != ".csv":
+            raise UserError(f"{keys[split]}: {text!r} must name a .csv file inside the run folder {run_dir}")
+        if path in owners:
+            raise UserError(f"{keys[split]}: {text!r} is already used by {owners[path]}. Give each its own file.")
+        owners[path] = keys[split]
+    return {split: run_dir / text for split, text in chosen.items()} | {"throughput": run_dir / THROUGHPUT_PATH}
+
+
+class CsvFile:
+    """A CSV file to which whole rows are appended; its header widens when a row brings new names."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._columns: list[str] = []
+
+    def start(self, keep_until_step: int | None) -> None:
+        """Removes the file (None), or cuts it back to the rows of steps up to `keep_until_step`, torn line included.
+
+        Raises:
+          UserError: the file cannot be written, or holds something else than such rows.
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if keep_until_step is None:
+                self._path.unlink(missing_ok=True)
+            elif self._path.exists():
+                self._cut(keep_until_step)
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: cannot be written ({error.strerror}). Check the folder and its rights."
+            ) from error
+
+    def append(self, row: Mapping[str, Number]) -> None:
+        """Appends one row in one write; names that are not in `row` stay empty.
+
+        Raises:
+          UserError: the disk is full or the file cannot be written.
+        """
+        new = [name for name in row if name not in self._columns]
+        try:
+            if new and self._columns:
+                self._widen(new)
+            elif new:
+                self._columns = new
+                self._write(_line(new) + self._line_of(row))
+                return
+            self._write(self._line_of(row))
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: a row could not be written ({error.strerror}). "
+                "Free some space or mend the folder, then resume the run."
+            ) from error
+
+    def _line_of(self, row: Mapping[str, Number]) -> str:
+        return _line(repr(_plain(row[name])) if name in row else "" for name in self._columns)
+
+    def _write(self, text: str) -> None:
+        data = text.encode()
+        with open(self._path, "ab", buffering=0) as file:
+            while data:  # a nearly full disk takes a part, then raises
+                data = data[file.write(data) :]
+
+    def _widen(self, new: list[str]) -> None:
+        header, *rows = self._path.read_text().splitlines()
+        write_whole(self._path, _line([header, *new]) + "".join(_line([row, *[""] * len(new)]) for row in rows))
+        self._columns += new
+
+    def _cut(self, last_step: int) -> None:
+        text = self._path.read_text(errors="replace")
+        lines = text[: text.rfind("\n") + 1].splitlines()  # what follows the last newline is a torn row
+        if not lines:
+            self._path.unlink()
+            return
+        self._columns = lines[0].split(",")
+        if tuple(self._columns[: len(POSITION)]) != POSITION:
+            raise UserError(f"{self._path}: the first line is not the header of a metrics file. Move the file away.")
+        kept = [lines[0]]
+        for number, line in enumerate(lines[1:], start=2):
+            step, *others = line.split(",")
+            if not step.isdigit() or len(others) != len(self._columns) - 1:
+                raise UserError(f"{self._path}: line {number} is not a row of this run. Remove the line or the file.")
+            if int(step) <= last_step:
+                kept.append(line)
+        cut = "".join(line + "\n" for line in kept)
+        if cut != text:
+            write_whole(self._path, cut)
+
+    def sync(self) -> None:
+        """Has the disk take what was appended."""
+        if self._path.exists():
+            with open(self._path, "ab") as file:
+                os.fsync(file.fileno())
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Reads a metrics file: one dict a whole row, without the fields that are empty. A missing file has no rows."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
+    fields = (zip(header.split(","), line.split(","), strict=True) for line in lines)
+    return [{name: float(value) for name, value in row if value} for row in fields]
+
+
+def _line(fields: Any) -> str:
+    return ",".join(fields) + "\n"
+
+
+def _plain(value: Number) -> int | float:
+    """A Python number of any scalar, numpy's and JAX's too; its repr is the shortest that reads back as the same."""
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _wandb_arguments(run_dir: Path, settings: Logging, resolved: dict[str, Any], *, resume: bool) -> dict[str, Any]:
+    """The arguments of `wandb.init`; a resumed run continues the W&B run whose id is kept in the run folder."""
+    id_file = run_dir / RUN_ID_PATH
+    resume = resume and id_file.exists()
+    if not resume:
+        id_file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(id_file, secrets.token_hex(4) + "\n")
+    return {
+        "dir": str(run_dir),
+        "entity": settings.wandb.entity,
+        "project": settings.wandb.project,
+        "name": settings.wandb.run_name or run_dir.resolve().name,
+        "id": id_file.read_text().strip(),
+        "resume": "allow" if resume else None,
+        "config": resolved,
+    }

@@ -1,0 +1,191 @@
+"""Resuming a run: from its own checkpoints, or under a new name from those of an earlier one."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from textclf_jax.config.schema import RunConfig
+from textclf_jax.errors import UserError
+from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, contents_of, is_checkpoints_folder
+
+# Keys that may differ between a run and the earlier one that it continues. All others decide what the saved state and
+# its place in the data mean.
+FREE = (
+    "config.training.epochs",
+    "config.training.learning_rate",
+    "config.training.warmup_ratio",
+    "config.training.min_lr_ratio",
+    "config.training.max_grad_norm",
+    "config.training.eval_interval_updates",
+    "config.training.device",
+    "config.training.use_amp",
+    "config.training.resume.path",
+    "config.training.resume.weights_only",
+    "config.data.train.dataset_path",
+    "config.data.val.dataset_path",
+    "config.data.test.dataset_path",
+    "data.val",
+    "data.test",
+    "batches.packed",
+)
+DATA = ("data.train", "data.val", "data.test")
+
+
+@dataclass
+class Position:
+    """How far a run has come, beside its train state: all that its records depend on.
+
+    Attributes:
+      step: micro-batches seen.
+      best_score: the lowest validation loss so far, in nats.
+      loss, correct, count: sums since the last row of the log.
+      skipped: micro-batches since the last row whose gradient was not finite.
+      skipped_in_a_row: the latest uninterrupted run of them.
+      evaluation_due: a signal came before the evaluation of this step was finished.
+    """
+
+    step: int = 0
+    best_score: float = math.inf
+    loss: float = 0.0
+    correct: float = 0.0
+    count: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+    evaluation_due: bool = False
+
+
+class Resumption(NamedTuple):
+    """What a checkpoint gives back: the train state, and the position of the run."""
+
+    state: Any
+    position: Position
+
+
+def fingerprint_of(config: RunConfig, data: Mapping[str, str], vocabulary: str, *, packed: bool) -> dict[str, Any]:
+    """What must be the same when a run is resumed: data, vocabulary and every key that has to do with numbers.
+
+    Args:
+      config: of the run.
+      data: the fingerprint of each split's file.
+      vocabulary: the fingerprint of the vocabulary.
+      packed: whether texts share rows, which depends on the device, too.
+    """
+    dump = config.model_dump(mode="json", exclude={"logging": True, "experiment": {"output_dir", "name"}})
+    for name in ("checkpoint_interval_updates", "checkpoint_interval_minutes", "profile"):
+        dump["training"].pop(name)
+    return {"config": dump, "data": dict(data), "vocabulary": vocabulary, "batches": {"packed": packed}}
+
+
+def resume(
+    checkpoints: Checkpoints, like: Any, fingerprint: dict[str, Any], *, changed_data: bool
+) -> Resumption | None:
+    """Restores the newest sound checkpoint of an interrupted run; None where there is none.
+
+    Args:
+      checkpoints: of the run.
+      like: its train state, or the shapes of one.
+      fingerprint: of the run now.
+      changed_data: accept other data; what counts as best is then found anew.
+
+    Raises:
+      UserError: settings or data have changed, or no checkpoint is sound.
+    """
+
+    def check(position: dict[str, Any]) -> None:
+        if changed := _changes(position["fingerprint"], fingerprint, DATA if changed_data else ()):
+            only_data = not _changes(position["fingerprint"], fingerprint, DATA)
+            remedy = "go on all the same with --changed-data, " if only_data else ""
+            raise UserError(
+                "\n  ".join(["this run was begun with other settings or data, and cannot go on with these:", *changed])
+                + f"\nUndo the change, {remedy}start over with --fresh, or make a new experiment."
+            )
+
+    restored = _restore(checkpoints, like, check)
+    if restored is None or not changed_data:
+        return restored
+    return restored._replace(position=replace(restored.position, best_score=math.inf))
+
+
+def continue_earlier(path: Path, like: Any, fingerprint: dict[str, Any], *, epochs: int, steps: int) -> Resumption:
+    """Takes over state and position of an earlier run (`training.resume.path`).
+
+    Training goes on at its step, on the learning-rate schedule of the new run. The best model is looked for anew: the
+    earlier one stays where it is.
+
+    Args:
+      path: the folder of the earlier run, or its `checkpoints/`.
+      like: the train state of the new run, or the shapes of one.
+      fingerprint: of the new run.
+      epochs, steps: the length of the new run.
+
+    Raises:
+      UserError: no checkpoints there, keys that must agree differ, or the new run is no longer than the earlier one.
+    """
+    folder = _checkpoints_folder(path)
+
+    def check(position: dict[str, Any]) -> None:
+        changed = _changes(position["fingerprint"], fingerprint, FREE)
+        if changed:
+            raise UserError(
+                "\n  ".join([f"{path} was trained with other settings or data, so not everything can go on:", *changed])
+                + "\nUndo the change, or set training.resume.weights_only to true."
+            )
+        if position["step"] >= steps:
+            raise UserError(
+                f"{path} is at step {position['step']}, but this run would end at step {steps}. "
+                f"Set training.epochs to more than {epochs}."
+            )
+
+    checkpoints = Checkpoints(folder, read_only=True)
+    try:
+        restored = _restore(checkpoints, like, check)
+    finally:
+        checkpoints.close()
+    assert restored is not None
+    state, position = restored
+    print(f"continuing {folder} after step {position.step} of now {steps}", flush=True)
+    return Resumption(state, replace(position, best_score=math.inf))
+
+
+def _checkpoints_folder(path: Path) -> Path:
+    for folder in (path, path / CHECKPOINTS_FOLDER):
+        if is_checkpoints_folder(folder):
+            return folder
+    why = "is a file: optimizer state of PyTorch cannot be continued" if path.is_file() else "holds no optimizer state"
+    where = path if path.is_dir() else path.parent
+    raise UserError(
+        f"training.resume.path {path} {why}. {contents_of(where)} Name a run folder with {CHECKPOINTS_FOLDER}/ in it, "
+        "or set training.resume.weights_only to true."
+    )
+
+
+def _restore(checkpoints: Checkpoints, like: Any, check: Callable[[dict[str, Any]], None]) -> Resumption | None:
+    notes: list[str] = []
+    restored = checkpoints.restore(like, notes, check)
+    for note in notes:
+        print(note, flush=True)
+    if restored is None:
+        return None
+    arrays, position = restored
+    place = {key: value for key, value in position.items() if key != "fingerprint"}
+    return Resumption(jax.tree.map(jnp.asarray, arrays), Position(**place))
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:
+    before, now = _flat(before), _flat(now)
+    return [
+        f"{key}: {before.get(key)} before, {now.get(key)} now"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key not in free
+    ]
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {k: v for key, value in tree.items() for k, v in _flat(value, f"{path}.{key}".lstrip(".")).items()}

@@ -1,0 +1,89 @@
+"""Chooses the device, the precision and the cache of compiled programs."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from textclf_jax.config.schema import RunConfig, Training
+from textclf_jax.errors import UserError
+from textclf_jax.kernels.backend import platform
+from textclf_jax.kernels.precision import FULL, Precision
+
+
+def cache_folder() -> Path:
+    """Where compiled programs are kept between runs: JAX_COMPILATION_CACHE_DIR, or the user's cache folder."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", base / "textclf_jax" / "xla"))
+
+
+def set_up_device(training: Training) -> str:
+    """Makes JAX use the configured device, the persistent compilation cache, and full precision where asked to.
+
+    To be called before anything touches JAX arrays.
+
+    Args:
+      training: `device` auto takes CUDA if there is one; cpu and cuda force it. `use_amp`: see `compute_precision`.
+
+    Returns:
+      A name to show, such as "cpu" or "cuda (NVIDIA H200)".
+
+    Raises:
+      UserError: cuda is asked for, but JAX finds no CUDA device.
+    """
+    if training.device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    if compute_precision(training) == FULL:
+        jax.config.update("jax_default_matmul_precision", "highest")
+    if platform() == "gpu":
+        return f"cuda ({jax.devices()[0].device_kind})"
+    if training.device == "cuda":
+        raise UserError(
+            "training.device is cuda, but JAX finds no CUDA device. Check `nvidia-smi`, and install JAX for it with "
+            "`pip install textclf-jax[cuda12]` (or [cuda13]); or set training.device to auto."
+        )
+    return platform()
+
+
+@contextmanager
+def explained_exhaustion(config: RunConfig) -> Iterator[None]:
+    """Turns running out of memory, on the device or the host, into a UserError that says what needs less."""
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        training, architecture = config.training, config.architecture
+        raise UserError(
+            f"out of memory ({str(error).splitlines()[0]}). Lower training.batch_size ({training.batch_size}) and "
+            f"raise training.grad_accum_steps ({training.grad_accum_steps}) by the same factor, or lower "
+            f"architecture.max_sequence_length ({architecture.max_sequence_length}), which a checkpoint does not mind; "
+            "or make the model smaller. Checkpoints are as they were."
+        ) from error
+
+
+def compute_precision(training: Training) -> Precision:
+    """What the model computes with.
+
+    With `use_amp`: bfloat16 on a GPU; on a CPU that multiplies bfloat16 natively, float32 with products of operands
+    rounded to bfloat16. Otherwise float32 at full precision.
+    """
+    if training.use_amp and platform() == "gpu":
+        return Precision(activations=jnp.bfloat16, products=jnp.bfloat16)
+    if training.use_amp and cpu_multiplies_bf16():
+        return Precision(activations=jnp.float32, products=jnp.bfloat16)
+    return FULL
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this x86 CPU has instructions for products of bfloat16 (AVX512-BF16 or AMX), as Linux tells."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

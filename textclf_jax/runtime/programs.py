@@ -1,0 +1,76 @@
+"""Compiled programs, one for each shape of a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from textclf_jax.kernels.backend import platform
+from textclf_jax.kernels.barriers import COMPILER_OPTIONS
+from textclf_jax.runtime.memory import return_unused
+
+Shape = tuple[int, int]
+Compiled = Callable[..., Any]
+
+
+def compiled(function: Callable[..., Any], *arguments: Any, name: str | None = None, donate: tuple[int, ...] = ()):
+    """Compiles a function ahead of time, with the options that the kernels count on.
+
+    Args:
+      function: pure.
+      arguments: trees of shapes and dtypes (`shapes_of`).
+      name: of the program; traces tell programs apart by it.
+      donate: which arguments the program may overwrite.
+
+    Returns:
+      The program (`jax.stages.Compiled`); it takes arguments of exactly these shapes.
+    """
+
+    def call(*arguments):
+        return function(*arguments)
+
+    call.__name__ = name or "call"
+    jitted: Any = jax.jit(call, donate_argnums=donate)
+    program = jitted.lower(*arguments).compile(COMPILER_OPTIONS.get(platform()))
+    # this trace is never used again
+    jitted.clear_cache()
+    return_unused()
+    return program
+
+
+def shapes_of(tree: Any) -> Any:
+    """Shapes and dtypes of a tree of arrays."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), tree)
+
+
+class Programs:
+    """A mapping from shapes (B, L) to compiled programs, each compiled when it is first asked for.
+
+    Attributes:
+      compiled: those there are so far.
+    """
+
+    def __init__(self, kind: str, make: Callable[[Shape], Any], note: Callable[[str], None] = lambda text: None):
+        """Compiles nothing yet.
+
+        Args:
+          kind: of the programs, for the notes.
+          make: compiles the program for a shape.
+          note: says what is being compiled.
+        """
+        self._kind, self._make, self._note = kind, make, note
+        self.compiled: dict[Shape, Any] = {}
+
+    def __contains__(self, shape: Shape) -> bool:
+        return shape in self.compiled
+
+    def __getitem__(self, shape: Shape) -> Compiled:
+        if shape not in self.compiled:
+            self._note(f"compiling the {self._kind} program for {shape[0]} x {shape[1]} tokens")
+            self.compiled[shape] = self._make(shape)
+        return self.compiled[shape]
+
+    def compile(self, shape: Shape) -> None:
+        """Compiles the program for a shape now, if it is not there yet."""
+        self[shape]

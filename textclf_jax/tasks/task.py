@@ -1,0 +1,96 @@
+"""What every task has in common: its interface, and the arrays that say which tokens a batch holds."""
+
+from typing import Protocol
+
+import flax.linen as nn
+import numpy as np
+from jaxtyping import Bool
+
+from textclf_jax.config.schema import RunConfig
+from textclf_jax.data.collate import BatchRows
+from textclf_jax.data.dataset import Dataset
+from textclf_jax.data.packing import token_places, tokens_taken
+from textclf_jax.kernels.precision import Precision
+
+Arrays = dict[str, np.ndarray]
+
+# The second number of a batch's seed: masks of evaluation are not those of training
+TRAINING_MASKS, EVALUATION_MASKS = 1, 2
+
+
+class Task(Protocol):
+    """What training and evaluation ask of a task."""
+
+    @property
+    def config(self) -> RunConfig:
+        """The configuration of the run."""
+        ...
+
+    def module(self, precision: Precision) -> nn.Module:
+        """The model, computing in a precision."""
+        ...
+
+    def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
+        """The host arrays of one batch.
+
+        Args:
+          data: where the texts are; None gives a batch without texts.
+          batch: which texts, and the shape (B, L), on which alone all shapes of the arrays depend.
+          seed: of whatever is random in a batch.
+
+        Returns:
+          input_ids [B, L], lengths [N], targets and weights [P] or [N], and what else the model's `losses` takes.
+        """
+        ...
+
+    def flops(self, shape: tuple[int, int], *, train: bool) -> int:
+        """FLOPs of the matrix products of one step on a batch of shape (B, L)."""
+        ...
+
+    def metrics(self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
+        """The metrics of a whole split.
+
+        Args:
+          sums: `loss`, `correct` and `count` over all its predictions.
+          logits: [N, C] of a classifier, in the order of the rows; [0, 0] for MLM.
+          labels: [N] true classes, or None for MLM.
+        """
+        ...
+
+
+def gather_tokens(data: Dataset | None, batch: BatchRows, batch_size: int, pad_id: int) -> Arrays:
+    """The tokens of a batch and where its texts are.
+
+    Args:
+      data: where the texts are, or None for a batch without texts.
+      batch: which texts, and the shape (B, L).
+      batch_size: N, the most texts of a batch; missing texts have length 0.
+      pad_id: the id of PAD.
+
+    Returns:
+      input_ids [B, L] and lengths [N] int32. Where rows hold several texts also segments [B, L] (the number of the
+      text, from 1; 0 at padding), position_ids [B, L] (from 0 in each text), and starts [N] (places of first tokens; 0
+      for missing texts).
+    """
+    lengths = np.zeros(batch_size, np.int32)
+    if data is None:
+        arrays = {"input_ids": np.full(batch.shape, pad_id, np.int32), "lengths": lengths}
+    else:
+        lengths[: len(batch.rows)] = np.minimum(data.lengths[batch.rows], batch.shape[1])
+        arrays = {"input_ids": data.take(batch, pad_id), "lengths": lengths}
+    if batch.starts is None:
+        return arrays
+    segments, position_ids = np.zeros(batch.shape, np.int32), np.zeros(batch.shape, np.int32)
+    tokens = token_places(batch.starts, tokens_taken(lengths[: len(batch.rows)]))
+    segments.reshape(-1)[tokens.place] = tokens.text + 1
+    position_ids.reshape(-1)[tokens.place] = tokens.column
+    starts = np.zeros(batch_size, np.int32)
+    starts[: len(batch.rows)] = batch.starts
+    return arrays | {"segments": segments, "position_ids": position_ids, "starts": starts}
+
+
+def padding_of(arrays: Arrays) -> Bool[np.ndarray, "B L"]:
+    """Where a batch from `gather_tokens` is padding."""
+    if "segments" in arrays:
+        return arrays["segments"] == 0
+    return np.arange(arrays["input_ids"].shape[1]) >= arrays["lengths"][:, None]

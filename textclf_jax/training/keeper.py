@@ -1,0 +1,92 @@
+"""What a run keeps: the best model by validation, and checkpoints to resume from."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.runs.checkpoint import save_model
+from textclf_jax.runs.resuming import Position
+from textclf_jax.runs.signals import Stopped
+from textclf_jax.training.plan import Plan
+from textclf_jax.training.session import Session
+from textclf_jax.training.steps import TrainState
+
+SHOWN_METRICS = ("loss", "accuracy", "f1_macro")
+
+
+@dataclass
+class Keeper:
+    """Evaluates a run, and saves what is to be kept of it.
+
+    Attributes:
+      plan, session: the run.
+      position: saved with each checkpoint; its best score is kept here.
+      evaluator: for the validation split.
+      best_metrics: of what is in `model.ckpt`, as far as it was evaluated by this process.
+      saved_at: when the last checkpoint was saved, on `time.monotonic`.
+    """
+
+    plan: Plan
+    session: Session
+    position: Position
+    evaluator: Evaluator
+    best_metrics: dict[str, float] | None = None
+    saved_at: float = field(default_factory=time.monotonic)
+
+    def evaluate(self, state: TrainState) -> dict[str, Any] | None:
+        """Evaluates on the validation split, if there is one.
+
+        Returns:
+          The metadata of the model if it is the best so far (or there is no split), and so to be kept; otherwise None.
+          None, too, where a signal came: the evaluation is then due when the run is resumed.
+        """
+        p, place = self.position, self._place(state)
+        if self.plan.val is None:
+            return self.session.record | place | {"which": "last", "score": None}
+        p.evaluation_due = True
+        try:
+            with self.session.stop.immediate():
+                metrics = self.evaluator(state.variables, self.plan.val)
+        except Stopped:
+            return None
+        p.evaluation_due = False
+        self.session.logger.log("eval", metrics, **place)
+        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN_METRICS if name in metrics)
+        self.session.progress.note(f"epoch {place['epoch']}, update {place['update']}: validation {shown}")
+        score = metrics["loss"]
+        # a NaN never counts as an improvement
+        if not score < p.best_score:
+            return None
+        p.best_score, self.best_metrics = score, metrics
+        return self.session.record | place | {"which": "best", "score": score}
+
+    def _place(self, state: TrainState) -> dict[str, int]:
+        length, step = self.plan.length, self.position.step
+        epoch = min((step - 1) // length.steps_per_epoch, length.epochs - 1) + 1
+        return {"step": step, "update": int(state.opt_state.gradient_step), "epoch": epoch}
+
+    def save(self, state: TrainState, model: dict[str, Any] | None = None) -> None:
+        """Saves a checkpoint in the background, after the rows that belong to it.
+
+        Args:
+          state: what to save.
+          model: the metadata of `model.ckpt`, which is then saved too, before the checkpoint.
+
+        Raises:
+          UserError: an earlier save has failed.
+        """
+        session, vocabulary = self.session, self.plan.vocabulary_files
+
+        def before_save(host: TrainState) -> None:
+            session.logger.sync()
+            if model is not None:
+                save_model(session.run_dir, host.variables, model, vocabulary)
+
+        position = {**asdict(self.position), "fingerprint": self.plan.fingerprint()}
+        session.checkpoints.save(self.position.step, state, position, before_save)
+        self.saved_at = time.monotonic()
+
+    def minutes_since_save(self) -> float:
+        """Minutes since the last checkpoint, or the start of the run."""
+        return (time.monotonic() - self.saved_at) / 60

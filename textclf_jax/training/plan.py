@@ -1,0 +1,230 @@
+"""Everything about a run that is known before its first step: data, batches, length, model, optimizer."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.data.collate import Batching, Bucketed, choose_buckets
+from textclf_jax.data.dataset import Dataset, load_dataset
+from textclf_jax.data.packing import Packed, candidate_packings
+from textclf_jax.errors import UserError
+from textclf_jax.evaluation.evaluator import evaluation_program
+from textclf_jax.model.attention import tells_texts_apart
+from textclf_jax.runs.record import record_of
+from textclf_jax.runs.resuming import fingerprint_of
+from textclf_jax.runtime.device import compute_precision
+from textclf_jax.runtime.programs import Shape, compiled, shapes_of
+from textclf_jax.tasks import Task, make_task
+from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper
+from textclf_jax.training.optimizer import make_optimizer
+from textclf_jax.training.schedule import TrainingLength, make_schedule
+from textclf_jax.training.steps import StepSettings, TrainState, initial_state, train_step
+
+EVALUATION_BUCKETS = 2
+SAMPLED_TEXTS = 4096
+COST_OF_A_PROGRAM = 0.05  # of compiling one more, as a share of an epoch's operations
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run before its first step.
+
+    Attributes:
+      config: the typed configuration.
+      root: the folder that relative paths start from.
+      tokenizer: the vocabulary, and the masking of MLM.
+      task: MLM or classification.
+      splits: checked data, "train" and what there is of "val" and "test".
+      batching, eval_batching: how texts become batches of training and evaluation.
+      length: steps and updates.
+      variable_shapes: shapes and dtypes of the model's variables.
+      settings: what a training step needs, the model among it.
+    """
+
+    config: RunConfig
+    root: Path
+    tokenizer: LoadedTokenizer
+    task: Task
+    splits: dict[str, Dataset]
+    batching: Batching
+    eval_batching: Batching
+    length: TrainingLength
+    variable_shapes: dict[str, Any]
+    settings: StepSettings
+
+    @property
+    def train(self) -> Dataset:
+        """The training split."""
+        return self.splits["train"]
+
+    @property
+    def val(self) -> Dataset | None:
+        """The validation split, where there is one."""
+        return self.splits.get("val")
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        return self.settings.module
+
+    @property
+    def state_shapes(self) -> TrainState:
+        """Shapes and dtypes of the train state."""
+        return jax.eval_shape(functools.partial(initial_state, tx=self.settings.tx), self.variable_shapes)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the data."""
+        return [note for data in self.splits.values() for note in data.notes]
+
+    @property
+    def vocabulary_files(self) -> list[Path]:
+        """The files of the vocabulary's folder, and of the user's tokenizer wrapper where there is one."""
+        folder = self.root / self.config.tokenizer.vocab_dir
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        return [*files, self.tokenizer.source] if self.tokenizer.source else files
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be the same when the run is resumed."""
+        data = {name: data.fingerprint for name, data in self.splits.items()}
+        packed = isinstance(self.batching, Packed)
+        return fingerprint_of(self.config, data, self.tokenizer.fingerprint, packed=packed)
+
+    def record(self) -> dict[str, Any]:
+        """What the result depends on, for `record.json` and the model."""
+        return record_of(self.config, self.tokenizer, self.splits, self.root)
+
+    def draw_variables(self) -> dict[str, Any]:
+        """Draws fresh variables from the seed; float32."""
+        # one program for all: drawn one by one, each array would be a program, too, of a megabyte or more
+        seed = np.uint32(self.config.experiment.seed)
+        return compiled(functools.partial(_draw, self.module), shapes_of(seed))(seed)
+
+    def initial_state(self, variables: dict[str, Any]) -> TrainState:
+        """The state before the first step, around these variables."""
+
+        # compiled: the moments are then written once, and need not be there while the first program is compiled
+        rest = compiled(
+            lambda params: initial_state({"params": params}, self.settings.tx).replace(params=None),
+            shapes_of(variables["params"]),
+        )
+        collections = {name: tree for name, tree in variables.items() if name != "params"}
+        return rest(variables["params"]).replace(params=variables["params"], collections=collections)
+
+    def training_program(self, shape: Shape) -> Any:
+        """Compiles the training step on batches of a shape; the program overwrites the state it is given."""
+        batch = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.zeros((), np.float32)}
+        step = functools.partial(train_step, settings=self.settings)
+        name = f"train_step_{shape[0]}x{shape[1]}"
+        return compiled(step, self.state_shapes, shapes_of(batch), name=name, donate=(0,))
+
+    def evaluation_program(self, shape: Shape) -> Any:
+        """Compiles the evaluation step on batches of a shape."""
+        return evaluation_program(self.task, self.module, self.eval_batching.empty(shape), self.variable_shapes)
+
+
+def _draw(module: nn.Module, seed: Any) -> Any:
+    key = jax.random.fold_in(jax.random.key(seed), 0)
+    return module.init(key, jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32))
+
+
+def make_plan(config: RunConfig, root: Path) -> Plan:
+    """Loads tokenizer and data, checks them, and plans the run. Nothing is compiled or written.
+
+    Args:
+      config: the configuration.
+      root: the folder that relative paths start from.
+
+    Raises:
+      UserError: anything about tokenizer or data that would go wrong later.
+    """
+    tokenizer = load_wrapper(config.tokenizer.wrapper_path, config.tokenizer.vocab_dir, root=root)
+    splits = load_splits(config, tokenizer, root)
+    task, training, lengths = make_task(config, tokenizer), config.training, splits["train"].lengths
+    steps = -(-len(lengths) // training.batch_size)
+    length = TrainingLength(steps, training.epochs, training.grad_accum_steps, training.variant)
+    if length.updates == 0:
+        raise UserError(f"{steps} steps an epoch are fewer than training.grad_accum_steps: there would be no update")
+    in_order = not config.data.train.shuffle
+    batching = choose_batching(task, lengths, config.data.num_length_buckets, in_order=in_order)
+    held_out = [data.lengths for name, data in splits.items() if name != "train"]
+    eval_batching = choose_batching(task, np.concatenate(held_out or [lengths]), EVALUATION_BUCKETS)
+    # made once here, so that masking code of the user's own fails before anything compiles
+    task.batch(splits["train"], batching.evaluation(lengths[: training.batch_size])[0], (0,))
+    module = task.module(compute_precision(training))
+    shapes = jax.eval_shape(functools.partial(_draw, module), np.uint32(0))
+    settings = step_settings(config, module, length, shapes["params"])
+    return Plan(config, root, tokenizer, task, splits, batching, eval_batching, length, shapes, settings)
+
+
+def step_settings(config: RunConfig, module: nn.Module, length: TrainingLength, params: Any) -> StepSettings:
+    """What the training step of a run needs; `params` may be shapes."""
+    training = config.training
+    return StepSettings(
+        module=module,
+        tx=make_optimizer(training, length, params),
+        schedule=make_schedule(training, length.scheduled_updates, training.backbone_lr_mult),
+        training=training,
+        seed=config.experiment.seed,
+        frozen_steps=training.freeze_epochs * length.steps_per_epoch,
+    )
+
+
+def load_splits(config: RunConfig, tokenizer: LoadedTokenizer, root: Path) -> dict[str, Dataset]:
+    """Loads and checks the data of a run, by split.
+
+    Raises:
+      UserError: names the file, the row and the value at fault, and the remedy.
+    """
+    num_labels = config.classification_head.num_labels if isinstance(config, FinetuningConfig) else None
+    paths = {name: getattr(config.data, name).dataset_path for name in ("train", "val", "test")}
+    return {
+        name: load_dataset(
+            root / path,
+            vocab_size=tokenizer.vocab_size,
+            pad_id=tokenizer.pad_id,
+            max_length=config.architecture.max_sequence_length,
+            num_labels=num_labels,
+        )
+        for name, path in paths.items()
+        if path
+    }
+
+
+def choose_batching(
+    task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int, *, in_order: bool = False
+) -> Batching:
+    """Chooses between one text a row and several, by the arithmetic that an epoch takes and the programs it needs.
+
+    Several need exact attention, which can tell them apart, and are not for GPUs, whose flash attention cannot.
+
+    Args:
+      task: what is trained.
+      lengths: [N] tokens of each text.
+      num_buckets: the most lengths that rows are padded to with one text each.
+      in_order: the texts must stay in their order.
+    """
+    config = task.config
+    size, architecture = config.training.batch_size, config.architecture
+    bucketed = Bucketed(size, choose_buckets(lengths, architecture.max_sequence_length, num_buckets))
+    packs = config.data.packing and config.training.variant == "standard" and not in_order
+    if not packs or not tells_texts_apart(architecture.attention):
+        return bucketed
+
+    # enough to know: batches are alike
+    sample = np.random.default_rng(0).permutation(lengths)[: max(SAMPLED_TEXTS, size)]
+
+    def cost(batching: Batching) -> float:
+        shapes = [batch.shape for batch in batching.evaluation(sample)]
+        flops = sum(task.flops(shape, train=True) for shape in shapes)
+        return flops * (1 + COST_OF_A_PROGRAM * (len(set(shapes)) - 1))
+
+    return min(bucketed, *candidate_packings(sample, size), key=cost)

@@ -1,0 +1,67 @@
+"""What is open while a run trains: its folder, its files, its display, and the request to stop."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textclf_jax.config.file import dump_config
+from textclf_jax.files import write_whole
+from textclf_jax.observe.progress import Progress
+from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints
+from textclf_jax.runs.metrics_files import RunLogger
+from textclf_jax.runs.record import RECORD_FILE, SUMMARY_FILE
+from textclf_jax.runs.signals import StopRequest
+from textclf_jax.training.plan import Plan
+from textclf_jax.training.start import Start
+
+
+class Session(NamedTuple):
+    """What a run writes to while it trains.
+
+    Attributes:
+      run_dir: the folder of the run.
+      record: what its result depends on; kept in the folder and in the model.
+      checkpoints, logger, progress: where states, rows and lines go.
+      stop: the request to stop.
+    """
+
+    run_dir: Path
+    record: dict[str, Any]
+    checkpoints: Checkpoints
+    logger: RunLogger
+    progress: Progress
+    stop: StopRequest
+
+
+@contextmanager
+def open_session(plan: Plan, run_dir: Path, start: Start, stop: StopRequest, *, fresh: bool) -> Iterator[Session]:
+    """Opens the files of a run; nothing in its folder has changed before.
+
+    Args:
+      plan: the run.
+      run_dir: its folder.
+      start: where it starts.
+      stop: the request to stop.
+      fresh: removes its earlier checkpoints.
+    """
+    position = start.position
+    with ExitStack() as stack:
+        checkpoints = Checkpoints(run_dir / CHECKPOINTS_FOLDER, fresh=fresh)
+        stack.callback(checkpoints.close)
+        (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
+        checkpoints.reserve(plan.state_shapes)
+        record = plan.record()
+        write_whole(run_dir / "config.resolved.yaml", dump_config(plan.config))
+        write_whole(run_dir / RECORD_FILE, json.dumps(record, indent=1))
+        logger = RunLogger(
+            run_dir,
+            plan.config.logging,
+            resolved=record["config"],
+            keep_until_step=position.step if start.resumes else None,
+            evaluation_due=position.evaluation_due,
+        )
+        stack.enter_context(logger)
+        progress = Progress(plan.length.updates, start=start.updates, description=plan.config.experiment.kind)
+        yield Session(run_dir, record, checkpoints, logger, progress, stop)

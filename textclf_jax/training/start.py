@@ -1,0 +1,79 @@
+"""Where a run starts: at its own checkpoint, at that of an earlier run, from other weights, or afresh."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textclf_jax.config.schema import PretrainingConfig
+from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, is_checkpoints_folder
+from textclf_jax.runs.pretrained import Pretrained, adopt
+from textclf_jax.runs.resuming import Position, continue_earlier, resume
+from textclf_jax.training.plan import Plan
+from textclf_jax.training.steps import TrainState
+
+
+class Start(NamedTuple):
+    """Where training starts.
+
+    Attributes:
+      position: the first position.
+      state: its train state, or None where a fresh one is to be drawn.
+      pretrained: weights that go into the fresh state.
+      resumes: it is this run's own earlier position.
+      note: what to tell the user.
+    """
+
+    position: Position
+    state: TrainState | None = None
+    pretrained: Pretrained | None = None
+    resumes: bool = False
+    note: str = ""
+
+    @property
+    def updates(self) -> int:
+        """Updates so far."""
+        return 0 if self.state is None else int(self.state.opt_state.gradient_step)
+
+
+def find_start(
+    plan: Plan, run_dir: Path, pretrained: Pretrained | None, *, dry_run: bool, fresh: bool, changed_data: bool
+) -> Start:
+    """Decides where a run starts, and loads what it starts from. Writes nothing, but removes damaged checkpoints.
+
+    Args:
+      plan: the run.
+      run_dir: its folder.
+      pretrained: weights to start from where there is no checkpoint.
+      dry_run: leaves the run's own checkpoints alone.
+      fresh: as if there were no checkpoint.
+      changed_data: resumes even where the data is no longer the same.
+
+    Raises:
+      UserError: what there is to start from does not fit the run, or is damaged.
+    """
+    folder = run_dir / CHECKPOINTS_FOLDER
+    if pretrained:
+        # checked even where it is not used: the config names it
+        adopted = "\n".join(adopt_into(plan, pretrained, plan.variable_shapes)[1])
+    if not fresh and is_checkpoints_folder(folder):
+        if dry_run:
+            return Start(Position())
+        with closing(Checkpoints(folder)) as checkpoints:
+            resumption = resume(checkpoints, plan.state_shapes, plan.fingerprint(), changed_data=changed_data)
+        assert resumption is not None
+        note = f"resuming after step {resumption.position.step} of {plan.length.steps}"
+        return Start(resumption.position, resumption.state, resumes=True, note=note)
+    earlier = plan.config.training.resume
+    if earlier.path is not None and not earlier.weights_only:
+        path, length = plan.root / earlier.path, plan.length
+        state, position = continue_earlier(
+            path, plan.state_shapes, plan.fingerprint(), epochs=length.epochs, steps=length.steps
+        )
+        return Start(position, state)
+    return Start(Position(), pretrained=pretrained, note=adopted) if pretrained else Start(Position())
+
+
+def adopt_into(plan: Plan, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:
+    """`adopt` for a run: pretraining takes the heads, too; finetuning the encoder alone."""
+    heads = isinstance(plan.config, PretrainingConfig)
+    return adopt(pretrained, variables, plan.config.architecture, plan.tokenizer.fingerprint, heads=heads)
