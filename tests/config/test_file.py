@@ -14,7 +14,7 @@ from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig, RunCo
 from textclf_jax.config.yaml_reader import read_document, read_value
 from textclf_jax.errors import UserError
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
 KINDS: tuple[Kind, ...] = ("pretraining", "finetuning")
 
 MINIMAL = """\

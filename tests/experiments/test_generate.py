@@ -20,7 +20,7 @@ from textclf_jax.experiments.generate import (
     validate_name,
 )
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 CONFIGS = REPOSITORY / "configs"
 
 
