@@ -73,8 +73,8 @@ def local_attention(
 ) -> Float[Array, "B L H K"]:
     """Attends from each token to those at most `window` places away and to the first `global_tokens`.
 
-    The global tokens attend to every real token. Computed in blocks of `window` queries against three blocks of keys:
-    time and memory are linear in L, no [L, L] array exists.
+    The global tokens attend to every real token. Blocks of `window` queries see three blocks of keys, so that time and
+    memory are linear in L.
 
     Args:
       q, k, v: [B, L, H, K], any float dtype; scores and softmax are float32 or wider.

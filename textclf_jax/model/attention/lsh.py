@@ -155,32 +155,43 @@ def lsh_attention(
         jnp.where(real[..., None], pad_to_multiple(x.swapaxes(1, 2), total, axis=2), 0).astype(x.dtype) for x in (qk, v)
     )
     hashed = hash_and_sort(qk_h, real, rotations, settings)
-
-    def chunked(x):
-        return cut(x, settings.chunk_size, axis=3)
-
-    def gather(x):
-        return chunked(jnp.take_along_axis(x[:, None], hashed.order[..., None], axis=-2))
-
-    def gather_flags(x):
-        return chunked(jnp.take_along_axis(x, hashed.order, axis=-1))
-
-    is_real = gather_flags(jnp.broadcast_to(real[:, None], hashed.codes.shape))
-    tokens = SortedTokens(chunked(hashed.order), gather_flags(hashed.codes), is_real, settings)
-
-    queries, options = gather(qk_h), {"dropout_rate": dropout_rate, "dropout_key": dropout_key}
+    queries, values = (_sorted_chunks(x[:, None], hashed.order[..., None], settings) for x in (qk_h, v_h))
     context, partition = attention(
-        queries, queries, gather(v_h), tokens, precision=precision, head_axes=3, expand=_three_chunks, **options
+        queries,
+        queries,
+        values,
+        _sorted_tokens(hashed, real, settings),
+        precision=precision,
+        dropout_rate=dropout_rate,
+        dropout_key=dropout_key,
+        head_axes=3,
+        expand=_three_chunks,
     )
+    combined = jnp.where(real[..., None], _combine_rounds(context, partition, hashed, settings), 0)
+    return combined[:, :, :length].astype(qk.dtype).swapaxes(1, 2)
 
-    def unsort(x):
+
+def _sorted_chunks(x, order, settings: Lsh):
+    """Puts x [B, 1 or R, H, L', ...] into an order [B, R, H, L', ...], and cuts it into chunks."""
+    return cut(jnp.take_along_axis(x, order, axis=3), settings.chunk_size, axis=3)
+
+
+def _sorted_tokens(hashed: HashedOrder, real: Bool[Array, "B 1 L"], settings: Lsh) -> SortedTokens:
+    real = jnp.broadcast_to(real[:, None], hashed.codes.shape)
+    codes, real = (_sorted_chunks(x, hashed.order, settings) for x in (hashed.codes, real))
+    return SortedTokens(cut(hashed.order, settings.chunk_size, axis=3), codes, real, settings)
+
+
+def _combine_rounds(context, partition, hashed: HashedOrder, settings: Lsh) -> Float[Array, "B H L K"]:
+    """The mean over rounds of contexts [B, R, H, N, c, K], or their mean weighted by partition functions."""
+
+    def unsorted(x):
+        x = x.reshape(*hashed.order.shape, -1)
         return jnp.take_along_axis(x, hashed.inverse[..., None], axis=-2)
 
-    context = unsort(context.reshape(*hashed.order.shape, -1))
-    weights = jnp.full((1, context.shape[1], 1, 1, 1), 1 / context.shape[1], context.dtype)
+    context, rounds = unsorted(context), context.shape[1]
+    weights = jnp.full((1, rounds, 1, 1, 1), 1 / rounds, context.dtype)
     if settings.combine == "logsumexp":
-        weights = jax.nn.softmax(unsort(partition.reshape(*hashed.order.shape)[..., None]), axis=1)
+        weights = jax.nn.softmax(unsorted(partition), axis=1)
     # round by round: XLA on CPU sums slowly over them
-    combined = sum(weights[:, r] * context[:, r] for r in range(context.shape[1]))
-    combined = jnp.where(real[..., None], combined, 0).astype(qk.dtype)
-    return combined[:, :, :length].swapaxes(1, 2)
+    return sum((weights[:, r] * context[:, r] for r in range(rounds)), jnp.zeros((), context.dtype))
