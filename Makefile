@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo bench test test-fast lint audit clean
+.PHONY: setup demo bench check test test-fast lint audit clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+# for daily use: of the tests, those of what differs from main
+check: lint
+	tests=$$($(BIN)/python scripts/changed_tests.py) && $(BIN)/python -m pytest -m "not slow" $$tests
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
