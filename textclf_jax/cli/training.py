@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from textclf_jax.config.file import AnyConfig, Kind, load_config
-from textclf_jax.experiments.generate import find_run
+from textclf_jax.experiments.folders import find_run
 
 if TYPE_CHECKING:
     from textclf_jax.runs.pretrained import Pretrained
