@@ -14,30 +14,26 @@ CHECKPOINTS = ("model.ckpt", "checkpoints/best-model.ckpt", "checkpoints/model.c
 
 
 def validate_name(name: str) -> str:
-    """Returns the name of an experiment, which is also that of its folder.
+    """Returns the name of a run if it can be the name of its folder.
 
     Raises:
       UserError: it is empty, too long, begins with a dot or dash, or holds a slash or a control character.
     """
-    if not name.strip():
-        why = "is empty"
-    elif "/" in name or "\\" in name:
-        why = "is a path: give only the name of the folder"
-    elif not name.isprintable():
-        why = "holds a line break or control character"
-    elif name[0] in ".-":
-        why = f'begins with "{name[0]}"'
-    elif name != name.strip():
-        why = "begins or ends with a space"
-    elif len(name.encode()) > MAX_NAME_LENGTH:
-        why = f"is longer than {MAX_NAME_LENGTH} bytes"
-    else:
-        return name
-    raise UserError(f"the experiment name {name[:120]!r} {why}. Use letters, digits, dots, dashes and underscores.")
+    faults = {
+        "is empty": not name.strip(),
+        "is a path: give only the name of the folder": "/" in name or "\\" in name,
+        "holds a line break or control character": not name.isprintable(),
+        f'begins with "{name[:1]}"': name.startswith((".", "-")),
+        "begins or ends with a space": name != name.strip(),
+        f"is longer than {MAX_NAME_LENGTH} bytes": len(name.encode(errors="replace")) > MAX_NAME_LENGTH,
+    }
+    if why := next((why for why, holds in faults.items() if holds), None):
+        raise UserError(f"the experiment name {name[:120]!r} {why}. Use letters, digits, dots, dashes and underscores.")
+    return name
 
 
 def run_folder(kind: Kind, name: str, root: Path = Path()) -> Path:
-    """`root/experiments/<kind>/<name>`, whether or not it exists.
+    """Gives the folder `root/experiments/<kind>/<name>`, whether or not it exists.
 
     Raises:
       UserError: the name is not valid, or a link on the way leads out of `experiments/`.
@@ -51,7 +47,7 @@ def run_folder(kind: Kind, name: str, root: Path = Path()) -> Path:
 
 
 def find_run(kind: Kind, name: str, root: Path = Path()) -> Path:
-    """The folder of a run that has a config.
+    """Finds the folder of a run that has a config.
 
     Raises:
       UserError: there is none of that name; the message lists those there are.
@@ -68,14 +64,11 @@ def find_run(kind: Kind, name: str, root: Path = Path()) -> Path:
 
 
 def find_model(name: str, kinds: Sequence[Kind]) -> Path:
-    """Finds the `model.ckpt` folder of a run of one of the kinds, below the current folder.
+    """Finds the `model.ckpt` folder (which need not exist yet) of a run below the current folder.
 
     Args:
       name: the run, or the path of a `model.ckpt` folder, which is returned as it is.
-      kinds: where to look.
-
-    Returns:
-      The folder; it does not exist yet where the run has not finished.
+      kinds: the kinds of run to look among.
 
     Raises:
       UserError: there is no such run, or one of each kind.
