@@ -106,7 +106,7 @@ def resolve_plain(text: str) -> Scalar:
     return next((convert(text) for pattern, convert in _CORE_SCHEMA if re.fullmatch(pattern, text)), text)
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     """Names a value and its type for a message."""
     if value is None:
         return "nothing (null)"
