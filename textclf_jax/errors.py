@@ -1,8 +1,8 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The exception for errors that the user can correct."""
 
 
 class UserError(Exception):
-    """A problem the user can solve. The message names the file, key or row, and the remedy.
+    """An error in what the user gave; the message names the file, key or row, and the remedy.
 
-    The commands print it without a traceback and exit with code 2.
+    Commands print it without a traceback and exit with code 2.
     """

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writes files as a whole or not at all."""
 
 import os
 from pathlib import Path
@@ -7,10 +7,10 @@ from textclf_jax.errors import UserError
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Puts `content` (text as UTF-8) in the place of a file; a kill leaves the old or the new one, never a mixture.
+    """Replaces a file by `content` (text as UTF-8); a process killed meanwhile leaves the old or the new one whole.
 
     Raises:
-      UserError: the disk is full, or the folder cannot be written; the old file is as it was.
+      UserError: the disk is full, or the folder cannot be written; the old file is unchanged.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:

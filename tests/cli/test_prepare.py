@@ -13,7 +13,7 @@ def run(*arguments):
     parser = argparse.ArgumentParser()
     prepare.add_parser(parser.add_subparsers())
     args = parser.parse_args(["prepare", *map(str, arguments)])
-    return args.run(args)
+    return prepare.run(args)
 
 
 @pytest.fixture

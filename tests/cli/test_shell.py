@@ -1,8 +1,8 @@
 """The command line as a person meets it: help, errors, exit codes, and how soon it answers."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +20,12 @@ HEAVY = ("jax", "flax", "optax", "orbax", "torch", "wandb", "matplotlib", "sklea
 def shell(*arguments: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+
+
+def cpu_seconds_of_children() -> float:
+    """CPU seconds of all ended child processes: unlike the clock, they do not grow while others use the machine."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.fixture
@@ -116,9 +122,9 @@ def test_version_and_module(tmp_path):
 def test_help_names_every_command_and_answers_at_once(tmp_path):
     files = Path(cli.__path__[0]).glob("*.py")
     commands = sorted(path.stem.rstrip("_") for path in files if "\ndef add_parser(" in path.read_text())
-    start = time.perf_counter()
+    start = cpu_seconds_of_children()
     done = shell("-m", "textclf_jax", "--help", folder=tmp_path)
-    assert time.perf_counter() - start < 2.0
+    assert cpu_seconds_of_children() - start < 2.0
     assert done.returncode == 0
     assert {"prepare", "pretrain", "finetune", "predict"} <= set(commands)
     assert [name for name in commands if f"    {name} " not in done.stdout] == []
@@ -127,9 +133,9 @@ def test_help_names_every_command_and_answers_at_once(tmp_path):
 @pytest.mark.parametrize("script", ["pretrain.py", "finetune.py"])
 def test_a_wrong_key_is_answered_at_once(calls, tmp_path, script):
     name = {"pretrain.py": "wiki", "finetune.py": "news"}[script]
-    start = time.perf_counter()
+    start = cpu_seconds_of_children()
     done = shell(REPOSITORY / script, name, "--set", "training.learning_rte=1", folder=tmp_path)
-    assert time.perf_counter() - start < 2.0
+    assert cpu_seconds_of_children() - start < 2.0
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.endswith('--set training.learning_rte=1  unknown key. Did you mean "learning_rate"?\n')

@@ -1,4 +1,4 @@
-"""Names, run folders, and what the generators write."""
+"""What the generators write."""
 
 import json
 import subprocess
@@ -11,14 +11,7 @@ from textclf_jax.config.file import load_config
 from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
 from textclf_jax.config.yaml_reader import read_document
 from textclf_jax.errors import UserError
-from textclf_jax.experiments.generate import (
-    fill,
-    find_run,
-    generate_finetuning,
-    generate_pretraining,
-    run_folder,
-    validate_name,
-)
+from textclf_jax.experiments.generate import fill, generate_finetuning, generate_pretraining
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 CONFIGS = REPOSITORY / "configs"
@@ -54,84 +47,6 @@ def finetuning_config(path: Path) -> FinetuningConfig:
     return config
 
 
-# --- names and folders ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["wiki", "wiki-2.1_b", "Ωμέγα", "a b", "x" * 100, "1e-4", "null"])
-def test_usable_names(name, tmp_path):
-    path = generate_pretraining(validate_name(name), root=tmp_path)
-    assert path == tmp_path / "experiments/pretraining" / name / "config.yaml"
-    assert pretraining_config(path).experiment.name == name
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        " ",
-        "../x",
-        "/x",
-        "a/b",
-        "a\\b",
-        "a\nb",
-        "a\0b",
-        "\x1b[31m",
-        ".",
-        "..",
-        ".x",
-        "-x",
-        "x ",
-        "x" * 101,
-        "\udcff",
-    ],
-)
-def test_unusable_names_write_nothing(name, tmp_path):
-    with pytest.raises(UserError, match="experiment name"):
-        generate_pretraining(name, root=tmp_path)
-    with pytest.raises(UserError, match="experiment name"):
-        generate_finetuning(name, None, root=tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_link_out_of_experiments_is_refused(tmp_path):
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    kind = tmp_path / "experiments" / "pretraining"
-    kind.mkdir(parents=True)
-    (kind / "escape").symlink_to(outside)
-    (kind / "loop").symlink_to(kind / "loop")
-    for name in ("escape", "loop"):
-        with pytest.raises(UserError, match=r"leads out of|exists already"):
-            generate_pretraining(name, root=tmp_path)
-    (tmp_path / "experiments" / "finetuning").symlink_to(outside)
-    with pytest.raises(UserError, match="leads out of"):
-        generate_finetuning("x", None, root=tmp_path)
-    assert list(outside.iterdir()) == []
-
-
-def test_experiments_itself_may_be_a_link(tmp_path):
-    (tmp_path / "disk").mkdir()
-    (tmp_path / "experiments").symlink_to(tmp_path / "disk")
-    assert generate_pretraining("x", root=tmp_path).is_file()
-
-
-def test_an_existing_experiment_is_left_alone(tmp_path):
-    path = generate_pretraining("x", root=tmp_path)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match="exists already"):
-        generate_pretraining("x", overrides=["training.epochs=3"], root=tmp_path)
-    assert path.read_bytes() == before
-
-
-def test_a_missing_run_lists_what_is_there(tmp_path):
-    with pytest.raises(UserError, match=r"generate_pretraining_experiment\.py wiki"):
-        find_run("pretraining", "wiki", tmp_path)
-    generate_pretraining("wiki", root=tmp_path)
-    with pytest.raises(UserError, match='Did you mean "wiki"'):
-        find_run("pretraining", "wkii", tmp_path)
-    assert find_run("pretraining", "wiki", tmp_path) == run_folder("pretraining", "wiki", tmp_path)
-
-
 # --- filling in the template ----------------------------------------------------------------------------------
 
 
@@ -160,6 +75,14 @@ def test_a_project_may_bring_its_own_template(tmp_path):
 
 
 # --- pretraining ----------------------------------------------------------------------------------------------
+
+
+def test_an_existing_experiment_is_left_alone(tmp_path):
+    path = generate_pretraining("x", root=tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        generate_pretraining("x", overrides=["training.epochs=3"], root=tmp_path)
+    assert path.read_bytes() == before
 
 
 def test_pretraining_from_data_preset_and_overrides(project):

@@ -1,4 +1,7 @@
-"""The `textclf` command: `main` parses and runs one sub-command, each in a file of its own."""
+"""The `textclf` command: `main` parses and runs one sub-command.
+
+Each has a module with `add_parser`, which declares its arguments, and `run`, which returns the exit code.
+"""
 
 import argparse
 import os
@@ -13,7 +16,7 @@ LONG_COMMANDS = {"pretrain", "finetune"}
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:
-    """What a shell calls: `main` in a process set up for the command."""
+    """Runs `main` as a shell calls it; long commands first restart the process with the memory settings they need."""
     if LONG_COMMANDS & set(list(sys.argv[1:] if argv is None else argv)[:1]):
         restart_with_environment()
     return main(argv)
@@ -22,7 +25,7 @@ def command_line(argv: Sequence[str] | None = None) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code.
 
-    2 for an error that the user can mend, 130 after Ctrl-C, 141 where the reader of the output is gone.
+    That is 2 for an error that the user can fix, 130 after Ctrl-C, 141 when the reader of the output has gone.
     """
     return guarded(lambda: _run(argv))
 
@@ -54,7 +57,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Runs a command; the errors that are no bugs become a message and an exit code."""
+    """Runs a command; turns errors that are not bugs into a message and an exit code."""
     try:
         code = command()
         sys.stdout.flush()
@@ -66,6 +69,6 @@ def guarded(command: Callable[[], int]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # the interpreter flushes stdout once more at its end: that must not fail again
+        # the interpreter flushes stdout once more when it exits: that must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

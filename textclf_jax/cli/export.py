@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from textclf_jax.errors import UserError
-from textclf_jax.experiments.generate import find_run, run_folder
+from textclf_jax.experiments.folders import find_model
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -19,7 +18,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    folder = _model_folder(args.name)
+    folder = find_model(args.name, ("finetuning", "pretraining"))
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.interop.exporting import export_huggingface, export_reference
     from textclf_jax.runs.checkpoint import load_model
@@ -28,14 +27,3 @@ def run(args: argparse.Namespace) -> int:
     export(load_model(folder), args.out)
     print(f"wrote {args.out}")
     return 0
-
-
-def _model_folder(name: str) -> Path:
-    """The model that a path or the name of a run of either kind stands for."""
-    if (Path(name) / "metadata.json").is_file():
-        return Path(name)
-    runs = [run_folder(kind, name) for kind in ("finetuning", "pretraining")]
-    there = [folder / "model.ckpt" for folder in runs if (folder / "config.yaml").is_file()]
-    if len(there) == 2:
-        raise UserError(f"there are two runs {name}. Give the path of one: {there[0]} or {there[1]}")
-    return there[0] if there else find_run("finetuning", name) / "model.ckpt"

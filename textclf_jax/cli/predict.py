@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf_jax.errors import UserError
-from textclf_jax.experiments.generate import find_run
+from textclf_jax.experiments.folders import find_model
 from textclf_jax.tokenizer.text_files import well_formed
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 def run(args: argparse.Namespace) -> int:
     if bool(args.text) == bool(args.file):
         raise UserError("give either --text (once or more) or --file")
-    folder = _model_folder(args.name)
+    folder = find_model(args.name, ("finetuning",))
     texts = [well_formed(text) for text in args.text] or _read(args.file, args.text_column)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.evaluation.prediction import Predictor
@@ -40,12 +40,6 @@ def run(args: argparse.Namespace) -> int:
     writer = {"table": _write_table, "json": _write_json, "csv": _write_csv}[args.format]
     writer(predictor(texts), predictor.labels)
     return 0
-
-
-def _model_folder(name: str) -> Path:
-    if (Path(name) / "metadata.json").is_file():
-        return Path(name)
-    return find_run("finetuning", name) / "model.ckpt"
 
 
 def _read(path: Path, text_column: str | None) -> list[str]:

@@ -1,14 +1,15 @@
-"""`textclf prepare`: raw text to a dataset folder."""
+"""`textclf prepare`: makes a dataset folder from raw text."""
 
 import argparse
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from textclf_jax.prepare.prepare import PrepareOptions
+    from textclf_jax.prepare.prepare import PrepareOptions, Stage
     from textclf_jax.prepare.report import Report
 
 EPILOG = """examples:
@@ -18,8 +19,7 @@ EPILOG = """examples:
 """
 
 
-def add_parser(subparsers: Any) -> None:
-    """Adds the sub-command's arguments."""
+def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser = subparsers.add_parser(
         "prepare",
         help="raw text (csv, tsv, txt) to a dataset: vocabulary and encoded rows",
@@ -31,7 +31,6 @@ def add_parser(subparsers: Any) -> None:
     _add_files(parser)
     _add_reading(parser)
     _add_encoding(parser)
-    parser.set_defaults(run=run)
 
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +72,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepares, and prints what was made."""
+    """Prepares a dataset, and prints what it contains."""
     from textclf_jax.prepare.prepare import prepare
 
     options = _options(args)
@@ -114,30 +113,25 @@ def _options(args: argparse.Namespace) -> "PrepareOptions":
 
 
 @contextmanager
-def _stages():
-    """Shows the work going on: a bar on a terminal, a line a stage elsewhere, both on stderr."""
+def _stages() -> "Iterator[Stage]":
+    """Shows progress on stderr: a bar on a terminal, elsewhere a line for each stage."""
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _plain_stage()
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
+    console, last = Console(stderr=True), ""
 
-
-def _plain_stage():
-    last = None
-
-    def stage(what: str, done: int, total: int) -> None:
+    def print_new(what: str, done: int, total: int) -> None:
         nonlocal last
         if what != last:
             print(what, file=sys.stderr, flush=True)
         last = what
 
-    return stage
+    if not console.is_terminal:
+        yield print_new
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
 def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -> None:
@@ -159,7 +153,7 @@ def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -
 
 
 def _figures(report: "Report") -> list[list[str]]:
-    """Rows of the table: a name, then a figure a split."""
+    """Rows of the table: a name, then a figure for each split."""
     from textclf_jax.prepare.report import PERCENTILES
 
     splits = list(report.splits.values())
@@ -180,7 +174,7 @@ def _figures(report: "Report") -> list[list[str]]:
 
 
 def _remarks(report: "Report") -> list[str]:
-    """One line a fact beside the table."""
+    """Lines below the table: vocabulary, classes, empty rows and repeated texts."""
     lines = [f"vocabulary: {report.vocab_size:,} pieces, fingerprint {report.fingerprint[:12]}"]
     if report.label_names is not None:
         shown = ", ".join(report.label_names[:12]) + (", ..." if len(report.label_names) > 12 else "")

@@ -5,13 +5,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from textclf_jax.config.file import AnyConfig, Kind, load_config
-from textclf_jax.experiments.generate import find_run
+from textclf_jax.experiments.folders import find_run
 
 if TYPE_CHECKING:
     from textclf_jax.runs.pretrained import Pretrained
 
 
 def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, kind: Kind, text: str) -> None:
+    """Declares the arguments of a training command; `text` is its help."""
     parser = subparsers.add_parser(command, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument("name", help=f"the run experiments/{kind}/NAME")
     add_set_option(parser)
@@ -26,6 +27,7 @@ def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, 
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:
+    """Declares `--set`, whose values become `args.overrides`."""
     parser.add_argument(
         "--set",
         dest="overrides",
@@ -38,7 +40,7 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
 
 
 def train(kind: Kind, args: argparse.Namespace) -> int:
-    """Trains the run that was named and returns the exit code."""
+    """Trains the run that is named in `args` and returns the exit code."""
     folder = find_run(kind, args.name)
     overrides = [*args.overrides, *([f"training.profile={args.profile}"] if args.profile else [])]
     loaded = load_config(folder / "config.yaml", overrides, kind)
@@ -53,7 +55,7 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
 
 
 def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":
-    """The weights that a run starts from, if any, and the config with the architecture they need."""
+    """The config, with the architecture that the pretrained weights need, and the weights, or None."""
     from textclf_jax.runs.pretrained import start_path
     from textclf_jax.runtime.device import set_up_device
 
@@ -62,7 +64,7 @@ def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":
         return config, None
     from textclf_jax.interop.pretrained import load_start
 
-    set_up_device(config.training)  # loading touches JAX, and then it is too late to choose
+    set_up_device(config.training)  # JAX must know its device before weights are loaded
     pretrained, config, notes = load_start(path, config)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)

@@ -1,13 +1,13 @@
 """Reads, checks and writes config files.
 
-`load_config(path, overrides)` gives a typed config or one `UserError` with every problem and its line;
-`dump_config` writes a config such that any YAML reader, 1.1 or 1.2, gives the same values back.
+`load_config` gives a typed config, or one `UserError` that lists every problem with its line. What `dump_config` writes
+means the same to readers of YAML 1.1 and 1.2.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import ValidationError
@@ -28,7 +28,7 @@ from textclf_jax.errors import UserError
 
 Kind = Literal["pretraining", "finetuning"]
 AnyConfig = PretrainingConfig | FinetuningConfig
-MODELS: dict[str, type[PretrainingConfig] | type[FinetuningConfig]] = {
+MODELS: dict[Kind, type[PretrainingConfig] | type[FinetuningConfig]] = {
     "pretraining": PretrainingConfig,
     "finetuning": FinetuningConfig,
 }
@@ -36,19 +36,19 @@ MODELS: dict[str, type[PretrainingConfig] | type[FinetuningConfig]] = {
 
 @dataclass(frozen=True)
 class Loaded:
-    """A valid config, and one line for each key that was renamed, ignored or has no effect."""
+    """A valid config, and a note on each key that was renamed, ignored or has no effect."""
 
     config: AnyConfig
     notes: tuple[str, ...]
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), kind: Kind | None = None) -> Loaded:
-    """Reads a config file of any generation.
+    """Reads a config file, with today's keys or with those of the PyTorch reference.
 
     Args:
       path: the file.
       overrides: `section.key=value` in today's keys, applied before validation; the value is read as YAML.
-      kind: the kind of run it must be; None takes what the file says.
+      kind: the kind of run that the config must be for; None: either.
 
     Raises:
       UserError: the file cannot be read, or the config is not valid; all problems in one message.
@@ -64,7 +64,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), kind: Kind | None = N
 
 
 def parse_config(content: bytes, source: str, overrides: Sequence[str] = (), kind: Kind | None = None) -> Loaded:
-    """`load_config` of bytes; `source` is the name that the error message gives them."""
+    """Does what `load_config` does, for the content of a file; error messages call it `source`."""
     try:
         document = read_document(content)
     except Unreadable as error:
@@ -82,20 +82,20 @@ def parse_config(content: bytes, source: str, overrides: Sequence[str] = (), kin
 
 
 def dump_config(config: RunConfig) -> str:
-    """Writes every key of a config as YAML that `load_config` reads back to an equal config."""
+    """Gives the YAML text of a config, with every key; `load_config` reads it back to an equal config."""
     return yaml.dump(config.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=float("inf"))
 
 
-def format_value(value: Any) -> str:
-    """One value as it stands behind `key:` in a config file."""
+def format_value(value: object) -> str:
+    """Gives the YAML text of one value, as it stands after `key: ` in a config file."""
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=float("inf"))
     return text.removesuffix("\n").removesuffix("\n...")
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML writes YAML 1.1; what 1.2 would read differently is quoted."""
+    """Writes YAML 1.1, as PyYAML does, but without aliases, and quotes strings that YAML 1.2 would read differently."""
 
-    def ignore_aliases(self, data: Any) -> bool:
+    def ignore_aliases(self, data: object) -> bool:
         return True
 
 
@@ -108,7 +108,7 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def split_override(text: str) -> tuple[KeyPath, str]:
-    """`section.key=value` -> the key path and the text of the value.
+    """Splits `section.key=value` into the key path and the text of the value.
 
     Raises:
       Unreadable: it has no `=` or no key.
@@ -121,7 +121,7 @@ def split_override(text: str) -> tuple[KeyPath, str]:
 
 
 def _apply_overrides(draft: Draft, overrides: Sequence[str], problems: list[Problem]) -> dict[KeyPath, str]:
-    """Sets the overridden keys in the draft; returns which flag set which key."""
+    """Sets the overridden keys in the draft; returns the `--set` flag of each."""
     flags: dict[KeyPath, str] = {}
     for text in overrides:
         path = (text,)
@@ -134,7 +134,7 @@ def _apply_overrides(draft: Draft, overrides: Sequence[str], problems: list[Prob
     return flags
 
 
-def _set(draft: Draft, path: KeyPath, value: Any) -> None:
+def _set(draft: Draft, path: KeyPath, value: object) -> None:
     node = draft.data
     for depth, name in enumerate(path[:-1], start=1):
         if node.get(name) is None:
@@ -147,7 +147,7 @@ def _set(draft: Draft, path: KeyPath, value: Any) -> None:
 
 
 def _choose_model(draft: Draft, kind: Kind | None, problems: list[Problem]) -> type[AnyConfig]:
-    """The schema by `experiment.kind`; where that is missing or wrong, by what the file looks like."""
+    """The schema for `experiment.kind`; where that is missing or wrong, for the kind that the sections suggest."""
     stated = draft.get("experiment.kind")
     if stated in ("pretraining", "finetuning"):
         if kind is not None and stated != kind:
@@ -162,11 +162,7 @@ def _validate(model: type[AnyConfig], draft: Draft) -> tuple[AnyConfig | None, l
         return model.model_validate(draft.data), []
     except ValidationError as error:
         found = [explain(details, model) for details in error.errors(include_url=False)]
-    placed = []
-    for problem in found:
-        path = draft.path_in_file(problem.path)
-        placed.append(Problem(problem.message, path, draft.line_of(problem.path)))
-    return None, placed
+    return None, [Problem(p.message, draft.path_in_file(p.path), draft.line_of(p.path)) for p in found]
 
 
 def _without_effect(config: AnyConfig) -> list[str]:

@@ -1,7 +1,7 @@
-"""Maps configs of the PyTorch reference to today's keys: its two generations and the shape that W&B exports.
+"""Maps configs of the PyTorch reference (two generations, and the shape that W&B exports) to today's keys.
 
-Works on plain data before validation. Every change is said in one line of `Draft.notes`. Keys are renamed or dropped;
-no variant is switched on, so an old config trains with the mended behaviour unless it says otherwise.
+Works on plain data, before validation; each change gives a line in `Draft.notes`. Keys are renamed or dropped, but no
+`variant: reference` is set: an old config trains with the corrected computations.
 """
 
 import posixpath
@@ -56,9 +56,9 @@ class Draft:
 
     Attributes:
       data: sections and keys, changed in place.
-      lines: the line of every key path as it stands in the file.
-      renamed: today's path -> the path in the file, for messages.
-      notes: one line a change.
+      lines: key path in the file -> line, from 1.
+      renamed: today's key path -> key path in the file.
+      notes: one line for each change.
       problems: what could not be mapped.
     """
 
@@ -68,8 +68,8 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
-    def get(self, key: str, default: Any = None) -> Any:
-        """The value of a dotted key, or the default where it or a section above it is missing."""
+    def get(self, key: str, default: object = None) -> Any:
+        """Gives the value of a dotted key, or the default where it or a section above it is missing."""
         node: Any = self.data
         for part in key.split("."):
             if not isinstance(node, dict) or part not in node:
@@ -89,8 +89,8 @@ class Draft:
     def has(self, key: str) -> bool:
         return self.get(key, _ABSENT) is not _ABSENT
 
-    def put(self, key: str, value: Any, came_from: str) -> None:
-        """Sets a dotted key whose section exists or can be made; leaves anything else for validation to report."""
+    def put(self, key: str, value: object, came_from: str) -> None:
+        """Sets a dotted key; does nothing where a value stands in the place of a section, which validation reports."""
         node = self.data
         *sections, name = key.split(".")
         for section in sections:
@@ -101,7 +101,7 @@ class Draft:
         self.renamed[tuple(key.split("."))] = tuple(came_from.split("."))
 
     def move(self, old: str, new: str) -> None:
-        """Renames a dotted key; two different values are a problem."""
+        """Renames a dotted key; it is a problem if the new key has another value already."""
         if not self.has(old):
             return
         value = self.pop(old)
@@ -116,14 +116,14 @@ class Draft:
         self.problems.append(Problem(message, path, self.line_of(path)))
 
     def line_of(self, path: KeyPath) -> int | None:
-        """The line of a key, or of the nearest section above it that stands in the file."""
+        """Gives the line of a key, or of the nearest section above it that is in the file."""
         path = self.path_in_file(path)
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path)
 
     def path_in_file(self, path: KeyPath) -> KeyPath:
-        """The path under which a key of today stands in the file."""
+        """Gives the key path that the file has for one of today's."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.renamed:
                 return self.renamed[path[:length]] + path[length:]
@@ -131,7 +131,7 @@ class Draft:
 
 
 def migrate(document: Document) -> Draft:
-    """Brings a config of any generation to today's keys; a config of today passes unchanged."""
+    """Maps a config of any generation to today's keys; one that has them already stays as it is."""
     draft = Draft(document.data, dict(document.lines))
     _unwrap_wandb_export(draft)
     _merge_attention_kinds(draft)
@@ -163,7 +163,7 @@ def _unwrap_wandb_export(draft: Draft) -> None:
 
 
 def _merge_attention_kinds(draft: Draft) -> None:
-    """Options common to all kinds stand beside `kind` now, and `forward_<kind>` went into `<kind>`."""
+    """Moves options common to all kinds beside `kind`, and the keys of `forward_<kind>` into `<kind>`."""
     attention = draft.get("architecture.attention")
     if not isinstance(attention, dict) or not isinstance(kind := attention.get("kind", "mha"), str):
         return
@@ -181,7 +181,7 @@ def _merge_attention_kinds(draft: Draft) -> None:
 
 
 def _move_max_length(draft: Draft) -> None:
-    """The older generation has both keys; there the architecture's counts."""
+    """Renames tokenizer.max_length, or drops it where the older generation has max_sequence_length too."""
     old, new = "tokenizer.max_length", "architecture.max_sequence_length"
     if draft.has(old) and draft.has(new):
         length = draft.pop(old)
@@ -191,6 +191,7 @@ def _move_max_length(draft: Draft) -> None:
 
 
 def _drop_ignored(draft: Draft) -> None:
+    """Drops keys without a meaning today, and keys of which one value alone is supported."""
     for why, keys in IGNORED.items():
         present = [key for key in keys if draft.has(key)]
         for key in present:
@@ -208,6 +209,7 @@ def _drop_ignored(draft: Draft) -> None:
 
 
 def _drop_freeze_flag(draft: Draft) -> None:
+    """Drops `freeze`, and where it is false the freeze_* keys, which had no effect then."""
     if not draft.has("training.freeze"):
         return
     freeze = draft.pop("training.freeze")
@@ -222,7 +224,7 @@ def _drop_freeze_flag(draft: Draft) -> None:
 
 
 def _map_resume(draft: Draft) -> None:
-    """`is_resume`, a run name and a checkpoint path became one path."""
+    """Turns `is_resume`, a run name and a checkpoint path into one path."""
     resume = draft.get("training.resume", _ABSENT)
     if resume is None:
         draft.pop("training.resume")
@@ -251,8 +253,8 @@ def _map_resume(draft: Draft) -> None:
         draft.notes.append("ignored training.resume.strict: loading is always strict")
 
 
-def resume_path(name: Any, checkpoint: Any, output_dir: Any) -> str | None:
-    """The path that the reference's resume keys mean, from the repository root; None where they say nothing.
+def resume_path(name: object, checkpoint: object, output_dir: object) -> str | None:
+    """Gives the path, from the repository's root, that the reference's resume keys mean; None where they are empty.
 
     Args:
       name: the earlier pretraining run, or None.
@@ -276,7 +278,7 @@ def resume_path(name: Any, checkpoint: Any, output_dir: Any) -> str | None:
 
 
 def _map_pooling(draft: Draft) -> None:
-    """`sep_512` averages every 512th token; it never looked for [SEP]."""
+    """Renames `sep_512`, which averaged every 512th token and never looked for [SEP]."""
     key = "classification_head.pooling"
     pooling = draft.get(key)
     if isinstance(pooling, str) and (match := re.fullmatch(r"sep_(\d{1,6})", pooling)):
@@ -286,7 +288,7 @@ def _map_pooling(draft: Draft) -> None:
 
 
 def _map_pretrained_name(draft: Draft) -> None:
-    """The name was a second way to say the path."""
+    """Turns the name of the pretraining run into its path."""
     name = draft.pop("pretrained_experiment.name")
     if name is None:
         return

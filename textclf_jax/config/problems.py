@@ -1,9 +1,9 @@
-"""Says in plain words, with key and remedy, what validation found wrong with a config."""
+"""Turns what validation found wrong with a config into plain words, with key and remedy."""
 
 import difflib
 import re
 from collections.abc import Iterator
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 from pydantic_core import ErrorDetails
 
@@ -30,7 +30,7 @@ PLACEHOLDERS = {"integer": "<integer>", "number": "<number>", "string": "<text>"
 
 
 def key_paths(model: type[Section], above: KeyPath = ()) -> Iterator[KeyPath]:
-    """All keys of a section, depth first, in schema order; a section comes before its keys."""
+    """Yields the paths of all keys of a section, depth first, in schema order; a section comes before its keys."""
     for name, field in model.model_fields.items():
         yield (*above, name)
         if is_section(field.annotation):
@@ -38,7 +38,7 @@ def key_paths(model: type[Section], above: KeyPath = ()) -> Iterator[KeyPath]:
 
 
 def section_at(model: type[Section], path: KeyPath) -> type[Section] | None:
-    """The section under a key path; None where there is none or it is a plain key."""
+    """Gives the section at a key path; None where there is no such key, or it is not a section."""
     for name in path:
         field = model.model_fields.get(name)
         if field is None or not is_section(field.annotation):
@@ -47,12 +47,12 @@ def section_at(model: type[Section], path: KeyPath) -> type[Section] | None:
     return model
 
 
-def is_section(annotation: Any) -> TypeGuard[type[Section]]:
+def is_section(annotation: object) -> TypeGuard[type[Section]]:
     return isinstance(annotation, type) and issubclass(annotation, Section)
 
 
 def explain(error: ErrorDetails, model: type[RunConfig]) -> Problem:
-    """Turns one of pydantic's findings into a problem without a line."""
+    """Turns one of pydantic's errors into a problem without a line."""
     path = tuple(map(str, error["loc"]))
     kind, value = error["type"], error["input"]
     if kind == "extra_forbidden":
@@ -70,12 +70,12 @@ def explain(error: ErrorDetails, model: type[RunConfig]) -> Problem:
     return Problem(_wrong_type(EXPECTED.get(kind, "another value"), value), path)
 
 
-def _wrong_type(expected: str, value: Any) -> str:
+def _wrong_type(expected: str, value: object) -> str:
     quoted = isinstance(value, str) and not isinstance(resolve_plain(value), str | None)
     return f"expected {expected}, got {describe(value)}" + (". Remove the quotes." if quoted else "")
 
 
-def _not_a_choice(value: Any, expected: str) -> str:
+def _not_a_choice(value: object, expected: str) -> str:
     close = difflib.get_close_matches(str(value), re.findall("'([^']*)'", expected), n=1)
     hint = f'. Did you mean "{close[0]}"?' if close else ""
     return f"expected {expected}, got {describe(value)}{hint}"
@@ -112,7 +112,7 @@ def _unknown_key(model: type[RunConfig], path: KeyPath) -> str:
 
 
 def _broken_rule(model: type[RunConfig], path: KeyPath, message: str) -> Problem:
-    """Hangs a rule about several keys on the first key that its message names."""
+    """Attributes a broken rule about several keys to the first key that its message names."""
     section = section_at(model, path)
     if section is None:
         return Problem(message, path)

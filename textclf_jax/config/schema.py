@@ -1,11 +1,10 @@
-"""The typed configuration of a run: one frozen section a topic, every rule beside the key it is about.
+"""The typed configuration of a run: a frozen section for each topic, and every rule beside the keys it is about.
 
-Reading files, overrides and error messages with line numbers live in `config_file.py`; a command's path is
-`config_file.load_config(path, overrides) -> (config, notes)`.
+`config/file.py` reads config files and overrides, and gives errors their line numbers.
 """
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -99,7 +98,7 @@ class Favor(Section):
     eps: PositiveFloat = 1e-6
 
     @model_validator(mode="after")
-    def _features_come_in_pairs(self):
+    def _features_come_in_pairs(self) -> Self:
         if self.phi == "exp" and self.nb_features % 2:
             raise ValueError(f"nb_features {self.nb_features} must be even for phi exp: features are exp(x), exp(-x)")
         return self
@@ -169,7 +168,7 @@ class Architecture(Section):
         return only_chosen(data, chosen, ("rope",))
 
     @model_validator(mode="after")
-    def _heads_divide(self):
+    def _heads_divide(self) -> Self:
         heads, width = self.attention.num_heads, self.attention_dim
         key = "attention_embedding_dim" if self.attention.attention_embedding_dim else "embedding_dim"
         if width % heads:
@@ -231,7 +230,7 @@ class MlmHead(Section):
     decoder_bias: bool = False
 
     @model_validator(mode="after")
-    def _shares_fit(self):
+    def _shares_fit(self) -> Self:
         total = self.mask_token_p + self.random_token_p
         if total > 1.0 + 1e-9:
             raise ValueError(
@@ -287,7 +286,7 @@ class RunConfig(Section):
     data: Data
 
     @model_validator(mode="after")
-    def _kind_fits(self):
+    def _kind_fits(self) -> Self:
         kind = "finetuning" if isinstance(self, FinetuningConfig) else "pretraining"
         if self.experiment.kind != kind:
             raise ValueError(f"experiment.kind is {self.experiment.kind}, but this is a {kind} run")
@@ -308,7 +307,7 @@ class FinetuningConfig(RunConfig):
     pretrained_experiment: PretrainedExperiment = PretrainedExperiment()
 
     @model_validator(mode="after")
-    def _resumes_nothing(self):
+    def _resumes_nothing(self) -> Self:
         if self.training.resume.path:
             raise ValueError(
                 f"training.resume.path {self.training.resume.path} is for pretraining runs; "

@@ -1,11 +1,12 @@
-"""Reads a YAML file into plain Python data, strictly, and remembers where every key stands.
+"""Reads a YAML file strictly into plain Python data, with the line of every key.
 
-Scalars follow the YAML 1.2 core schema: `1e-4` is a number, `010` is ten, `on` and `yes` are strings. What makes one
-file mean two things (duplicate keys, anchors, aliases, merge keys, tags, several documents) is refused.
+Unquoted values follow the YAML 1.2 core schema: `1e-4` is a number, `010` is ten, `on` and `yes` are strings. Whatever
+YAML readers may understand differently (duplicate keys, anchors, aliases, merge keys, tags, several documents) is
+refused. Built on the parser's events: composed nodes no longer tell anchors, aliases and written tags.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,14 +17,17 @@ MAX_DEPTH = 20
 MAX_INTEGER = 2**63
 
 KeyPath = tuple[str, ...]
+Scalar = str | int | float | bool | None
 
-_NULLS = {"", "~", "null", "Null", "NULL"}
-_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?[0-9]+")
-_BASED_INT = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)")
-_NANS = {".nan", ".NaN", ".NAN"}
+_CORE_SCHEMA: tuple[tuple[str, Callable[[str], Scalar]], ...] = (
+    ("~|null|Null|NULL|", lambda _: None),
+    ("true|True|TRUE", lambda _: True),
+    ("false|False|FALSE", lambda _: False),
+    ("[-+]?[0-9]+", int),
+    ("0o[0-7]+|0x[0-9a-fA-F]+", lambda text: int(text, base=0)),
+    (r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", float),
+    (r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", lambda text: float(text.replace(".", ""))),
+)
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -94,27 +98,15 @@ def read_value(text: str) -> Any:
     return data
 
 
-def resolve_plain(text: str) -> Any:
-    """Gives an unquoted scalar its YAML 1.2 core type.
+def resolve_plain(text: str) -> Scalar:
+    """Gives an unquoted scalar its type.
 
-    Source: YAML 1.2.2, section 10.3.2.
+    Source: YAML 1.2.2, section 10.3.2, the core schema.
     """
-    if text in _NULLS:
-        return None
-    if text in _BOOLS:
-        return _BOOLS[text]
-    if _INT.fullmatch(text):
-        return int(text)
-    if _BASED_INT.fullmatch(text):
-        return int(text, base=0)
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _INFINITY.fullmatch(text):
-        return float(text.replace(".", ""))
-    return float("nan") if text in _NANS else text
+    return next((convert(text) for pattern, convert in _CORE_SCHEMA if re.fullmatch(pattern, text)), text)
 
 
-def describe(value: Any) -> str:
+def describe(value: object) -> str:
     """Names a value and its type for a message."""
     if value is None:
         return "nothing (null)"
@@ -146,35 +138,29 @@ def decode(content: bytes) -> str:
 
 
 def _read(text: str) -> tuple[Any, Document]:
-    """Reads the one document of a text; the problems that did not stop the reading are in the second result."""
+    """Reads the one document of a text: its value, and a Document without data that says what was found."""
     document = Document()
-    builder = _Builder(yaml.parse(text, Loader=yaml.SafeLoader), document)
     try:
-        return builder.build(), document
+        return _Builder(yaml.parse(text, Loader=yaml.SafeLoader), document).build(), document
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise Unreadable(Problem(f"character U+{int(error.character):04X} is not allowed", line=line)) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Unreadable(Problem(_explain(error, text, mark), line=mark.line + 1 if mark else None)) from None
+        message = "not valid YAML: " + ", ".join(part for part in (error.context, error.problem) if part)
+        if mark and text[mark.index : mark.index + 1] == "\t":
+            message = "a tab: indent with spaces"
+        raise Unreadable(Problem(message, line=mark.line + 1 if mark else None)) from None
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # e.g. the escape "\UFFFFFFFF"
         raise Unreadable(Problem(f"not valid YAML ({error})")) from None
 
 
-def _explain(error: yaml.MarkedYAMLError, text: str, mark: yaml.Mark | None) -> str:
-    """PyYAML's words, or better ones for the commonest slip."""
-    if mark is not None and text[mark.index : mark.index + 1] == "\t":
-        return "a tab: indent with spaces"
-    parts = [part for part in (error.context, error.problem) if part]
-    return "not valid YAML: " + ", ".join(parts)
-
-
+@dataclass
 class _Builder:
-    """Turns the parser's events into plain data. Recursion is bounded by MAX_DEPTH."""
+    """Turns the parser's events into plain data, at most MAX_DEPTH deep; what is wrong goes into `document`."""
 
-    def __init__(self, events: Iterator[yaml.Event], document: Document):
-        self.events = events
-        self.document = document
+    events: Iterator[yaml.Event]
+    document: Document
 
     def build(self) -> Any:
         next(self.events)  # stream start
@@ -182,54 +168,48 @@ class _Builder:
             return None
         data = self.node(next(self.events), ())
         next(self.events)  # document end
-        following = next(self.events)
-        if not isinstance(following, yaml.StreamEndEvent):
-            raise Unreadable(Problem("a second document begins here: keep one", line=following.start_mark.line + 1))
+        if not isinstance(following := next(self.events), yaml.StreamEndEvent):
+            raise Unreadable(Problem("a second document begins here: keep one", line=_line(following)))
         return data
 
     def report(self, message: str, path: KeyPath, event: yaml.Event) -> None:
-        self.document.problems.append(Problem(message, path, event.start_mark.line + 1))
+        self.document.problems.append(Problem(message, path, _line(event)))
 
     def node(self, event: yaml.Event, path: KeyPath) -> Any:
+        """The value that begins with `event`; None where it is refused."""
         if len(path) > MAX_DEPTH:
-            raise Unreadable(Problem(f"nested more than {MAX_DEPTH} deep", line=event.start_mark.line + 1))
+            raise Unreadable(Problem(f"nested more than {MAX_DEPTH} deep", line=_line(event)))
         if isinstance(event, yaml.AliasEvent):
-            self.report(f"alias *{event.anchor} is not allowed: write the value out", path, event)
-            return None
-        self.refuse_properties(event, path)
+            return self.report(f"alias *{event.anchor} is not allowed: write the value out", path, event)
+        self.refuse_anchor_and_tag(event, path)
         if isinstance(event, yaml.ScalarEvent):
+            self.document.spans[path] = (event.start_mark.index, event.end_mark.index)
             return self.scalar(event, path)
-        if isinstance(event, yaml.SequenceStartEvent):
-            return self.sequence(path)
-        return self.mapping(path)
+        return self.sequence(path) if isinstance(event, yaml.SequenceStartEvent) else self.mapping(path)
 
-    def refuse_properties(self, event: yaml.Event, path: KeyPath) -> None:
+    def refuse_anchor_and_tag(self, event: yaml.Event, path: KeyPath) -> None:
         if anchor := getattr(event, "anchor", None):
             self.report(f"anchor &{anchor} is not allowed: write the value out where it is needed", path, event)
         if tag := getattr(event, "tag", None):
             self.report(f"tag {tag} is not allowed: write a plain value", path, event)
 
-    def scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> Any:
-        self.document.spans[path] = (event.start_mark.index, event.end_mark.index)
+    def scalar(self, event: yaml.ScalarEvent, path: KeyPath) -> Scalar:
         if _UNPRINTABLE.search(event.value):
-            self.report("line breaks and control characters are not allowed in a value", path, event)
-            return None
-        if event.style is not None:
-            return event.value
+            return self.report("line breaks and control characters are not allowed in a value", path, event)
         try:
-            value = resolve_plain(event.value)
+            value = resolve_plain(event.value) if event.style is None else event.value
         except ValueError:  # Python reads 4300 digits at most
             value = MAX_INTEGER
         if isinstance(value, int) and abs(value) >= MAX_INTEGER:
-            self.report("this integer is too large", path, event)
-            return None
+            return self.report("this integer is too large", path, event)
         return value
 
     def sequence(self, path: KeyPath) -> list[Any]:
         items = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
-            self.document.lines[(*path, str(len(items)))] = event.start_mark.line + 1
-            items.append(self.node(event, (*path, str(len(items)))))
+            here = (*path, str(len(items)))
+            self.document.lines[here] = _line(event)
+            items.append(self.node(event, here))
         return items
 
     def mapping(self, path: KeyPath) -> dict[str, Any]:
@@ -238,19 +218,22 @@ class _Builder:
             key = self.key(event, path)
             here = (*path, key)
             if key in result:
-                first = self.document.lines[here]
-                self.report(f"given twice (first on line {first}): keep one", here, event)
+                self.report(f"given twice (first on line {self.document.lines[here]}): keep one", here, event)
                 _Builder(self.events, Document()).node(next(self.events), here)
             else:
-                self.document.lines[here] = event.start_mark.line + 1
+                self.document.lines[here] = _line(event)
                 result[key] = self.node(next(self.events), here)
         return result
 
     def key(self, event: yaml.Event, path: KeyPath) -> str:
         """The text of a key, whatever type YAML would give it."""
         if not isinstance(event, yaml.ScalarEvent) or _UNPRINTABLE.search(event.value):
-            raise Unreadable(Problem("a key must be a plain word", path, event.start_mark.line + 1))
+            raise Unreadable(Problem("a key must be a plain word", path, _line(event)))
         if event.value == "<<" and event.style is None:
             self.report("merge key << is not allowed: write the keys out", (*path, "<<"), event)
-        self.refuse_properties(event, (*path, event.value))
+        self.refuse_anchor_and_tag(event, (*path, event.value))
         return event.value
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1

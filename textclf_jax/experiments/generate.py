@@ -1,79 +1,18 @@
-"""Run folders under `experiments/`, and the making of new ones from the templates in `configs/`."""
+"""Makes new runs: fills in the templates of `configs/` and checks the result before anything is written."""
 
-import difflib
 import json
 import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from textclf_jax.config.file import Kind, format_value, load_config, parse_config, split_override
 from textclf_jax.config.yaml_reader import Document, KeyPath, Unreadable, read_document, read_value
 from textclf_jax.errors import UserError
+from textclf_jax.experiments.folders import CHECKPOINTS, find_run, run_folder
 
 SHIPPED_CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
-MAX_NAME_LENGTH = 100
-TASK_OF_KIND: dict[Kind, str] = {"pretraining": "mlm", "finetuning": "cls"}
-# ours, then the reference's; it wrote the last weights to model.ckpt and the best ones beside it
-CHECKPOINTS = ("model.ckpt", "checkpoints/best-model.ckpt", "checkpoints/model.ckpt")
-
-Values = Mapping[KeyPath, Any]
-
-
-def validate_name(name: str) -> str:
-    """Returns the name of an experiment, which is also that of its folder.
-
-    Raises:
-      UserError: it is empty, too long, begins with a dot or dash, or holds a slash or a control character.
-    """
-    if not name.strip():
-        why = "is empty"
-    elif "/" in name or "\\" in name:
-        why = "is a path: give only the name of the folder"
-    elif not name.isprintable():
-        why = "holds a line break or control character"
-    elif name[0] in ".-":
-        why = f'begins with "{name[0]}"'
-    elif name != name.strip():
-        why = "begins or ends with a space"
-    elif len(name.encode()) > MAX_NAME_LENGTH:
-        why = f"is longer than {MAX_NAME_LENGTH} bytes"
-    else:
-        return name
-    raise UserError(f"the experiment name {name[:120]!r} {why}. Use letters, digits, dots, dashes and underscores.")
-
-
-def run_folder(kind: Kind, name: str, root: Path = Path()) -> Path:
-    """`root/experiments/<kind>/<name>`, whether or not it exists.
-
-    Raises:
-      UserError: the name is not valid, or a link on the way leads out of `experiments/`.
-    """
-    experiments = root / "experiments"
-    folder = experiments / kind / validate_name(name)
-    inside = os.path.realpath(experiments)
-    if os.path.commonpath([inside, os.path.realpath(folder)]) != inside:
-        raise UserError(f"{folder} is a link that leads out of {experiments}. Remove the link or take another name.")
-    return folder
-
-
-def find_run(kind: Kind, name: str, root: Path = Path()) -> Path:
-    """The folder of a run that has a config.
-
-    Raises:
-      UserError: there is none of that name; the message lists those there are.
-    """
-    folder = run_folder(kind, name, root)
-    if (folder / "config.yaml").is_file():
-        return folder
-    existing = sorted(path.parent.name for path in folder.parent.glob("*/config.yaml"))
-    close = difflib.get_close_matches(name, existing, n=1)
-    hint = f' Did you mean "{close[0]}"?' if close else ""
-    there = f"There are: {', '.join(existing[:20])}" + (", ..." if len(existing) > 20 else ".") if existing else ""
-    make = there or f"Make one with: python experiments/generate_{kind}_experiment.py {name}"
-    raise UserError(f"there is no {kind} run {name}: {folder / 'config.yaml'} is missing.{hint}\n{make}")
 
 
 def generate_pretraining(
@@ -86,87 +25,77 @@ def generate_pretraining(
     overrides: Sequence[str] = (),
     root: Path = Path(),
 ) -> Path:
-    """Makes a pretraining run.
+    """Makes a pretraining run and returns the path of its config.
 
     Args:
-      name: of the new run.
-      data: folder written by `textclf prepare`; fills in paths, vocabulary and maximum length.
-      preset: name of a file in `configs/presets/`, which fills in architecture and training.
-      resume_from: an earlier pretraining run, whose whole config is taken over and whose checkpoint is started from.
-      weights_only: with `resume_from`: not its optimizer state and position.
-      overrides: `section.key=value`, stronger than all of the above.
+      name: name of the new run.
+      data: folder written by `textclf prepare`; sets paths, vocabulary and maximum length.
+      preset: name of a file in `configs/presets/`; sets architecture and training.
+      resume_from: name of an earlier pretraining run; its config is copied, and training starts from its checkpoint.
+      weights_only: with `resume_from`: start from its weights alone, not from its optimizer state and position.
+      overrides: `section.key=value`; these win over all of the above.
       root: the folder that holds `experiments/`.
-
-    Returns:
-      The path of the new config.
 
     Raises:
       UserError: the run exists, something named is missing, or the config is not valid; then nothing is written.
     """
-    values: dict[KeyPath, Any] = {}
+    values: dict[KeyPath, object] = {}
     if resume_from is not None:
-        values |= _config_of_run(resume_from, root)
+        values |= _config_of_run(find_run("pretraining", resume_from, root))
         if values["logging", "wandb", "run_name"] == resume_from:
             values["logging", "wandb", "run_name"] = None
         values["training", "resume", "path"] = f"experiments/pretraining/{resume_from}"
         values["training", "resume", "weights_only"] = weights_only
     if preset is not None:
-        values |= flatten(_read(_config_path(f"presets/{preset}.yaml", root)).data)
+        values |= flatten(_parse(*_read_config(f"presets/{preset}.yaml", root)).data)
     if data is not None:
-        values |= _dataset_values("pretraining", data, root)
-        values["tokenizer", "vocab_dir"] = f"{Path(data).as_posix()}/vocab"
-        values["architecture", "max_sequence_length"] = _dataset_max_length(root / data)
+        values |= _dataset_paths("pretraining", data, root) | _vocabulary_of(data, root)
     return _write_run("pretraining", name, values, overrides, root)
 
 
 def generate_finetuning(
-    name: str,
-    pretrain_name: str | None,
-    *,
-    data: str | None = None,
-    overrides: Sequence[str] = (),
-    root: Path = Path(),
+    name: str, pretrain_name: str | None, *, data: str | None = None, overrides: Sequence[str] = (), root: Path = Path()
 ) -> Path:
-    """Makes a finetuning run with the architecture and tokenizer of a pretraining run.
+    """Makes a finetuning run with the architecture and tokenizer of a pretraining run; returns the path of its config.
 
     Args:
-      name: of the new run.
-      pretrain_name: the pretraining run to start from; None trains from fresh weights.
-      data: folder written by `textclf prepare`; fills in paths and the number of labels, and, from fresh weights,
+      name: name of the new run.
+      pretrain_name: name of the pretraining run to start from; None: fresh weights.
+      data: folder written by `textclf prepare`; sets paths and the number of classes, and with fresh weights also
         vocabulary and maximum length.
-      overrides: `section.key=value`, stronger than all of the above.
-      root: the folder that holds `experiments/`.
-
-    Returns:
-      The path of the new config.
+      overrides, root: as in `generate_pretraining`.
 
     Raises:
       UserError: as `generate_pretraining`; or the data was prepared with another vocabulary than the pretraining's.
     """
-    values: dict[KeyPath, Any] = {}
+    values: dict[KeyPath, object] = {}
     if pretrain_name is not None:
         folder = find_run("pretraining", pretrain_name, root)
-        old = _config_of_run(pretrain_name, root)
+        old = _config_of_run(folder)
         values |= {path: value for path, value in old.items() if path[0] in ("architecture", "tokenizer")}
         values["pretrained_experiment", "path"] = f"experiments/pretraining/{pretrain_name}"
         written = (checkpoint for checkpoint in CHECKPOINTS if (folder / checkpoint).exists())
         values["pretrained_experiment", "checkpoint"] = next(written, CHECKPOINTS[0])
     if data is not None:
-        values |= _dataset_values("finetuning", data, root)
-        values["classification_head", "num_labels"] = _dataset_num_labels(root / data)
+        values |= _dataset_paths("finetuning", data, root)
+        values["classification_head", "num_labels"] = len(_text(root / data / "labels.txt").splitlines())
         if pretrain_name is not None:
-            _check_same_vocabulary(root / values["tokenizer", "vocab_dir"], root / data / "vocab")
+            _check_same_vocabulary(root / str(values["tokenizer", "vocab_dir"]), root / data / "vocab")
         else:
-            values["tokenizer", "vocab_dir"] = f"{Path(data).as_posix()}/vocab"
-            values["architecture", "max_sequence_length"] = _dataset_max_length(root / data)
+            values |= _vocabulary_of(data, root)
     return _write_run("finetuning", name, values, overrides, root)
 
 
-def fill(text: str, values: Values, source: str) -> str:
-    """Replaces scalars in the text of a config by key path; comments and their columns stay.
+def fill(text: str, values: Mapping[KeyPath, object], source: str) -> str:
+    """Replaces the values of the given keys in the text of a config; comments stay, in their columns.
+
+    Args:
+      text: a config in YAML.
+      values: key path -> new value.
+      source: the name of the text in error messages.
 
     Raises:
-      UserError: the text is not readable, or has no line for a key.
+      UserError: the text is not valid YAML, or lacks a key.
     """
     spans = _parse(text, source).spans
     missing = [".".join(path) for path in values if path not in spans]
@@ -174,47 +103,43 @@ def fill(text: str, values: Values, source: str) -> str:
         raise UserError(f"{source} has no line for {', '.join(missing)}. Add {'it' if len(missing) == 1 else 'them'}.")
     for path in sorted(values, key=lambda path: spans[path], reverse=True):
         start, end = spans[path]
-        new = format_value(values[path])
         before = text[:start] if text[:start].endswith((" ", "\n")) else text[:start] + " "
-        text = before + new + _keep_column(text[end:], len(before) + len(new) - end)
+        before += format_value(values[path])
+        text = before + _keep_column(text[end:], len(before) - end)
     return text
 
 
 def _keep_column(rest: str, shift: int) -> str:
-    """Moves a comment back by as many columns as the value before it grew, as far as there is space."""
-    gap = re.match(r" +(?=#)", rest)
-    if gap is None:
-        return rest
-    return " " * max(2, len(gap[0]) - shift) + rest[gap.end() :]
+    """Takes `shift` spaces (the growth of the value) from before a comment; two stay."""
+    return re.sub(r"\A +(?=#)", lambda gap: " " * max(2, len(gap[0]) - shift), rest)
 
 
-def flatten(data: Mapping[str, Any], above: KeyPath = ()) -> dict[KeyPath, Any]:
-    """Nested sections -> their values by key path."""
-    flat: dict[KeyPath, Any] = {}
+def flatten(data: Mapping[str, object], above: KeyPath = ()) -> dict[KeyPath, object]:
+    """Gives the values of nested sections by key path, below the path `above`."""
+    flat: dict[KeyPath, object] = {}
     for name, value in data.items():
-        path = (*above, name)
-        flat |= flatten(value, path) if isinstance(value, Mapping) else {path: value}
+        flat |= flatten(value, (*above, name)) if isinstance(value, Mapping) else {(*above, name): value}
     return flat
 
 
-def _write_run(kind: Kind, name: str, values: Values, overrides: Sequence[str], root: Path) -> Path:
+def _write_run(kind: Kind, name: str, values: Mapping[KeyPath, object], overrides: Sequence[str], root: Path) -> Path:
+    """Writes the filled-in template into a new run folder; returns the path of the config."""
     folder = run_folder(kind, name, root)
     if os.path.lexists(folder):
         raise UserError(f"{folder} exists already. Take another name, or remove it first.")
-    template = _config_path(f"{kind}.yaml", root)
+    template, source = _read_config(f"{kind}.yaml", root)
     own = {("experiment", "name"): name, ("experiment", "output_dir"): f"experiments/{kind}/{name}"}
-    text = fill(_text(template), {**values, **own}, str(template))
-    parse_config(text.encode(), str(template), overrides, kind)
+    text = fill(template, {**values, **own}, source)
+    parse_config(text.encode(), source, overrides, kind)
     for path, value in map(split_override, overrides):
-        chosen = read_value(value)
-        text = fill(text, flatten({path[-1]: chosen}, path[:-1]), str(template))
-    parse_config(text.encode(), str(template), kind=kind)
+        text = fill(text, flatten({path[-1]: read_value(value)}, path[:-1]), source)
+    parse_config(text.encode(), source, kind=kind)
     _create(folder, text)
     return folder / "config.yaml"
 
 
 def _create(folder: Path, text: str) -> None:
-    """Makes a run folder with its config, or nothing."""
+    """Makes a run folder with its config; leaves no folder where the config cannot be written."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
@@ -227,11 +152,11 @@ def _create(folder: Path, text: str) -> None:
         raise UserError(f"cannot write {folder / 'config.yaml'}: {error.strerror}") from None
 
 
-def _config_path(relative: str, root: Path) -> Path:
-    """A file of `configs/`: that of the current project, else the one shipped with the package."""
+def _read_config(relative: str, root: Path) -> tuple[str, str]:
+    """The text and the path of a file of `configs/`: that of the project, else the one shipped with the package."""
     for folder in (root / "configs", SHIPPED_CONFIGS):
         if (folder / relative).is_file():
-            return folder / relative
+            return _text(folder / relative), str(folder / relative)
     there = sorted(path.stem for path in (SHIPPED_CONFIGS / relative).parent.glob("*.yaml"))
     raise UserError(f"there is no {root / 'configs' / relative}. There are: {', '.join(there) or 'none'}.")
 
@@ -251,43 +176,34 @@ def _parse(text: str, source: str) -> Document:
         raise UserError(f"{source}{where}: {error.problem.message}") from None
 
 
-def _read(path: Path) -> Document:
-    return _parse(_text(path), str(path))
+def _config_of_run(folder: Path) -> dict[KeyPath, object]:
+    """All values of a pretraining run's config, under today's keys."""
+    return flatten(load_config(folder / "config.yaml", kind="pretraining").config.model_dump())
 
 
-def _config_of_run(name: str, root: Path) -> dict[KeyPath, Any]:
-    """All values of a pretraining run's config, of whatever generation it is."""
-    path = find_run("pretraining", name, root) / "config.yaml"
-    return flatten(load_config(path, kind="pretraining").config.model_dump())
-
-
-def _dataset_values(kind: Kind, data: str, root: Path) -> dict[KeyPath, Any]:
-    task = TASK_OF_KIND[kind]
+def _dataset_paths(kind: Kind, data: str, root: Path) -> dict[KeyPath, object]:
+    """The paths of the three splits; None for a split that the dataset lacks."""
+    task = {"pretraining": "mlm", "finetuning": "cls"}[kind]
     if not (root / data / task / "train.pt").is_file():
         hint = " (INPUT needs a label column)" if task == "cls" else ""
         raise UserError(f"{root / data} has no {task}/train.pt. Make it with: textclf prepare INPUT --out {data}{hint}")
-    values: dict[KeyPath, Any] = {}
-    for split in ("train", "val", "test"):
-        is_there = (root / data / task / f"{split}.pt").is_file()
-        values["data", split, "dataset_path"] = f"{Path(data).as_posix()}/{task}/{split}.pt" if is_there else None
-    return values
+    paths = {split: f"{Path(data).as_posix()}/{task}/{split}.pt" for split in ("train", "val", "test")}
+    return {("data", split, "dataset_path"): path if (root / path).is_file() else None for split, path in paths.items()}
 
 
-def _dataset_max_length(folder: Path) -> int:
-    path = folder / "dataset.json"
+def _vocabulary_of(data: str, root: Path) -> dict[KeyPath, object]:
+    """The vocabulary and the maximum length that the dataset was prepared with."""
+    path = root / data / "dataset.json"
     try:
         length = json.loads(_text(path))["max_length"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} has no max_length. Prepare the data again with textclf prepare.") from None
-    return length
-
-
-def _dataset_num_labels(folder: Path) -> int:
-    return len(_text(folder / "labels.txt").splitlines())
+    vocabulary = f"{Path(data).as_posix()}/vocab"
+    return {("tokenizer", "vocab_dir"): vocabulary, ("architecture", "max_sequence_length"): length}
 
 
 def _check_same_vocabulary(pretraining: Path, data: Path) -> None:
-    """Refuses data whose ids mean other words than those the model was pretrained on."""
+    """Refuses data that was encoded with another vocabulary than the model was pretrained with."""
     pair = [folder / "vocab.txt" for folder in (pretraining, data)]
     if all(path.is_file() for path in pair) and pair[0].read_bytes() != pair[1].read_bytes():
         raise UserError(

@@ -7,7 +7,7 @@ import jax
 
 from textclf_jax.config.schema import Architecture, FinetuningConfig, RunConfig
 from textclf_jax.errors import UserError
-from textclf_jax.experiments.generate import CHECKPOINTS
+from textclf_jax.experiments.folders import CHECKPOINTS
 from textclf_jax.runs.checkpoint import (
     CHECKPOINTS_FOLDER,
     METADATA_FILE,

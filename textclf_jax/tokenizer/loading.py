@@ -1,4 +1,4 @@
-"""The tokenizer of a run: the project's own, or a user's class loaded from its file, behind one numpy interface."""
+"""Loads the tokenizer of a run: the project's own or a user's class, behind one numpy interface."""
 
 import hashlib
 import importlib.util
@@ -22,11 +22,11 @@ REQUIRED_METHODS = ("load", "mask_input_for_mlm")
 
 
 class LoadedTokenizer(Protocol):
-    """What the trainer asks of a tokenizer. All arrays are numpy; attention masks are True = PAD.
+    """What the trainer needs of a tokenizer. All arrays are numpy; attention masks are True = PAD.
 
     Attributes:
-      source: the file of the user's code, or None for the project's own.
-      sha256: of that file, hexadecimal.
+      source: the file of the user's class; None for the project's own.
+      sha256: hexadecimal sha256 of that file.
       vocab_size: V.
       pad_id: the id of [PAD].
       fingerprint: hexadecimal sha256 of the vocabulary.
@@ -46,11 +46,11 @@ class LoadedTokenizer(Protocol):
     def mask(
         self, input_ids: np.ndarray, attention_mask: np.ndarray, settings: MlmHead, seed: np.random.SeedSequence
     ) -> tuple[np.ndarray, np.ndarray]:
-        """MLM masks as a function of the seed: [B, L] ids and [B, L] bool to masked_ids and labels, both [B, L]."""
+        """Draws MLM masks by the seed alone: [B, L] ids and [B, L] bool to masked_ids and labels, both [B, L]."""
         ...
 
     def encode_texts(self, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Texts to input_ids [N, L] and attention_mask [N, L]."""
+        """Encodes N texts to input_ids [N, L] and attention_mask [N, L]."""
         ...
 
 
@@ -96,41 +96,41 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
     """Loads the tokenizer that a configuration names.
 
     Args:
-      wrapper_path: the wrapper's file. The project's own, or a path of that name that does not exist (as the
-        configurations of the PyTorch project have it), stands for the project's own.
-      vocab_dir: what the wrapper's `load` is given.
-      root: where relative paths begin.
+      wrapper_path: the file of the class. A missing file with the name of the project's own, as configs of the
+        PyTorch reference have it, means the project's own.
+      vocab_dir: the argument of the class's `load`.
+      root: the folder that relative paths start from.
 
     Returns:
       The tokenizer. Before a user's code runs, its path and hash are printed on stderr.
 
     Raises:
-      UserError: the file or class is missing or fails; the method and the user's own traceback are shown.
+      UserError: the file or class is missing, or fails; then the user's traceback is shown.
     """
     path, vocabulary = root / wrapper_path, root / vocab_dir
-    if _stands_for_own(path):
+    if _means_own(path):
         return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary))
     if not path.is_file():
         raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     print(f"running the code of the tokenizer wrapper {path} (sha256 {sha256})", file=sys.stderr, flush=True)
-    kind = _find_class(_import_file(path, sha256), path)
-    with calling(path, f"{kind.__name__}()"):
-        wrapper = kind()
-    with calling(path, f'{kind.__name__}.load("{vocabulary}")'):
+    wrapper_class = _find_class(_import_file(path, sha256), path)
+    with calling(path, f"{wrapper_class.__name__}()"):
+        wrapper = wrapper_class()
+    with calling(path, f'{wrapper_class.__name__}.load("{vocabulary}")'):
         loaded = wrapper.load(str(vocabulary))
     wrapper = loaded if hasattr(loaded, "mask_input_for_mlm") else wrapper
     return UserWrapper(wrapper, path, sha256, vocabulary)
 
 
-def _stands_for_own(path: Path) -> bool:
+def _means_own(path: Path) -> bool:
     if path.is_file():
         return path.samefile(OWN_FILE)
     return path.parts[-2:] == OWN_SUFFIX
 
 
 def _import_file(path: Path, sha256: str) -> ModuleType:
-    """Runs the user's file as a module of its own name."""
+    """Runs the user's file as a module whose name no other module has."""
     name = f"textclf_jax_user_wrapper_{sha256[:16]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -143,20 +143,20 @@ def _import_file(path: Path, sha256: str) -> ModuleType:
 
 
 def _find_class(module: ModuleType, path: Path) -> type[Any]:
-    """The one class defined in the file that has the required methods; a base of another candidate does not count."""
-    defined = [thing for thing in vars(module).values() if isinstance(thing, type)]
-    defined = [kind for kind in dict.fromkeys(defined) if kind.__module__ == module.__name__]
-    fitting = [kind for kind in defined if all(callable(getattr(kind, name, None)) for name in REQUIRED_METHODS)]
-    fitting = [kind for kind in fitting if not any(kind in other.__mro__[1:] for other in fitting)]
+    """The one class defined in the file that has the required methods; base classes of it do not count."""
+    classes = dict.fromkeys(thing for thing in vars(module).values() if isinstance(thing, type))
+    defined = [each for each in classes if each.__module__ == module.__name__]
+    fitting = [each for each in defined if all(callable(getattr(each, name, None)) for name in REQUIRED_METHODS)]
+    fitting = [each for each in fitting if not any(each in other.__mro__[1:] for other in fitting)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        names = ", ".join(kind.__name__ for kind in fitting)
+        names = ", ".join(each.__name__ for each in fitting)
         raise UserError(f"{path}: several classes could be the tokenizer wrapper: {names}. Leave one in this file.")
     if not defined:
         raise UserError(f"{path}: defines no class; the wrapper is a class with {' and '.join(REQUIRED_METHODS)}")
     lacking = [
-        f"class {kind.__name__} has no {' and no '.join(n for n in REQUIRED_METHODS if not hasattr(kind, n))}"
-        for kind in defined
+        f"class {each.__name__} has no {' and no '.join(n for n in REQUIRED_METHODS if not hasattr(each, n))}"
+        for each in defined
     ]
     raise UserError(f"{path}: no class here is a tokenizer wrapper: {'; '.join(lacking)}")

@@ -1,4 +1,4 @@
-"""Token lists to rows of one length: cutting or splitting, [CLS] and [SEP], padding, and the count of what is lost."""
+"""Lays out token lists as rows of one length: cut or split, framed by [CLS] and [SEP], padded; counts what is lost."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ Overflow = Literal["truncate", "split"]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Encoded rows and what was lost on the way.
+    """Encoded rows, and what was lost in encoding.
 
     Attributes:
       input_ids: [N, L] int64.
       attention_mask: [N, L] bool, True = PAD.
       labels: [N] int64, or None.
       num_tokens: [texts] int64, tokens of each text before cutting, without [CLS] and [SEP].
-      num_unknown: how many of those are [UNK].
-      num_truncated: texts that lost tokens.
-      num_dropped_tokens: tokens they lost.
+      num_unknown: number of [UNK] among those.
+      num_truncated: number of texts that lost tokens.
+      num_dropped_tokens: number of tokens they lost.
     """
 
     input_ids: np.ndarray
@@ -35,7 +35,7 @@ class Encoded:
 
 
 class RowBuilder:
-    """Collects token lists block by block; `finish` gives the rows.
+    """Collects the token lists of texts, a batch at a time; `finish` gives the rows.
 
     Args:
       max_length: L, special tokens included.
@@ -44,14 +44,14 @@ class RowBuilder:
       overflow: "truncate" cuts long texts, "split" makes further rows of the rest.
 
     Raises:
-      UserError: max_length leaves no room for a token.
+      UserError: max_length is too small for a token beside [CLS] and [SEP].
     """
 
     def __init__(
         self, max_length: int, prefix: list[int], suffix: list[int], pad_id: int, unk_id: int, overflow: Overflow
     ):
-        self.room = max_length - len(prefix) - len(suffix)
-        if self.room < 1:
+        self.capacity = max_length - len(prefix) - len(suffix)
+        if self.capacity < 1:
             raise UserError(f"max_length {max_length} leaves no room for a token beside [CLS] and [SEP]")
         self.max_length, self.prefix, self.suffix = max_length, prefix, suffix
         self.pad_id, self.unk_id, self.overflow = pad_id, unk_id, overflow
@@ -61,7 +61,7 @@ class RowBuilder:
         self.num_unknown = 0
 
     def add(self, token_lists: Sequence[list[int]]) -> None:
-        """Lays out one batch of texts, without special tokens."""
+        """Adds the ids of a batch of texts, without special tokens."""
         bodies = [body for tokens in token_lists for body in self._cut(tokens)]
         block = np.full((len(bodies), self.max_length), self.pad_id, dtype=np.int32)
         for row, body in zip(block, bodies, strict=True):
@@ -73,19 +73,19 @@ class RowBuilder:
         self.num_unknown += sum(tokens.count(self.unk_id) for tokens in token_lists)
 
     def _cut(self, tokens: list[int]) -> Iterator[list[int]]:
-        """The row bodies of one text; an empty text has one empty row."""
-        yield tokens[: self.room]
+        """Yields what goes between [CLS] and [SEP] in each row of one text; an empty text has one empty row."""
+        yield tokens[: self.capacity]
         if self.overflow == "split":
-            for start in range(self.room, len(tokens), self.room):
-                yield tokens[start : start + self.room]
+            for start in range(self.capacity, len(tokens), self.capacity):
+                yield tokens[start : start + self.capacity]
 
     def finish(self, labels: np.ndarray | None) -> Encoded:
-        """All rows, in the order of their texts."""
+        """Gives all rows in the order of their texts, with `labels` [N] or None."""
         empty = np.zeros((0, self.max_length), dtype=np.int64)
         input_ids = np.concatenate(self.blocks, dtype=np.int64) if self.blocks else empty
         lengths = np.array(self.row_lengths, dtype=np.int64)
         num_tokens = np.array(self.num_tokens, dtype=np.int64)
-        lost = np.maximum(num_tokens - self.room, 0) if self.overflow == "truncate" else np.zeros_like(num_tokens)
+        lost = np.maximum(num_tokens - self.capacity, 0) if self.overflow == "truncate" else np.zeros_like(num_tokens)
         return Encoded(
             input_ids=input_ids,
             attention_mask=np.arange(self.max_length) >= lengths[:, None],
@@ -98,7 +98,7 @@ class RowBuilder:
 
 
 def chunks_by_size(texts: Sequence[str], characters: int) -> Iterator[tuple[int, int]]:
-    """Yields (start, stop) of consecutive runs of texts with about that many characters each."""
+    """Yields (start, stop) of consecutive slices of texts with about so many characters each."""
     start = size = 0
     for i, text in enumerate(texts):
         size += len(text) + 1

@@ -1,4 +1,4 @@
-"""Strict reading of UTF-8 text files, plain or gzip: every fault is named with its file and line."""
+"""Reads UTF-8 text files, plain or gzip, strictly: an error names the file and the line."""
 
 import gzip
 import zlib
@@ -23,10 +23,10 @@ def require_file(path: Path, what: str = "text file") -> None:
 
 
 def iterate_lines(path: Path) -> Iterator[str]:
-    """Yields the lines of a UTF-8 file, line ends kept, a byte order mark removed; gzip is told by its first bytes.
+    """Yields the lines of a UTF-8 file with their line ends, without a byte order mark. Gzip is known by its content.
 
     Raises:
-      UserError: the file is missing, empty, damaged, not UTF-8 or holds NUL bytes (file and line are named).
+      UserError: the file is missing, empty, damaged, not UTF-8 or holds NUL bytes.
     """
     require_file(path)
     number = 0
@@ -43,7 +43,6 @@ def iterate_lines(path: Path) -> Iterator[str]:
 
 
 def _decode(raw: bytes, path: Path, number: int) -> str:
-    """One line as text."""
     if number == 1:
         if raw.startswith(UTF16_BOMS):
             raise UserError(f"{path}: is UTF-16. Convert it to UTF-8: iconv -f UTF-16 -t UTF-8")
@@ -60,9 +59,9 @@ def _decode(raw: bytes, path: Path, number: int) -> str:
 
 
 def well_formed(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair that stands alone: it can be neither encoded nor printed.
+    """Replaces lone halves of surrogate pairs by U+FFFD: they can be neither encoded nor printed.
 
-    Such halves come from arguments that are not UTF-8, and from escapes in JSON.
+    They come from arguments that are not UTF-8, and from escapes in JSON.
     """
     try:
         text.encode()

@@ -1,7 +1,7 @@
-"""A user's tokenizer wrapper behind the trainer's numpy interface; every answer is checked.
+"""Adapts a user's tokenizer wrapper to the trainer's numpy interface, and checks what it returns.
 
-The wrapper is given torch tensors. One that derives from the project's own, or whose `mask_input_for_mlm` takes `rng`,
-follows the project's convention instead: numpy arrays.
+The wrapper gets torch tensors; or numpy arrays, if it derives from the project's own or its `mask_input_for_mlm` has a
+parameter `rng`.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ IDS_KEYS = ("masked_ids", "masked_input_ids", "input_ids")
 
 @contextmanager
 def calling(path: Path, what: str) -> Iterator[None]:
-    """Turns whatever the user's code raises into a UserError that names the call and shows the user's traceback."""
+    """Turns what the user's code raises into a UserError that names the call `what` and shows the user's traceback."""
     try:
         yield
     except (Exception, SystemExit) as error:
         frames = error.__traceback__
-        for _ in range(2):  # this generator and its caller are of no interest to the user
+        for _ in range(2):  # the frames of this generator and of its caller are not the user's
             frames = frames and frames.tb_next
         text = "".join(traceback.format_exception(type(error), error, frames))
         raise UserError(f"{path}: the tokenizer wrapper failed in {what}:\n{text.rstrip()}") from error
@@ -40,7 +40,7 @@ def calling(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def seeded_generators(seed: np.random.SeedSequence) -> Iterator[np.random.Generator]:
-    """Seeds the global generators of torch, numpy and random, and restores their states afterwards."""
+    """Seeds the global generators of torch, numpy and random, restores them afterwards; yields one of numpy's own."""
     import torch
 
     for_random, for_numpy, for_torch = (int(word) for word in seed.generate_state(3))
@@ -61,12 +61,12 @@ class UserWrapper:
 
     Args:
       wrapper: the loaded object.
-      source: its file.
-      sha256: of that file, hexadecimal.
-      vocab_dir: where its vocabulary lies.
+      source: the file of its class.
+      sha256: hexadecimal sha256 of that file.
+      vocab_dir: the folder or file of its vocabulary.
 
     Raises:
-      UserError: it tells neither the size of its vocabulary nor the id of [PAD].
+      UserError: the size of its vocabulary or the id of [PAD] cannot be found.
     """
 
     def __init__(self, wrapper: Any, source: Path, sha256: str, vocab_dir: Path):
@@ -75,23 +75,23 @@ class UserWrapper:
         self.pad_id = self._find_pad_id()
         self.fingerprint = self._find_fingerprint()
         self._parameters = inspect.signature(wrapper.mask_input_for_mlm).parameters
-        self._speaks_numpy = isinstance(wrapper, WordPieceTokenizerWrapper) or "rng" in self._parameters
+        self._takes_numpy = isinstance(wrapper, WordPieceTokenizerWrapper) or "rng" in self._parameters
 
-    # --- what the trainer uses --------------------------------------------------------------------------------
+    # --- what the trainer calls -------------------------------------------------------------------------------
 
     def mask(
         self, input_ids: np.ndarray, attention_mask: np.ndarray, settings: MlmHead, seed: np.random.SeedSequence
     ) -> tuple[np.ndarray, np.ndarray]:
-        """MLM masks by the user's code: [B, L] ids and [B, L] bool (True = PAD) to masked_ids and labels, both [B, L].
+        """Draws MLM masks: [B, L] ids and [B, L] bool (True = PAD) to masked_ids and labels, both [B, L].
 
         Raises:
-          UserError: the user's code fails, or answers with other shapes, floats, or ids outside the vocabulary.
+          UserError: the user's code fails, or returns other shapes, floats, or ids outside the vocabulary.
         """
         with seeded_generators(seed) as rng, calling(self.source, "mask_input_for_mlm"):
             answer = self.wrapper.mask_input_for_mlm(
-                self._as_given(input_ids, np.int64),
-                self._as_given(attention_mask, np.bool_),
-                **self._shares(settings, rng),
+                self._to_wrapper(input_ids, np.int64),
+                self._to_wrapper(attention_mask, np.bool_),
+                **self._options(settings, rng),
             )
         masked_ids, labels = self._pair("mask_input_for_mlm", answer, (IDS_KEYS, ("labels",)))
         for name, array in (("masked_ids", masked_ids), ("labels", labels)):
@@ -100,26 +100,28 @@ class UserWrapper:
         self._check_ids("mask_input_for_mlm", "labels", labels[labels != -100])
         return masked_ids.astype(input_ids.dtype), labels.astype(input_ids.dtype)
 
-    def _as_given(self, array: np.ndarray, dtype: type[np.generic]) -> Any:
-        """A copy in the form the wrapper expects."""
-        if self._speaks_numpy:
+    def _to_wrapper(self, array: np.ndarray, dtype: type[np.generic]) -> Any:
+        """A copy, as the numpy array or torch tensor that the wrapper expects."""
+        if self._takes_numpy:
             return array.astype(dtype)
         import torch
 
         return torch.from_numpy(array.astype(dtype))
 
-    def _shares(self, settings: MlmHead, rng: np.random.Generator) -> dict[str, Any]:
+    def _options(self, settings: MlmHead, rng: np.random.Generator) -> dict[str, Any]:
         """The keyword arguments that `mask_input_for_mlm` has parameters for."""
-        offered: dict[str, Any] = {
-            name: getattr(settings, name) for name in ("mask_p", "mask_token_p", "random_token_p")
-        }
-        own = {"random_tokens": settings.random_tokens, "rng": rng}
+        options: dict[str, Any] = settings.model_dump(include={"mask_p", "mask_token_p", "random_token_p"})
+        every = {**options, "random_tokens": settings.random_tokens, "rng": rng}
         if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in self._parameters.values()):
-            return {**offered, **own} if self._speaks_numpy else offered
-        return {name: value for name, value in {**offered, **own}.items() if name in self._parameters}
+            return every if self._takes_numpy else options
+        return {name: value for name, value in every.items() if name in self._parameters}
 
     def encode_texts(self, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Texts to input_ids [N, L] int64 and attention_mask [N, L] bool, by the user's `encode`."""
+        """Encodes N texts to input_ids [N, L] int64 and attention_mask [N, L] bool (True = PAD).
+
+        Raises:
+          UserError: the wrapper has no `encode`, or it fails or returns something else.
+        """
         if not callable(getattr(self.wrapper, "encode", None)):
             raise UserError(f"{self.source}: the wrapper has no encode(texts, max_length=...), which new texts need")
         with calling(self.source, "encode"):
@@ -135,7 +137,7 @@ class UserWrapper:
             raise UserError(f"{self.source}: encode returned an attention_mask that is not bool of shape {ids.shape}")
         return ids.astype(np.int64), mask.astype(bool)
 
-    # --- what the wrapper tells -------------------------------------------------------------------------------
+    # --- its vocabulary ---------------------------------------------------------------------------------------
 
     @cached_property
     def _vocabulary(self) -> Mapping[str, int] | None:
@@ -153,26 +155,20 @@ class UserWrapper:
         return {line.removesuffix("\r"): i for i, line in enumerate(lines)}
 
     def _find_fingerprint(self) -> str:
-        """Hexadecimal sha256 of the pieces by id, or of the code and V where the wrapper does not show its pieces."""
-        told = getattr(self.wrapper, "fingerprint", None)
-        if isinstance(told, str):
-            return told
+        """The wrapper's own, else a hexadecimal sha256 of the pieces by id, else of the code and V."""
+        given = getattr(self.wrapper, "fingerprint", None)
+        if isinstance(given, str):
+            return given
         if (ids := self._vocabulary) is not None:
             return fingerprint_of(sorted(ids, key=ids.__getitem__))
         return hashlib.sha256(f"{self.sha256} {self.vocab_size}".encode()).hexdigest()
 
     def _find_vocab_size(self) -> int:
         tokenizer = getattr(self.wrapper, "tokenizer", None)
-        told = [
-            self._number(self.wrapper, "vocab_size"),
-            self._number(tokenizer, "vocab_size"),
-            self._number(tokenizer, "__len__"),
-            self._number(tokenizer, "get_vocab_size"),
-            None if self._vocabulary is None else len(self._vocabulary),
-        ]
-        for size in told:
-            if size:
-                return size
+        sizes = [self._number(self.wrapper, "vocab_size")]
+        sizes += [self._number(tokenizer, name) for name in ("vocab_size", "__len__", "get_vocab_size")]
+        if size := next(filter(None, [*sizes, len(self._vocabulary or ())]), None):
+            return size
         raise UserError(
             f"{self.source}: the wrapper does not tell its vocabulary's size. Give it an attribute vocab_size, or put "
             f"a {VOCAB_FILE} into {self.vocab_dir}."
@@ -180,24 +176,24 @@ class UserWrapper:
 
     def _find_pad_id(self) -> int:
         tokenizer = getattr(self.wrapper, "tokenizer", None)
-        told = [self._number(thing, name) for thing in (self.wrapper, tokenizer) for name in ("pad_id", "pad_token_id")]
-        told.append((self._vocabulary or {}).get("[PAD]"))
-        for pad_id in told:
+        names = ("pad_id", "pad_token_id")
+        pad_ids = [self._number(thing, name) for thing in (self.wrapper, tokenizer) for name in names]
+        for pad_id in (*pad_ids, (self._vocabulary or {}).get("[PAD]")):
             if pad_id is not None:
                 return pad_id
         raise UserError(f"{self.source}: the wrapper does not tell which id is [PAD]. Give it an attribute pad_id.")
 
-    def _number(self, thing: Any, name: str) -> int | None:
+    def _number(self, thing: object, name: str) -> int | None:
         """An attribute that is a whole number, or a method without arguments that returns one."""
         with calling(self.source, name):
             value = getattr(thing, name, None)
             value = value() if callable(value) else value
         return int(value) if isinstance(value, int | np.integer) else None
 
-    # --- checking its answers ---------------------------------------------------------------------------------
+    # --- checking what it returns -----------------------------------------------------------------------------
 
     def _pair(self, method: str, answer: Any, keys: tuple[tuple[str, ...], ...]) -> list[np.ndarray]:
-        """Two arrays from a tuple or a dict of tensors."""
+        """The two arrays in a tuple or a dict of tensors; in a dict, each under the first of its `keys` there is."""
         if isinstance(answer, Mapping):
             found = [next((answer[name] for name in names if name in answer), None) for names in keys]
         else:

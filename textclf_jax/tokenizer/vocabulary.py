@@ -22,7 +22,7 @@ VOCAB_FILE, TOKENIZER_FILE = "vocab.txt", "tokenizer.json"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The pieces by id, and which of them are special.
+    """The pieces (words and parts of words) by id, and which of them are special.
 
     Attributes:
       tokens: the V pieces in the order of their ids.
@@ -42,7 +42,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, source: str) -> Self:
-        """Reads the vocabulary out of a tokenizer; UserError naming `source` where it does not serve."""
+        """Reads the vocabulary of a tokenizer; raises UserError, naming `source`, where it cannot be used."""
         tokens = in_id_order(tokenizer.get_vocab(with_added_tokens=True), source)
         if missing := sorted(set(SPECIAL_TOKENS) - set(tokens)):
             raise UserError(f"{source}: the vocabulary lacks {', '.join(missing)}")
@@ -56,7 +56,7 @@ class Vocabulary:
 
 
 def in_id_order(ids: Mapping[str, int], source: str) -> list[str]:
-    """The pieces by id. UserError where the ids are not 0..V-1, each once."""
+    """Gives the pieces in the order of their ids; raises UserError unless the ids are 0..V-1, each once."""
     tokens = sorted(ids, key=ids.__getitem__)
     if [ids[token] for token in tokens] != list(range(len(tokens))):
         raise UserError(f"{source}: the ids of the {len(tokens)} pieces are not 0..{len(tokens) - 1}, each once")
@@ -64,7 +64,7 @@ def in_id_order(ids: Mapping[str, int], source: str) -> list[str]:
 
 
 def fingerprint_of(tokens: Iterable[str]) -> str:
-    """Hexadecimal sha256 of the pieces in the order of their ids."""
+    """Gives the hexadecimal sha256 of the pieces in the order of their ids."""
     return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
 
 
@@ -72,14 +72,17 @@ def fingerprint_of(tokens: Iterable[str]) -> str:
 
 
 def bert_normalizer(lowercase: bool, strip_accents: bool | None) -> normalizers.Normalizer:
-    """BERT's: control characters out, CJK characters apart, lower case, accents off (None: when lower-casing)."""
+    """Makes BERT's normalizer: no control characters, CJK characters apart, lower case and no accents where asked.
+
+    `strip_accents` None removes accents when lower-casing.
+    """
     return normalizers.BertNormalizer(
         clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=lowercase
     )
 
 
 def build_tokenizer(tokens: Sequence[str], normalizer: normalizers.Normalizer) -> Tokenizer:
-    """A WordPiece tokenizer with these pieces, ids in their order; the special tokens among them are recognised."""
+    """Makes a WordPiece tokenizer whose ids follow the order of `tokens`; it recognises the special ones in texts."""
     ids = {token: i for i, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
     tokenizer.normalizer = normalizer
@@ -96,9 +99,8 @@ def build_tokenizer(tokens: Sequence[str], normalizer: normalizers.Normalizer) -
 
 
 def _declare_special(tokenizer: Tokenizer) -> None:
-    """Has those special tokens that the vocabulary holds recognised in texts."""
-    present = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is not None]
-    tokenizer.add_special_tokens(present)
+    """Makes the tokenizer recognise in texts those special tokens that its vocabulary has."""
+    tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is not None])
 
 
 def train_vocabulary(
@@ -110,16 +112,16 @@ def train_vocabulary(
 ) -> list[str]:
     """Trains WordPiece so that the same texts give the same pieces with the same ids.
 
-    The library numbers the first `##x` pieces in the order of a randomly seeded hash map and breaks ties between
-    merges by those numbers; at limit_alphabet it drops equally frequent characters at random. So a pass without
-    merges finds the characters first, and the training proper starts from a fixed, sorted list of them.
+    The library gives the first `##x` pieces ids in the order of a randomly seeded hash map, and decides between equally
+    frequent merges by those ids; at limit_alphabet it drops equally frequent characters at random. So a first pass
+    without merges finds the characters, and the second one starts from a fixed, sorted list of them.
 
     Args:
-      read: gives the texts anew each time it is called.
-      normalizer: what pieces see of the text.
+      read: gives all texts, each time it is called.
+      normalizer: applied to the texts first.
       vocab_size: V, special tokens included.
       min_frequency: pairs seen less often are never merged.
-      limit_alphabet: characters kept, the most frequent first, ties in the order of code points.
+      limit_alphabet: the largest number of characters; the most frequent stay, of equal ones the lower code points.
 
     Returns:
       Special tokens, sorted characters, sorted `##` characters, merged pieces in the order of merging.
@@ -191,7 +193,7 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
 
     Args:
       vocab_dir: the folder or file.
-      lowercase: for a lone vocab.txt; None: unless one of its pieces has a capital letter.
+      lowercase: used for vocab.txt without tokenizer.json; None: unless one of its pieces has a capital letter.
 
     Returns:
       The tokenizer, and the file it came from.
@@ -220,7 +222,7 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
 
 
 def _read_vocab_text(path: Path) -> list[str]:
-    """One piece a line, line number = id."""
+    """The pieces of a vocab.txt: one on each line, in the order of their ids."""
     require_file(path, "vocabulary")
     try:
         # only \n ends a line: a piece may be any other character, U+2028 included
@@ -238,7 +240,7 @@ def _read_vocab_text(path: Path) -> list[str]:
 
 
 def _read_tokenizer_json(path: Path) -> Tokenizer:
-    """A serialised fast tokenizer of the WordPiece kind."""
+    """The WordPiece tokenizer in a tokenizer.json."""
     require_file(path, "tokenizer file")
     try:
         kind = json.loads(path.read_bytes())["model"]["type"]

@@ -1,6 +1,6 @@
-"""A WordPiece tokenizer with BERT's normalisation: trains, loads, encodes to numpy, masks for MLM.
+"""A WordPiece tokenizer with BERT's normalisation: trains, loads, encodes to numpy arrays, masks for MLM.
 
-Attention masks are True = PAD, as they are stored in data files.
+Attention masks are True = PAD, as in data files.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -57,8 +57,8 @@ class WordPieceTokenizerWrapper:
           min_frequency: pairs seen less often are never merged.
           lowercase: whether to lower-case.
           strip_accents: whether to remove accents; None: when lower-casing.
-          limit_alphabet: characters kept, the most frequent first.
-          out_dir: where vocab.txt and tokenizer.json are written, if anywhere.
+          limit_alphabet: the largest number of characters; the most frequent stay.
+          out_dir: folder for vocab.txt and tokenizer.json; None: they are not written.
 
         Returns:
           The wrapper itself.
@@ -84,7 +84,7 @@ class WordPieceTokenizerWrapper:
 
         Args:
           vocab_dir: the folder or file.
-          lowercase: for a lone vocab.txt; None: unless one of its pieces has a capital letter.
+          lowercase: used for vocab.txt without tokenizer.json; None: unless one of its pieces has a capital letter.
 
         Returns:
           The wrapper itself.
@@ -101,7 +101,7 @@ class WordPieceTokenizerWrapper:
         save_tokenizer(Path(out_dir), self._tokenizer, self._vocabulary)
 
     def _adopt(self, tokenizer: Tokenizer, source: str) -> None:
-        """Makes `tokenizer` this wrapper's own; rows are cut, framed and padded here, not by the library."""
+        """Makes `tokenizer` this wrapper's own; `RowBuilder` cuts and pads rows, not the library."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._loaded = (tokenizer, Vocabulary.of(tokenizer, source))
@@ -111,7 +111,7 @@ class WordPieceTokenizerWrapper:
             raise UserError("the tokenizer has no vocabulary yet: call load(vocab_dir) or train(...) first")
         return self._loaded
 
-    # --- what it knows ----------------------------------------------------------------------------------------
+    # --- the vocabulary ---------------------------------------------------------------------------------------
 
     @property
     def _tokenizer(self) -> Tokenizer:
@@ -128,7 +128,7 @@ class WordPieceTokenizerWrapper:
 
     @property
     def vocab_size(self) -> int:
-        """V."""
+        """V, the number of pieces."""
         return len(self.tokens)
 
     @property
@@ -195,11 +195,11 @@ class WordPieceTokenizerWrapper:
           include_cls: whether rows begin with [CLS].
           include_sep: whether rows end with [SEP].
           overflow: "truncate" cuts long texts, "split" makes further rows of the rest (without labels).
-          skip_blank: drop the blank lines of files. Otherwise they are rows, or an error beside labels.
-          progress: called with the number of texts finished.
+          skip_blank: drop the blank lines of files. Otherwise they are rows, or with labels an error.
+          progress: called with the number of texts encoded so far.
 
         Raises:
-          UserError: both or neither of texts and files, labels that do not fit, a blank line beside labels.
+          UserError: both or neither of texts and files, labels that do not fit, or a blank line with labels.
         """
         _require_one(files, texts, "encode")
         if texts is None:
@@ -220,7 +220,7 @@ class WordPieceTokenizerWrapper:
     def encode_pandas(
         self, frame: Any, text_column: str, label_column: str | None = None, *, max_length: int
     ) -> Encoded:
-        """Encodes a column of a pandas frame, with integer labels from another one; errors name the row."""
+        """Encodes a column of a pandas frame, with integer labels from another column; errors name the row."""
         for column in (text_column, label_column):
             if column is not None and column not in frame.columns:
                 raise UserError(f"the frame has no column {column!r}; it has {', '.join(map(str, frame.columns))}")
@@ -240,16 +240,16 @@ class WordPieceTokenizerWrapper:
         random_tokens: Literal["ordinary", "any"] = "ordinary",
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Draws MLM masks: each ordinary token is selected with probability mask_p, on its own.
+        """Draws MLM masks: each ordinary token is selected with probability mask_p, independently.
 
         Args:
           input_ids: [B, L] integers.
           attention_mask: [B, L] bool, True = PAD.
           mask_p: the share of ordinary tokens that is predicted.
           mask_token_p: the share of those that becomes [MASK].
-          random_token_p: the share of those that becomes a random token; the rest stays.
+          random_token_p: the share of those that becomes a random token; the others stay as they are.
           random_tokens: "ordinary" never draws a special token, "any" draws from all V.
-          rng: where the draws come from.
+          rng: source of the random numbers.
 
         Returns:
           masked_ids and labels, [B, L] in input_ids' dtype; labels are -100 where nothing is predicted. Special
@@ -265,7 +265,7 @@ class WordPieceTokenizerWrapper:
         vocabulary = self._vocabulary
         draw = rng.random(input_ids.shape)
         selected = (draw < mask_p) & ~(vocabulary.is_special[input_ids] | attention_mask)
-        # one draw decides both: where it is below mask_p it is uniform there, so the shares cut that stretch
+        # one number decides both: a selected one is uniform in [0, mask_p), which the two shares divide
         to_mask = selected & (draw < mask_p * mask_token_p)
         changed = selected & (draw < mask_p * (mask_token_p + random_token_p))
         if mask_token_p + random_token_p > 1 - 1e-9:  # the products above may round to just below mask_p
@@ -278,7 +278,7 @@ class WordPieceTokenizerWrapper:
         return masked_ids, np.where(selected, input_ids, IGNORED).astype(input_ids.dtype, copy=False)
 
 
-# --- checking what is given -----------------------------------------------------------------------------------
+# --- checking arguments ---------------------------------------------------------------------------------------
 
 
 def _require_one(files: Paths | None, texts: Sequence[str] | None, method: str) -> None:
@@ -310,7 +310,7 @@ def _file_rows(paths: Iterable[Path], skip_blank: bool, labelled: bool) -> list[
 
 
 def _check_texts(texts: Sequence[str], method: str) -> Sequence[str]:
-    """The texts, well formed, if they are strings in a sequence; UserError names the first row that is not."""
+    """The texts, well formed; raises UserError, naming the row, where one is not a string."""
     if isinstance(texts, str):
         raise UserError(f"{method}: texts is one string; give a list of strings, or files=")
     for row, text in enumerate(texts):

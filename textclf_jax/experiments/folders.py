@@ -1,0 +1,82 @@
+"""Run folders: `experiments/<kind>/<name>/` below the project's root, found by the name of the run."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from textclf_jax.config.file import Kind
+from textclf_jax.errors import UserError
+
+MAX_NAME_LENGTH = 100
+# ours, then those of the PyTorch reference, which wrote the last weights to model.ckpt and the best ones beside it
+CHECKPOINTS = ("model.ckpt", "checkpoints/best-model.ckpt", "checkpoints/model.ckpt")
+
+
+def validate_name(name: str) -> str:
+    """Returns the name of a run if it can be the name of its folder.
+
+    Raises:
+      UserError: it is empty, too long, begins with a dot or dash, or holds a slash or a control character.
+    """
+    faults = {
+        "is empty": not name.strip(),
+        "is a path: give only the name of the folder": "/" in name or "\\" in name,
+        "holds a line break or control character": not name.isprintable(),
+        f'begins with "{name[:1]}"': name.startswith((".", "-")),
+        "begins or ends with a space": name != name.strip(),
+        f"is longer than {MAX_NAME_LENGTH} bytes": len(name.encode(errors="replace")) > MAX_NAME_LENGTH,
+    }
+    if why := next((why for why, holds in faults.items() if holds), None):
+        raise UserError(f"the experiment name {name[:120]!r} {why}. Use letters, digits, dots, dashes and underscores.")
+    return name
+
+
+def run_folder(kind: Kind, name: str, root: Path = Path()) -> Path:
+    """Gives the folder `root/experiments/<kind>/<name>`, whether or not it exists.
+
+    Raises:
+      UserError: the name is not valid, or a link on the way leads out of `experiments/`.
+    """
+    experiments = root / "experiments"
+    folder = experiments / kind / validate_name(name)
+    inside = os.path.realpath(experiments)
+    if os.path.commonpath([inside, os.path.realpath(folder)]) != inside:
+        raise UserError(f"{folder} is a link that leads out of {experiments}. Remove the link or take another name.")
+    return folder
+
+
+def find_run(kind: Kind, name: str, root: Path = Path()) -> Path:
+    """Finds the folder of a run that has a config.
+
+    Raises:
+      UserError: there is none of that name; the message lists those there are.
+    """
+    folder = run_folder(kind, name, root)
+    if (folder / "config.yaml").is_file():
+        return folder
+    existing = sorted(path.parent.name for path in folder.parent.glob("*/config.yaml"))
+    close = difflib.get_close_matches(name, existing, n=1)
+    hint = f' Did you mean "{close[0]}"?' if close else ""
+    there = f"There are: {', '.join(existing[:20])}" + (", ..." if len(existing) > 20 else ".") if existing else ""
+    make = there or f"Make one with: python experiments/generate_{kind}_experiment.py {name}"
+    raise UserError(f"there is no {kind} run {name}: {folder / 'config.yaml'} is missing.{hint}\n{make}")
+
+
+def find_model(name: str, kinds: Sequence[Kind]) -> Path:
+    """Finds the `model.ckpt` folder (which need not exist yet) of a run below the current folder.
+
+    Args:
+      name: the run, or the path of a `model.ckpt` folder, which is returned as it is.
+      kinds: the kinds of run to look among.
+
+    Raises:
+      UserError: there is no such run, or one of each kind.
+    """
+    if (Path(name) / "metadata.json").is_file():
+        return Path(name)
+    runs = [run_folder(kind, name) for kind in kinds]
+    found = [folder / "model.ckpt" for folder in runs if (folder / "config.yaml").is_file()]
+    if len(found) > 1:
+        raise UserError(f"there are two runs {name}. Give the path of one: {found[0]} or {found[1]}")
+    return found[0] if found else find_run(kinds[0], name) / "model.ckpt"
