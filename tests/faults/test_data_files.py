@@ -133,7 +133,7 @@ def test_fault_03_malicious_pickles_do_not_run(project, monkeypatch, kind, envir
 
 
 def test_fault_03_what_is_named_is_not_called(project):
-    """Both locks hold by themselves: even where the name is thought harmless, nothing is imported or called."""
+    """Both locks hold by themselves: even where the name is allowed, nothing is imported or called."""
     import torch
 
     from textclf_jax.data.torch_files import DATASET, read_file
@@ -141,7 +141,7 @@ def test_fault_03_what_is_named_is_not_called(project):
     path = project.root / TRAIN
     torch.save(Malicious(project.root / "witness"), path)
     with pytest.raises(UserError, match="it calls what is not a function"):
-        read_file(path, DATASET._replace(harmless=DATASET.harmless | {"posix mkdir"}))
+        read_file(path, DATASET._replace(allowed=DATASET.allowed | {"posix mkdir"}))
     assert not (project.root / "witness").exists()
 
 
