@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from textclf_jax.data.masking import IGNORED_LABEL, gather_predictions, max_predictions
@@ -16,6 +16,7 @@ def test_capacity_is_enough_but_for_rare_batches():
 
 
 @given(st.integers(0, 30), st.integers(1, 40))
+@settings(deadline=None)
 def test_gathers_every_label_up_to_the_capacity(count, capacity):
     rng = np.random.default_rng(count)
     labels = np.full((5, 9), IGNORED_LABEL)

@@ -17,6 +17,7 @@ def covered(batch, lengths):
 
 
 @given(lengths_strategy, packings, st.integers(0, 3))
+@settings(deadline=None)
 def test_an_epoch_has_every_text_once_and_no_two_in_one_place(lengths, packing, epoch):
     batches = packing.epoch(lengths, seed=5, epoch=epoch, shuffle=True)
     assert len(batches) == -(-len(lengths) // packing.batch_size)
@@ -64,6 +65,7 @@ def test_texts_are_drawn_anew_each_epoch():
 
 
 @given(st.lists(st.integers(1, 64), min_size=1, max_size=40).map(np.array))
+@settings(deadline=None)
 def test_places_need_few_rows(lengths):
     """No two rows could be put together, so all but one are more than half full."""
     starts, rows = best_fit(lengths, 64)
@@ -91,7 +93,7 @@ def test_packing_wastes_less_than_half_of_what_buckets_do(median, spread, cap, t
 
 
 @given(lengths_strategy, st.integers(1, 9))
-@settings(max_examples=30)
+@settings(deadline=None, max_examples=30)
 def test_candidates_hold_the_batches_they_were_made_for(lengths, batch_size):
     found = candidate_packings(lengths, batch_size)
     most_rows = {packing.shape[1]: packing.shape[0] for packing in sorted(found, key=lambda packing: packing.shape)}
