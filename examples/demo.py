@@ -1,8 +1,8 @@
-"""The whole way on real text, with the public commands: `make demo`, or `python examples/demo.py`.
+"""From raw text to a tested classifier with the public commands: `make demo`, or `python examples/demo.py`.
 
 Docstrings of installed packages -> dataset and vocabulary -> MLM pretraining -> finetuning -> test, beside two
-baselines. It makes data/demo, data/demo-texts and the experiments named demo in the current folder; a second run
-replaces them.
+baselines. Writes data/demo, data/demo-texts and the experiments named demo in the current folder, and replaces those
+of an earlier run.
 """
 
 import argparse
@@ -34,7 +34,7 @@ SAMPLE = "Return the eigenvalues of a symmetric matrix, in ascending order."
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything."""
+    """The sizes of corpus, dataset and models."""
 
     num_packages: int
     rows_per_package: dict[str, int]
@@ -85,22 +85,17 @@ QUICK = Size(
 )
 
 
-class Stages:
-    """Runs the stages one after the other, and remembers their seconds."""
-
-    def __init__(self):
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        print(f"\n=== {name}", flush=True)
-        start = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - start
+@contextmanager
+def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Prints the name of a stage, and notes its seconds."""
+    print(f"\n=== {name}", flush=True)
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
 
 
 def run(*command: str | Path, capture: bool = False) -> str:
-    """Shows a command and runs it; its output comes back if captured. A failure ends the demo with its exit code."""
+    """Prints a command and runs it; returns its output if captured. A failure ends the demo with its exit code."""
     words = [str(word) for word in command]
     print(f"$ {shlex.join(words)}", flush=True)
     done = subprocess.run(words, stdout=subprocess.PIPE if capture else None, text=True, check=False)
@@ -116,29 +111,29 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a toy of some seconds, to see that everything works")
     args = parser.parse_args()
     size = QUICK if args.quick else FULL
-    stages = Stages()
-    with stages.stage("collect docstrings"):
+    seconds: dict[str, float] = {}
+    with timed("collect docstrings", seconds):
         collect(args.packages or Path(sysconfig.get_path("purelib")), size)
-    with stages.stage("prepare"):
+    with timed("prepare", seconds):
         prepare(size)
-    with stages.stage("pretrain"):
+    with timed("pretrain", seconds):
         generate("pretraining", PRETRAINING, size.pretraining)
         run(*TEXTCLF, "pretrain", NAME)
-    with stages.stage("finetune and test"):
+    with timed("finetune and test", seconds):
         generate("finetuning", FINETUNING, size.finetuning)
         run(*TEXTCLF, "finetune", NAME)
-    with stages.stage("baselines"):
+    with timed("baselines", seconds):
         files = "--train", TEXTS / "train.csv", "--test", TEXTS / "test.csv"
         baselines = [
             json.loads(line) for line in run(*TEXTCLF, "baseline", *files, "--json", capture=True).splitlines()
         ]
-    with stages.stage("predict"):
+    with timed("predict", seconds):
         run(*TEXTCLF, "predict", NAME, "--text", SAMPLE)
-    report(baselines, stages.seconds)
+    report(baselines, seconds)
 
 
 def collect(packages: Path, size: Size) -> None:
-    """Writes the corpus, and says what is in it."""
+    """Writes the corpus, and prints what is in it."""
     corpus = build_corpus(
         packages,
         num_packages=size.num_packages,
@@ -160,7 +155,7 @@ def prepare(size: Size) -> None:
 
 
 def generate(kind: str, folder: Path, settings: tuple[str, ...]) -> None:
-    """Makes the experiment, in place of that of an earlier demo."""
+    """Makes the experiment; replaces that of an earlier demo."""
     shutil.rmtree(folder, ignore_errors=True)
     script = GENERATORS / f"generate_{kind}_experiment.py"
     names = [NAME] if kind == "pretraining" else [NAME, NAME]
@@ -168,7 +163,7 @@ def generate(kind: str, folder: Path, settings: tuple[str, ...]) -> None:
 
 
 def report(baselines: list[dict[str, Any]], seconds: dict[str, float]) -> None:
-    """Results, times, paths, and what to do next."""
+    """Prints results, seconds, paths, and commands to try next."""
     test = json.loads((FINETUNING / "summary.json").read_text(encoding="utf-8"))["results"]["test"]
     rows = [(score["model"], score["accuracy"], score["f1_macro"]) for score in baselines]
     rows.append(("pretrained and finetuned here", test["accuracy"], test["f1_macro"]))

@@ -1,7 +1,7 @@
-"""A real corpus without a download: the docstrings of the Python packages installed beside this interpreter.
+"""A real corpus without a download: the docstrings of installed Python packages.
 
-The task: which package does a docstring come from? Source files are parsed, never imported. Which files are read, and
-which split a file belongs to, is decided by hashes of their names: the same packages give the same corpus.
+The task: which package does a docstring come from? Source files are parsed, never imported. Hashes of file names decide
+which files are read and to which split they belong: the same packages give the same corpus.
 """
 
 import ast
@@ -26,16 +26,16 @@ SPLIT_SHARES = {"test": 0.2, "val": 0.06}  # of a package's modules; the others 
 
 
 class Docstring(NamedTuple):
-    """One text: its package, its file inside the packages' folder, and the text on one line."""
+    """One text."""
 
     package: str
-    module: str
+    module: str  # its file, relative to the packages' folder
     text: str
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The task's rows (package and text) by split, and the texts that have no label."""
+    """The task's rows by split, and texts without a label."""
 
     packages: tuple[str, ...]
     splits: dict[str, list[Docstring]]
@@ -46,10 +46,10 @@ def build_corpus(folder: Path, *, num_packages: int, rows_per_package: dict[str,
     """Makes the task from a folder of packages.
 
     Args:
-      folder: the packages' folder, such as `site-packages`.
-      num_packages: the classes are as many packages, those with most docstrings.
+      folder: of the packages, such as `site-packages`.
+      num_packages: the number of classes: the packages with most docstrings.
       rows_per_package: the most rows of a package in "train", "val" and "test".
-      max_unlabelled: the most texts without a label, which come from all packages alike.
+      max_unlabelled: the most texts without a label, the same share of every package.
 
     Returns:
       Splits that share neither a module nor a text, and further texts, none of them from a val or test module.
@@ -66,10 +66,10 @@ def build_corpus(folder: Path, *, num_packages: int, rows_per_package: dict[str,
         else:
             rest.append(docstring)
     seen: set[str] = set()
-    kept = {name: list(_cleaned(part, names, seen)) for name, part in splits.items()}
-    rows = {name: _capped(part, rows_per_package[name]) for name, part in kept.items()}
+    cleaned = {name: list(_cleaned(part, names, seen)) for name, part in splits.items()}
+    rows = {name: _capped(part, rows_per_package[name]) for name, part in cleaned.items()}
     chosen = set(rows["train"])
-    spare = [docstring for docstring in kept["train"] if docstring not in chosen]
+    spare = [docstring for docstring in cleaned["train"] if docstring not in chosen]
     unlabelled = _spread([*spare, *_cleaned(rest, names, seen)], max_unlabelled)
     return Corpus(packages, {name: rows[name] for name in ("train", "val", "test")}, unlabelled)
 
@@ -89,7 +89,7 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
 
 
 def collect(folder: Path) -> list[Docstring]:
-    """All docstrings of the packages in a folder, in an order that depends on names alone."""
+    """Lists all docstrings of the packages in a folder, in an order that depends on names alone."""
     files: dict[str, list[Path]] = defaultdict(list)
     for path in folder.rglob("*.py"):
         relative = path.relative_to(folder)
@@ -100,9 +100,9 @@ def collect(folder: Path) -> list[Docstring]:
         for package in sorted(files)
         for path in sorted(files[package], key=lambda path: _number(path.relative_to(folder).as_posix()))[:MAX_FILES]
     ]
-    if len(chosen) <= FILES_A_TASK:  # a process costs more than parsing a few files
+    if len(chosen) <= FILES_A_TASK:  # starting a process takes longer than parsing a few files
         return [found for place in chosen for found in _docstrings_of_file(place)]
-    # fork is unsafe in a process with threads, and is not there on every system
+    # forking is unsafe in a process with threads, and not every system has it
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         return [found for part in pool.map(_docstrings_of_file, chosen, chunksize=FILES_A_TASK) for found in part]
 
@@ -114,10 +114,10 @@ def _docstrings_of_file(place: tuple[Path, Path]) -> list[Docstring]:
 
 
 def docstrings(path: Path) -> list[str]:
-    """The first docstrings of a source file as written; none where it cannot be read or parsed."""
+    """Lists the first docstrings of a source file; none where it cannot be read or parsed."""
     try:
         source = path.read_bytes()
-        with warnings.catch_warnings(action="ignore"):  # of odd escapes in other people's strings
+        with warnings.catch_warnings(action="ignore"):  # about invalid escapes in strings
             tree = ast.parse(source) if b'"""' in source or b"'''" in source else ast.Module([], [])
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
@@ -125,7 +125,7 @@ def docstrings(path: Path) -> list[str]:
 
 
 def _docstrings_in(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
-    """Docstrings of the definitions in a module or definition, not of the module: those are often licences."""
+    """Yields docstrings of classes and functions, not of modules: those are often licences."""
     for child in node.body:
         if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if text := ast.get_docstring(child, clean=False):
@@ -137,7 +137,7 @@ def _docstrings_in(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.Async
 
 
 def names_pattern(packages: Sequence[str]) -> re.Pattern[str]:
-    """Matches every word that has the name of a package in it: torch, PyTorch, torchvision; not `.nn` in torch.nn."""
+    """Matches every word that contains a package's name: torch, PyTorch, torchvision; not `.nn` in torch.nn."""
     names = set(packages)
     for distribution in distributions():
         tops = {file.parts[0] for file in distribution.files or () if len(file.parts) > 1}
@@ -149,7 +149,7 @@ def names_pattern(packages: Sequence[str]) -> re.Pattern[str]:
 
 
 def _cleaned(found: Iterable[Docstring], names: re.Pattern[str], seen: set[str]) -> Iterator[Docstring]:
-    """Docstrings without names of packages, cut to MAX_CHARACTERS, without short ones and those seen before."""
+    """Yields cleaned docstrings, but not short ones and those that were seen before."""
     for docstring in found:
         text = clean(docstring.text, names)
         key = re.sub(r"[\W\d_]+", " ", text.lower()).strip()
@@ -159,7 +159,7 @@ def _cleaned(found: Iterable[Docstring], names: re.Pattern[str], seen: set[str])
 
 
 def clean(text: str, names: re.Pattern[str]) -> str:
-    """One line of at most MAX_CHARACTERS, cut between words, without the names of packages."""
+    """Removes the names of packages; returns one line of at most MAX_CHARACTERS, cut between words."""
     line = " ".join(names.sub(" ", text[: 4 * MAX_CHARACTERS]).split())
     return line if len(line) <= MAX_CHARACTERS else line[: MAX_CHARACTERS + 1].rpartition(" ")[0]
 
@@ -168,12 +168,12 @@ def clean(text: str, names: re.Pattern[str]) -> str:
 
 
 def split_of(module: str) -> str:
-    """ "train", "val" or "test": the split of a module and of all its docstrings."""
-    place = _number("split " + module)
+    """Returns "train", "val" or "test", for a module and all its docstrings."""
+    number = _number("split " + module)
     for name, share in SPLIT_SHARES.items():
-        if place < share:
+        if number < share:
             return name
-        place -= share
+        number -= share
     return "train"
 
 
@@ -183,17 +183,17 @@ def _number(name: str) -> float:
 
 
 def _capped(found: Sequence[Docstring], count: int) -> list[Docstring]:
-    """The first `count` docstrings of every package."""
-    taken: Counter[str] = Counter()
-    kept = []
+    """Returns the first `count` docstrings of every package."""
+    counts: Counter[str] = Counter()
+    chosen = []
     for docstring in found:
-        taken[docstring.package] += 1
-        if taken[docstring.package] <= count:
-            kept.append(docstring)
-    return kept
+        counts[docstring.package] += 1
+        if counts[docstring.package] <= count:
+            chosen.append(docstring)
+    return chosen
 
 
 def _spread(found: Sequence[Docstring], count: int) -> list[str]:
-    """`count` texts, the same share of every package."""
+    """Returns `count` texts in an order that mixes the packages evenly."""
     order = sorted(found, key=lambda docstring: _number("order " + docstring.text))
     return [docstring.text for docstring in order[:count]]

@@ -11,6 +11,7 @@ lengths_strategy = st.lists(st.integers(0, 64), min_size=1, max_size=200).map(np
 
 
 @given(lengths_strategy, st.integers(1, 70), st.integers(1, 6))
+@settings(deadline=None)
 def test_buckets_hold_every_row(lengths, max_length, count):
     buckets = choose_buckets(lengths, max_length, count)
     assert 1 <= len(buckets) <= count
@@ -21,7 +22,7 @@ def test_buckets_hold_every_row(lengths, max_length, count):
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30).map(np.array), st.integers(1, 3))
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 def test_buckets_waste_least(lengths, count):
     def padded(buckets):
         return sum(bucket_of(int(length), buckets) for length in lengths)
@@ -37,6 +38,7 @@ def test_buckets_waste_least(lengths, count):
 
 
 @given(lengths_strategy, st.integers(1, 9), st.booleans(), st.integers(0, 3))
+@settings(deadline=None)
 def test_an_epoch_has_every_row_once(lengths, batch_size, shuffle, epoch):
     batching = Bucketed(batch_size, choose_buckets(lengths, 64, 3))
     batches = batching.epoch(lengths, seed=5, epoch=epoch, shuffle=shuffle)

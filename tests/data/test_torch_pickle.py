@@ -8,15 +8,15 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from textclf_jax.data.torch_pickle import Instance, NotHarmlessError, StoredTensor, describe
+from textclf_jax.data.torch_pickle import Instance, StoredTensor, UnsafePickleError, describe_pickle
 
 TENSOR, DICT = "torch._utils _rebuild_tensor_v2", "collections OrderedDict"
 # ("storage", torch.LongStorage, "7", "cpu", 144), as a persistent id
 STORAGE = b"(X\x07\x00\x00\x00storagectorch\nLongStorage\nX\x01\x00\x00\x007X\x03\x00\x00\x00cpuK\x90tQ"
 
 
-def of(raw: bytes, *harmless: str):
-    return describe(io.BytesIO(raw), harmless)
+def of(raw: bytes, *allowed: str):
+    return describe_pickle(io.BytesIO(raw), allowed)
 
 
 def tensor_of(shape: bytes, strides: bytes, storage: bytes = STORAGE, offset: bytes = b"K\x05") -> bytes:
@@ -61,15 +61,15 @@ class Calls:
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_what_is_not_harmless_is_refused(tmp_path, protocol):
+def test_what_is_not_allowed_is_refused(tmp_path, protocol):
     for thing in (Calls(os.mkdir, str(tmp_path / "made")), Calls(eval, "1"), PurePosixPath("x"), {1, 2}, 1j):
-        with pytest.raises(NotHarmlessError):
+        with pytest.raises(UnsafePickleError):
             of(pickle.dumps([thing], protocol), TENSOR, DICT)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_refused_is_named():
-    with pytest.raises(NotHarmlessError, match=r"^(posix|nt)\.mkdir$"):
+    with pytest.raises(UnsafePickleError, match=r"^(posix|nt)\.mkdir$"):
         of(pickle.dumps(Calls(os.mkdir, "x"), 2))
 
 
@@ -100,7 +100,7 @@ def test_what_is_refused_is_named():
 def test_damage(raw):
     with pytest.raises(Exception) as caught:
         of(raw, TENSOR)
-    assert not isinstance(caught.value, NotHarmlessError)
+    assert not isinstance(caught.value, UnsafePickleError)
 
 
 def test_a_tower_of_tuples_takes_no_time():

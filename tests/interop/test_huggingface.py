@@ -19,8 +19,7 @@ def params(head, architecture=ARCHITECTURE):
     rng = np.random.default_rng(0)
     shapes = {"kernel": (16, 16), "embedding": (30, 16)}
     tree = {}
-    for place in hf._names(architecture, head).values():
-        *above, last = place.path
+    for *above, last in hf.parameter_names(architecture, head).values():
         node = tree
         for key in above:
             node = node.setdefault(key, {})

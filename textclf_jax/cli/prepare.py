@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from textclf_jax.prepare.prepare import PrepareOptions, Stage
+    from textclf_jax.prepare.folder import Stage
+    from textclf_jax.prepare.options import PrepareOptions
     from textclf_jax.prepare.report import Report
 
 EPILOG = """examples:
@@ -73,7 +74,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepares a dataset, and prints what it contains."""
-    from textclf_jax.prepare.prepare import prepare
+    from textclf_jax.prepare.pipeline import prepare
 
     options = _options(args)
     start = time.perf_counter()
@@ -84,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> "PrepareOptions":
-    from textclf_jax.prepare.prepare import PrepareOptions
+    from textclf_jax.prepare.options import PrepareOptions
     from textclf_jax.prepare.texts import ReadOptions
 
     return PrepareOptions(

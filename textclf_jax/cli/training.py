@@ -62,7 +62,7 @@ def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":
     path = start_path(config)
     if path is None:
         return config, None
-    from textclf_jax.interop.pretrained import load_start
+    from textclf_jax.interop.starting import load_start
 
     set_up_device(config.training)  # JAX must know its device before weights are loaded
     pretrained, config, notes = load_start(path, config)

@@ -1,4 +1,4 @@
-"""Which texts form which batch, and its shape: a pure function of (lengths, seed, epoch)."""
+"""Batches of one text a row: which texts, padded to which length. A pure function of (lengths, seed, epoch)."""
 
 import math
 from dataclasses import dataclass
@@ -7,19 +7,19 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Int
 
-# Rows are sorted by length within windows of this many batches: wide enough to put like with like, narrow enough that
-# an epoch stays well mixed
+# texts are sorted by length within windows of this many batches: enough to find similar lengths, and not so many that
+# epochs resemble each other
 WINDOW_BATCHES = 64
 MAX_CANDIDATES = 128
 
 
 class BatchRows(NamedTuple):
-    """One batch before it is gathered.
+    """Which texts form one batch.
 
     Attributes:
-      rows: indices of its texts in the data, at most batch_size.
-      shape: (B, L) of its token ids, padding included.
-      starts: the place (row * L + column) of each text's first token where rows hold several texts; None: one each.
+      rows: indices of the texts in the data, at most batch_size.
+      shape: (B, L) of the token ids, padding included.
+      starts: where rows hold several texts, the place (row * L + column) of each text's first token; None: one a row.
     """
 
     rows: Int[np.ndarray, " rows"]
@@ -28,27 +28,28 @@ class BatchRows(NamedTuple):
 
 
 def choose_buckets(lengths: Int[np.ndarray, " N"], max_length: int, count: int) -> tuple[int, ...]:
-    """Chooses the padded lengths that waste least on rows of these lengths.
+    """Chooses the padded lengths that waste least, by dynamic programming over candidate lengths.
 
     Args:
-      lengths: [N] real tokens of each row.
-      max_length: rows are cut to this many tokens.
+      lengths: [N] real tokens of each text.
+      max_length: texts are cut to this many tokens.
       count: the most buckets; each costs one compilation.
 
     Returns:
-      Increasing lengths, multiples of 8 but for `max_length` itself; the last holds every row.
+      Increasing lengths, multiples of 8 but for `max_length` itself; the last holds every text.
     """
     cut = np.clip(lengths, 1, max_length)
     unit = 8 * -(-max_length // (8 * MAX_CANDIDATES))
     ends = np.minimum(np.arange(unit, max_length + unit, unit), max_length)
-    rows = np.bincount(np.searchsorted(ends, cut), minlength=len(ends))
-    below = np.concatenate([[0], np.cumsum(rows)])
-    last = int(np.flatnonzero(rows)[-1])
-    # cost[e]: fewest padded tokens of the rows up to candidate e with e the longest bucket; refined bucket by bucket
+    texts = np.bincount(np.searchsorted(ends, cut), minlength=len(ends))
+    below = np.concatenate([[0], np.cumsum(texts)])
+    last = int(np.flatnonzero(texts)[-1])
+    # cost[e]: fewest tokens, padding included, of texts up to ends[e] if that is the longest bucket; each round allows
+    # one bucket more
     cost = ends * below[1:].astype(np.float64)
     choices = []
     for _ in range(min(count, last + 1) - 1):
-        # extended[s, e]: buckets up to s as before, then one more of length ends[e]
+        # extended[s, e]: the best buckets up to ends[s], and one more of length ends[e]
         extended = cost[:, None] + ends[None, :] * (below[None, 1:] - below[1:, None])
         extended[np.tril_indices(len(ends))] = np.inf
         best = np.argmin(extended, axis=0)
@@ -64,12 +65,12 @@ def choose_buckets(lengths: Int[np.ndarray, " N"], max_length: int, count: int) 
 
 
 def bucket_of(length: int, buckets: tuple[int, ...]) -> int:
-    """The smallest bucket that holds `length` tokens; the largest where none does (the rest is cut off)."""
+    """The smallest bucket that holds `length` tokens, else the largest (the text is cut)."""
     return next((bucket for bucket in buckets if bucket >= length), buckets[-1])
 
 
 class Batching(Protocol):
-    """A way to form batches from texts of known lengths."""
+    """A way to form batches from texts of `lengths` [N] tokens."""
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -77,11 +78,11 @@ class Batching(Protocol):
         ...
 
     def epoch(self, lengths: Int[np.ndarray, " N"], *, seed: int, epoch: int, shuffle: bool) -> list[BatchRows]:
-        """Lists the ceil(N / batch_size) batches of one epoch of training: every text once."""
+        """Lists the ceil(N / batch_size) batches of one training epoch; every text is in one."""
         ...
 
     def evaluation(self, lengths: Int[np.ndarray, " N"]) -> list[BatchRows]:
-        """Lists batches that hold every text once; the order does not matter, padding does."""
+        """Lists batches that hold every text once, formed for little padding."""
         ...
 
     def empty(self, shape: tuple[int, int]) -> BatchRows:
@@ -94,8 +95,8 @@ class Bucketed:
     """One text a row, and similar lengths together.
 
     Attributes:
-      batch_size: rows a batch; those that are missing in one are all padding.
-      buckets: padded lengths from `choose_buckets`.
+      batch_size: rows a batch; rows without a text are all padding.
+      buckets: padded lengths, from `choose_buckets`.
     """
 
     batch_size: int
@@ -109,7 +110,7 @@ class Bucketed:
         return tuple((self.batch_size, bucket) for bucket in self.buckets)
 
     def epoch(self, lengths: Int[np.ndarray, " N"], *, seed: int, epoch: int, shuffle: bool) -> list[BatchRows]:
-        """As for all; the order is a function of (seed, epoch), or without `shuffle` that of the file."""
+        """See `Batching`; the order is a function of (seed, epoch), or without `shuffle` that of the file."""
         size = self.batch_size
         if not shuffle:
             starts = range(0, len(lengths), size)
@@ -129,7 +130,7 @@ class Bucketed:
         return BatchRows(np.zeros(0, np.int64), shape)
 
     def _cut(self, rows: Int[np.ndarray, " rows"], lengths: Int[np.ndarray, " N"]) -> list[BatchRows]:
-        # an incomplete batch comes first, where rows are shortest: it is padded with empty rows
+        # an incomplete batch comes first, where texts are shortest: so its empty rows are short, too
         first = len(rows) % self.batch_size or self.batch_size
         return [self._batch(piece, lengths) for piece in np.split(rows, range(first, len(rows), self.batch_size))]
 
@@ -138,7 +139,7 @@ class Bucketed:
 
 
 def padding_waste(lengths: Int[np.ndarray, " N"], batches: list[BatchRows]) -> float:
-    """The share of all computed tokens, in [0, 1], that is padding: inside rows and in missing rows."""
+    """The share of all computed tokens, in [0, 1], that is padding: inside rows and in empty rows."""
     computed = sum(math.prod(batch.shape) for batch in batches)
     real = sum(int(np.minimum(lengths[batch.rows], batch.shape[1]).sum()) for batch in batches)
     return 1.0 - real / computed

@@ -1,4 +1,4 @@
-"""Loads `.pt` data and checks all of it before anything compiles: JAX is silent where bad ids and labels go wrong."""
+"""Loads `.pt` data and checks every row before training: JAX reports neither ids nor labels that are out of range."""
 
 import hashlib
 import zipfile
@@ -11,10 +11,10 @@ from jaxtyping import Int
 
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.packing import token_places, tokens_taken
-from textclf_jax.data.torch_files import read_tensors, release
+from textclf_jax.data.torch_files import read_tensors, release_memory
 from textclf_jax.errors import UserError
 
-BYTES_AT_ONCE = 32 << 20
+CHUNK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Dataset:
       input_ids: [N, L] integers, memory-mapped; each row is real tokens, then padding.
       lengths: [N] int32, real tokens of each row, at most the maximum length.
       labels: [N] int32 in [0, C), or None.
-      fingerprint: changes when the data changes.
+      fingerprint: 16 hex digits that change with the data.
       notes: what the user should know about the data, one line each.
     """
 
@@ -40,8 +40,8 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def take(self, batch: BatchRows, pad_id: int) -> np.ndarray:
-        """Gathers the texts of a batch as [B, L] int32, cut or padded; missing ones are all padding."""
+    def take(self, batch: BatchRows, pad_id: int) -> Int[np.ndarray, "B L"]:
+        """Gathers the token ids of a batch: [B, L] int32, rows cut or padded; empty rows are all padding."""
         ids = np.full(batch.shape, pad_id, np.int32)
         if batch.starts is None:
             width = min(batch.shape[1], self.input_ids.shape[1])
@@ -62,10 +62,7 @@ def load_dataset(
       vocab_size: V; every id must be in [0, V).
       pad_id: the id of PAD.
       max_length: longer rows are cut to this many tokens.
-      num_labels: C for classification, where labels are needed; None for MLM, where they are ignored.
-
-    Returns:
-      The checked data.
+      num_labels: C for classification, which needs labels; None for MLM, which ignores them.
 
     Raises:
       UserError: names the file, the row and the value at fault, and the remedy.
@@ -75,8 +72,7 @@ def load_dataset(
     notes: list[str] = []
     mask = _check_mask_values(path, mask, notes)
     lengths = _check_rows(path, ids, mask, vocab_size, pad_id)
-    if num_labels is not None:
-        labels = _check_labels(path, labels, num_labels, notes)
+    labels = None if num_labels is None else _check_labels(path, labels, num_labels, notes)
     empty, long = int((lengths == 0).sum()), lengths > max_length
     if empty:
         notes.append(f"{path}: {empty} of {len(lengths)} rows are all padding")
@@ -86,19 +82,20 @@ def load_dataset(
             f"{path}: {int(long.sum())} of {len(lengths)} rows are longer than {max_length} tokens and are cut: "
             f"{lost} of {int(lengths.sum())} tokens ({lost / lengths.sum():.1%}) are lost"
         )
-    lengths = np.minimum(lengths, max_length)
-    labels = labels if num_labels is not None else None
-    return Dataset(path, ids, lengths, labels, fingerprint(path), tuple(notes))
+    return Dataset(path, ids, np.minimum(lengths, max_length), labels, fingerprint(path), tuple(notes))
 
 
 def fingerprint(path: Path) -> str:
-    """A digest of the checksums that the file's zip directory holds of its records; reads no data."""
+    """Digests the checksums in the file's zip directory; reads no data."""
     with zipfile.ZipFile(path) as archive:
         records = [(info.filename.split("/", 1)[-1], info.file_size, info.CRC) for info in archive.infolist()]
     return hashlib.sha256(repr(sorted(records)).encode()).hexdigest()[:16]
 
 
-def _check_shapes(path: Path, tensors: list[np.ndarray], num_labels: int | None):
+def _check_shapes(
+    path: Path, tensors: list[np.ndarray], num_labels: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Returns input_ids [N, L], attention_mask [N, L] and labels, whose values are still to be checked."""
     expected = "input_ids [N, L], attention_mask [N, L] (True = PAD)" + (", labels [N]" if num_labels else "")
     needed = 2 if num_labels is None else 3
     if not needed <= len(tensors) <= 3:
@@ -133,17 +130,17 @@ def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> np.nda
 
 
 def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yields row number and rows of arrays mapped from a file, a few at a time; those looked at leave the memory."""
-    count = max(1, BYTES_AT_ONCE * len(arrays[0]) // max(1, arrays[0].nbytes))
+    """Yields (first row's number, rows) of memory-mapped arrays, CHUNK_BYTES at a time, and then frees their memory."""
+    count = max(1, CHUNK_BYTES * len(arrays[0]) // max(1, arrays[0].nbytes))
     for start in range(0, len(arrays[0]), count):
         parts = [array[start : start + count] for array in arrays]
         yield start, parts
         for part in parts:
-            release(part)
+            release_memory(part)
 
 
 def _check_rows(path: Path, ids: np.ndarray, mask: np.ndarray, vocab_size: int, pad_id: int) -> np.ndarray:
-    """Checks ids and masks; returns the lengths [N] int32. Here alone the mask's polarity is turned."""
+    """Checks ids and masks; returns the lengths [N] int32. Only here masks that are True at padding are inverted."""
     lengths = np.empty(len(ids), np.int32)
     agreeing = total = 0
     not_suffix: int | None = None

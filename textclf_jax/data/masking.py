@@ -1,4 +1,4 @@
-"""Turns MLM labels into the fixed number of positions that a compiled step decodes."""
+"""MLM labels of a batch to the fixed number P of positions that a compiled step predicts."""
 
 import math
 from typing import NamedTuple
@@ -18,14 +18,14 @@ class Predictions(NamedTuple):
 
 
 def max_predictions(batch_size: int, length: int, mask_p: float) -> int:
-    """P: room for the predicted tokens of a batch of full rows.
+    """Computes P, the capacity for predicted tokens, of a batch [batch_size, length].
 
-    Their number is binomial. Four standard deviations above its mean are room enough for all but 1 in 30,000 batches of
-    full rows; the surplus of such a batch goes unpredicted. A multiple of 8, at most batch_size * length.
+    The number of masked tokens is binomial. Four standard deviations above the mean hold all but 1 in 30,000 batches of
+    full rows; the surplus of such a batch is not predicted. P is a multiple of 8, at most batch_size * length.
     """
     tokens = batch_size * length
-    room = tokens * mask_p + 4 * math.sqrt(tokens * mask_p * (1 - mask_p)) + 1
-    return min(8 * math.ceil(room / 8), tokens)
+    capacity = tokens * mask_p + 4 * math.sqrt(tokens * mask_p * (1 - mask_p)) + 1
+    return min(8 * math.ceil(capacity / 8), tokens)
 
 
 def gather_predictions(labels: Int[np.ndarray, "B L"], capacity: int, rng: np.random.Generator) -> Predictions:
@@ -33,8 +33,8 @@ def gather_predictions(labels: Int[np.ndarray, "B L"], capacity: int, rng: np.ra
 
     Args:
       labels: [B, L] target ids, -100 where nothing is predicted.
-      capacity: P; if more positions are labelled, a random P of them are kept.
-      rng: decides which are kept.
+      capacity: P; of more labelled positions a random P are predicted.
+      rng: chooses those P.
 
     Returns:
       positions, targets [P] int32 and weights [P] float32.

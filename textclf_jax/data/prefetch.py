@@ -1,9 +1,9 @@
-"""Work on the next items while the current one is used."""
+"""Prepares the next items in a thread while the current one is used."""
 
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 QUEUE_DEPTH = 2
 POLL_SECONDS = 0.1
@@ -13,21 +13,21 @@ U = TypeVar("U")
 
 
 def prefetched(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, None, None]:
-    """Yields prepare(item) for each item, computed ahead in one thread.
+    """Yields prepare(item) for each item, up to QUEUE_DEPTH of them ahead of use.
 
-    Close the generator where it is left early, for instance with `contextlib.closing`: that ends the thread.
+    A consumer that stops early closes the generator, for instance with `contextlib.closing`: that ends the thread.
 
     Args:
-      items: any iterator; read in the thread.
+      items: read in the thread.
       prepare: called in the thread.
 
     Raises:
-      whatever `items` or `prepare` raised in the thread.
+      Whatever `items` or `prepare` raised in the thread.
     """
-    ready: queue.Queue = queue.Queue(QUEUE_DEPTH)
+    ready: queue.Queue[tuple[U | None, BaseException | None]] = queue.Queue(QUEUE_DEPTH)
     closed = threading.Event()
 
-    def put(entry) -> bool:
+    def put(entry: tuple[U | None, BaseException | None]) -> bool:
         while not closed.is_set():
             try:
                 ready.put(entry, timeout=POLL_SECONDS)
@@ -36,7 +36,7 @@ def prefetched(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, No
                 continue
         return False
 
-    def work():
+    def work() -> None:
         try:
             for item in items:
                 if not put((prepare(item), None)):
@@ -54,7 +54,7 @@ def prefetched(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, No
                 return
             if error is not None:
                 raise error
-            yield item
+            yield cast(U, item)
     finally:
         closed.set()
         thread.join(timeout=5)

@@ -1,7 +1,7 @@
-"""Torch's file format: written whole, read with suspicion and without torch; and datasets of plain tensors in it.
+"""PyTorch's files of tensors: written with torch, read without it and without running anything in them.
 
-Nothing in a file is believed before it is checked: checksums first (torch itself does not look at them), then what the
-pickle describes (`torch_pickle`), then the tensors' extents. Reading without torch starts a second sooner and takes
+A file is checked in this order: its checksums (torch itself does not compare them), what its pickle describes
+(`torch_pickle`), and whether the tensors lie within the file. Reading without torch starts a second sooner and takes
 190 MB less.
 """
 
@@ -19,12 +19,12 @@ from typing import IO, Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from textclf_jax.data.torch_pickle import Instance, NotHarmlessError, StoredTensor, describe
+from textclf_jax.data.torch_pickle import Instance, StoredTensor, UnsafePickleError, describe_pickle
 from textclf_jax.errors import UserError
 
 CHUNK_BYTES = 1 << 20
-MAX_PICKLE_BYTES = 16 << 20  # that of a dataset takes about a kilobyte, of a large model's checkpoint a few hundred
-LOCAL_HEADER_BYTES = 30
+MAX_PICKLE_BYTES = 16 << 20  # a dataset's pickle takes about a kilobyte, a large model's a few hundred
+LOCAL_HEADER_BYTES = 30  # of a zip's record, before its name
 DICT_KEYS = ("input_ids", "attention_mask", "labels")
 TENSORS = frozenset({"torch._utils _rebuild_tensor_v2", "collections OrderedDict"})
 TENSOR_DATASET = "torch.utils.data.dataset TensorDataset"
@@ -47,11 +47,11 @@ class Content(NamedTuple):
 
     Attributes:
       expected: a sentence for messages: the form, and the way to make such a file.
-      harmless: what its pickle may name, "module name", beside the storages of tensors.
+      allowed: the classes and functions ("module name") that its pickle may name, beside the storages of tensors.
     """
 
     expected: str
-    harmless: frozenset[str] = TENSORS
+    allowed: frozenset[str] = TENSORS
 
 
 DATASET = Content(
@@ -62,12 +62,12 @@ DATASET = Content(
 
 @dataclass(frozen=True)
 class TorchFile:
-    """A file that torch.save wrote, checked; its numbers stay in the file until they are used.
+    """A checked file that torch.save wrote; tensors are read from it when they are used.
 
     Attributes:
       path, content: the file, and what it should hold.
-      described: what is in it (see `torch_pickle.describe`).
-      records: the bytes of each record, read-only, by the name that tensors use.
+      described: the object in it, from `torch_pickle.describe_pickle`.
+      records: the read-only bytes of each storage, by `StoredTensor.record`.
     """
 
     path: Path
@@ -76,14 +76,10 @@ class TorchFile:
     records: Mapping[str, memoryview]
 
     def array(self, name: str, tensor: StoredTensor) -> np.ndarray:
-        """A tensor as a read-only array, mapped from the file; strided if the tensor is.
-
-        Args:
-          name: for messages.
-          tensor: its description.
+        """Maps a tensor into memory as a read-only array with the tensor's strides; `name` is for messages.
 
         Raises:
-          UserError: it is of an unusual type, or claims more than its record in the file holds.
+          UserError: its dtype is not in DTYPES, or it claims more bytes than its record has.
         """
         if tensor.storage not in DTYPES:
             raise UserError(f"{self.path}: {name} is of torch's {tensor.storage}. {self.content.expected}")
@@ -102,11 +98,7 @@ class TorchFile:
 
 
 def write_tensors(path: Path, *arrays: np.ndarray) -> None:
-    """Writes arrays as one TensorDataset; the file appears whole or not at all.
-
-    Raises:
-      UserError: the folder or disk does not take it.
-    """
+    """Writes arrays as one TensorDataset; raises as `save` does."""
     import torch
     from torch.utils.data import TensorDataset
 
@@ -117,24 +109,21 @@ def write_tensors(path: Path, *arrays: np.ndarray) -> None:
 def read_tensors(path: Path) -> list[np.ndarray]:
     """Reads the tensors of a TensorDataset, tuple, list or dict (by the keys in DICT_KEYS) that torch.save wrote.
 
-    Args:
-      path: the file. It is mapped into memory, not read: rows cost memory when they are used.
-
     Returns:
-      The arrays, read-only, in the file's order.
+      The arrays in the file's order, read-only and memory-mapped: rows cost memory when they are used.
 
     Raises:
-      UserError: not such a file, damaged, holding anything but plain tensors, or tensors it cannot hold.
+      UserError: no such file, a damaged one, or one with anything but plain tensors in it.
     """
     file = read_file(path, DATASET)
     return [_plain_array(file, name, tensor) for name, tensor in _tensors_in(path, file.described)]
 
 
-def release(array: np.ndarray) -> None:
-    """Gives back the memory of an array that `read_tensors` returned; its file is read again when it is used again.
+def release_memory(array: np.ndarray) -> None:
+    """Frees the memory of an array from `read_tensors`; later use reads the file again.
 
-    Without this, looking through a file of 10 GB once makes the process 10 GB large. Arrays that are not mapped from a
-    file would lose what they hold.
+    Without this, going through a file of 10 GB once makes the process 10 GB large. Never call it with an array that is
+    not mapped from a file: its values would be lost.
     """
     start = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
     length = array.ctypes.data + array.nbytes - start
@@ -143,10 +132,10 @@ def release(array: np.ndarray) -> None:
 
 
 def save(path: Path, thing: Any) -> None:
-    """torch.save; the file appears whole or not at all.
+    """Writes an object with torch.save; the file appears whole or not at all.
 
     Raises:
-      UserError: the folder or disk does not take it.
+      UserError: the file cannot be written, for instance because the disk is full.
     """
     import torch
 
@@ -165,23 +154,23 @@ def save(path: Path, thing: Any) -> None:
 
 
 def read_file(path: Path, content: Content) -> TorchFile:
-    """Reads what torch.save wrote, after all checks that do not depend on what is in it.
+    """Reads a file that torch.save wrote; which tensors it holds is for the caller to check.
 
     Raises:
-      UserError: no such file, of another kind, damaged, or naming anything but `content.harmless`.
+      UserError: no such file, one of another kind, a damaged one, or one that names anything but `content.allowed`.
     """
     _check_kind(path, content)
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             _check_records(path, archive)
-            return _described(path, file, archive, content)
+            return _read_archive(path, file, archive, content)
     except UserError:
         raise
-    except NotHarmlessError as error:
+    except UnsafePickleError as error:
         raise UserError(
             f"{path}: holds {error}, not only plain tensors. It was refused, and nothing in it ran. {content.expected}"
         ) from None
-    except Exception as error:  # zipfile and pickletools meet damage with many kinds of exception
+    except Exception as error:  # zipfile and pickletools raise many kinds of exception for damaged files
         raise UserError(
             f"{path}: is damaged or cut off ({error or type(error).__name__}). Copy or make the file again."
         ) from error
@@ -209,7 +198,7 @@ def _check_kind(path: Path, content: Content) -> None:
 
 
 def _describe(head: bytes) -> str:
-    """What a file that is no zip seems to be."""
+    """What a file that is no zip seems to be, judged by its first 512 bytes."""
     if not head:
         return "is empty"
     if head.startswith(b"version https://git-lfs"):
@@ -223,13 +212,13 @@ def _describe(head: bytes) -> str:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # later: only a character cut in two
+        if error.start < len(head) - 4:  # an error after that may be a character that byte 512 cuts in two
             return "is not a file that torch.save wrote"
     return "is a text file, not one that torch.save wrote"
 
 
 def _check_records(path: Path, archive: zipfile.ZipFile) -> None:
-    """Raises for what torch.save never writes (compression, encryption, double or overlapping records) and damage."""
+    """Raises for records that torch.save never writes (compressed, encrypted, doubled, overlapping) or are damaged."""
     size, records = path.stat().st_size, archive.infolist()
     for record in records:
         if record.compress_type != zipfile.ZIP_STORED or record.compress_size != record.file_size:
@@ -242,12 +231,12 @@ def _check_records(path: Path, archive: zipfile.ZipFile) -> None:
         raise UserError(f"{path}: is damaged: its records claim more than the {size} bytes there are")
     for record in records:
         with archive.open(record) as stream:
-            while stream.read(CHUNK_BYTES):  # the last read compares the checksum
+            while stream.read(CHUNK_BYTES):  # at the end of the record zipfile compares the checksum
                 pass
 
 
-def _described(path: Path, file: IO[bytes], archive: zipfile.ZipFile, content: Content) -> TorchFile:
-    """What an archive of sound records describes, and where their bytes are."""
+def _read_archive(path: Path, file: IO[bytes], archive: zipfile.ZipFile, content: Content) -> TorchFile:
+    """Reads the pickle of an archive, and maps its records into memory."""
     records = {record.filename: record for record in archive.infolist()}
     pickles = [name for name in records if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -258,17 +247,15 @@ def _described(path: Path, file: IO[bytes], archive: zipfile.ZipFile, content: C
     if folder + "byteorder" in records and archive.read(folder + "byteorder") != b"little":
         raise UserError(f"{path}: was saved on a machine of another byte order; save it again on this one")
     with archive.open(pickles[0]) as stream:
-        described = describe(stream, content.harmless)
+        described = describe_pickle(stream, content.allowed)
     mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     data = folder + "data/"
-    places = {
-        name.removeprefix(data): _place(mapped, record) for name, record in records.items() if name.startswith(data)
-    }
-    return TorchFile(path, content, described, {name: mapped[place] for name, place in places.items()})
+    storages = {name.removeprefix(data): record for name, record in records.items() if name.startswith(data)}
+    return TorchFile(path, content, described, {name: mapped[_extent(mapped, r)] for name, r in storages.items()})
 
 
-def _place(mapped: memoryview, record: zipfile.ZipInfo) -> slice:
-    """Where the bytes of a record are: after a header that ends with a name and padding, whose lengths it tells."""
+def _extent(mapped: memoryview, record: zipfile.ZipInfo) -> slice:
+    """Where a record's bytes are: after the header, its name and padding; the header ends with the lengths of both."""
     header = mapped[record.header_offset : record.header_offset + LOCAL_HEADER_BYTES]
     start = record.header_offset + LOCAL_HEADER_BYTES + sum(np.frombuffer(header[-4:], "<u2").tolist())
     return slice(start, start + record.file_size)
@@ -278,7 +265,7 @@ def _place(mapped: memoryview, record: zipfile.ZipInfo) -> slice:
 
 
 def _tensors_in(path: Path, described: Any) -> list[tuple[str, StoredTensor]]:
-    """Named tensors of the accepted containers."""
+    """The tensors of an accepted container, with names for messages."""
     if isinstance(described, dict):
         missing = [key for key in DICT_KEYS[:2] if key not in described]
         extra = [str(key) for key in described if key not in DICT_KEYS]
@@ -304,7 +291,7 @@ def kind_of(described: Any) -> str:
 
 
 def _plain_array(file: TorchFile, name: str, tensor: StoredTensor) -> np.ndarray:
-    """The tensor as an array, if it is contiguous and of a type that data has."""
+    """The tensor as an array; raises UserError for views and bfloat16."""
     array = file.array(name, tensor) if _is_contiguous(tensor) else None
     if array is None:
         raise UserError(f"{file.path}: {name} is a view (strides {tensor.strides}). Save its .contiguous() copy")
@@ -314,7 +301,7 @@ def _plain_array(file: TorchFile, name: str, tensor: StoredTensor) -> np.ndarray
 
 
 def _is_contiguous(tensor: StoredTensor) -> bool:
-    """Whether the last axis is dense and each other one steps over the next; axes of one element do not matter."""
+    """Whether the elements lie in C order without gaps; strides of axes with one element do not matter."""
     step = 1
     for size, stride in reversed(list(zip(tensor.shape, tensor.strides, strict=True))):
         if size > 1 and stride != step:

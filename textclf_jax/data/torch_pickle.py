@@ -1,51 +1,41 @@
-"""What the pickle in torch's files describes, told without running it.
+"""Reads the pickle in PyTorch's files as a description, without running it.
 
-A pickle is a program that names functions and calls them. The one in a file that torch.save wrote uses a small part of
-that language to say which tensors there are and where their numbers lie; that part is read here as a description.
-Nothing is imported, nothing is called, and what does not belong to it is refused.
+A pickle is a program that imports functions and calls them. torch.save uses a small part of that language to say which
+tensors there are and where their values lie. Only that part is understood here: nothing is imported or called, and
+every other operation is refused.
 """
 
 import pickletools
 from collections.abc import Callable, Collection
-from typing import IO, Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import IO, Any, NamedTuple, TypeVar
 
-MAX_AXES = 64  # what NumPy takes
+MAX_AXES = 64  # of a NumPy array
+
+T = TypeVar("T")
 
 
 class StoredTensor(NamedTuple):
-    """Where the numbers of a tensor are.
+    """Where the values of a tensor are."""
 
-    Attributes:
-      record: name of the record in the file that holds the storage.
-      storage: torch's name of the storage's type, such as "LongStorage".
-      stored: elements of the storage.
-      offset: the tensor's first element in it.
-      shape, strides: of the tensor, in elements.
-    """
-
-    record: str
-    storage: str
-    stored: int
-    offset: int
+    record: str  # name of the record in the file that holds the storage
+    storage: str  # torch's name of the storage's type, such as "LongStorage"
+    stored: int  # elements of the storage
+    offset: int  # index of the tensor's first element in the storage
     shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    strides: tuple[int, ...]  # in elements
 
 
+@dataclass(eq=False)
 class Instance:
-    """An object of a class that is only named.
+    """An object whose class, "module name", is known by name only, and its attributes."""
 
-    Attributes:
-      name: module and class, with a space between.
-      attributes: the object's attributes by name.
-    """
-
-    def __init__(self, name: str):
-        """An object without attributes."""
-        self.name, self.attributes = name, {}
+    name: str
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
-class NotHarmlessError(Exception):
-    """A pickle that names or does what no harmless description needs; the text is what it names."""
+class UnsafePickleError(Exception):
+    """A pickle does more than describe tensors. The message is what it names, such as "posix.mkdir"."""
 
 
 class _Name(str):
@@ -53,51 +43,50 @@ class _Name(str):
 
 
 class _Storage(NamedTuple):
-    """The memory of tensors: torch's name of its type, the record that holds it, the number of its elements."""
+    """A block of memory that tensors share."""
 
-    kind: str
+    kind: str  # torch's name of its type
     record: str
-    count: int
+    count: int  # of elements
 
 
 class _Mark:
-    """Where a group of values begins on the stack."""
+    """Marks where a group of values begins on the stack."""
 
 
-def describe(stream: IO[bytes], harmless: Collection[str]) -> Any:
+def describe_pickle(stream: IO[bytes], allowed: Collection[str]) -> Any:
     """Reads a pickle as a description.
 
     Args:
       stream: the pickle, of protocol 2 or 3.
-      harmless: the names ("module name") that may occur beside the types of storages.
+      allowed: the classes and functions ("module name") that it may name, beside the types of storages.
 
     Returns:
       The object: numbers, strings, tuples, lists and dicts of them, `StoredTensor` for tensors, `Instance` for others.
 
     Raises:
-      NotHarmlessError: it names something else, or is more than a description.
+      UnsafePickleError: it names something else, or is more than a description.
       Exception: of various kinds, where it is damaged.
     """
-    reader = _Reader(harmless)
+    reader = _Reader(allowed)
     for operation, argument, _ in pickletools.genops(stream):
-        reader.take(operation.name, argument)
+        reader.apply(operation.name, argument)
     (described,) = reader.stack
     return described
 
 
 class _Reader:
-    """The stack and the memo of a pickle, and what its operations mean for a description."""
+    """A pickle machine, with its stack and memo, that makes descriptions instead of objects."""
 
-    def __init__(self, harmless: Collection[str]):
-        self.harmless = harmless
+    def __init__(self, allowed: Collection[str]):
+        self.allowed = allowed
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def take(self, operation: str, argument: Any) -> None:
-        """Takes one operation."""
+    def apply(self, operation: str, argument: Any) -> None:
         if operation in ("GLOBAL", "STACK_GLOBAL", "INST"):
             self.name(argument)
-        elif operation in _VALUES:
+        elif operation in _LITERALS:
             self.stack.append(argument)
         elif operation in _NEW:
             self.stack.append(_NEW[operation]())
@@ -110,10 +99,10 @@ class _Reader:
         elif operation in _ACTIONS:
             _ACTIONS[operation](self)
         elif operation not in ("PROTO", "STOP"):
-            raise NotHarmlessError("objects of a newer pickle protocol")
+            raise UnsafePickleError("objects of a newer pickle protocol")
 
     def pop(self, count: int) -> list[Any]:
-        """Takes the last values from the stack."""
+        """Removes the last `count` values from the stack and returns them."""
         if len(self.stack) < count:
             raise ValueError("it takes more than it has")
         taken = self.stack[len(self.stack) - count :]
@@ -121,7 +110,7 @@ class _Reader:
         return taken
 
     def group(self) -> list[Any]:
-        """Takes the values since the last mark from the stack."""
+        """Removes the values since the last mark from the stack and returns them."""
         values = []
         while not isinstance(value := self.stack.pop(), _Mark):
             values.append(value)
@@ -129,13 +118,13 @@ class _Reader:
 
     def name(self, name: str | None) -> None:
         if name is None:
-            raise NotHarmlessError("objects of a newer pickle protocol")
-        if name not in self.harmless and not (name.startswith("torch ") and name.endswith("Storage")):
-            raise NotHarmlessError(name.replace(" ", "."))
+            raise UnsafePickleError("objects of a newer pickle protocol")
+        if name not in self.allowed and not (name.startswith("torch ") and name.endswith("Storage")):
+            raise UnsafePickleError(name.replace(" ", "."))
         self.stack.append(_Name(name))
 
     def storage(self) -> None:
-        """("storage", type, key, device, number of elements) in the place of the storage itself."""
+        """Replaces ("storage", type, record, device, number of elements) on the stack by the storage."""
         (described,) = self.pop(1)
         kind, storage, key, _, count = described
         if kind != "storage" or not isinstance(storage, _Name):
@@ -143,24 +132,24 @@ class _Reader:
         self.stack.append(_Storage(storage.removeprefix("torch "), _typed(str, key), _typed(int, count)))
 
     def call(self) -> None:
-        """What a call in the pickle would have made."""
+        """Replaces a function and its arguments on the stack by what the call would return."""
         function, arguments = self.pop(2)
-        if not isinstance(function, _Name) or function not in _MADE:
+        if not isinstance(function, _Name) or function not in _CALLS:
             raise ValueError("it calls what is not a function")
-        self.stack.append(_MADE[function](*arguments))
+        self.stack.append(_CALLS[function](*arguments))
 
     def instance(self) -> None:
         name, _ = self.pop(2)
         self.stack.append(Instance(_typed(_Name, name)))
 
     def attributes(self) -> None:
-        """Attributes of the last value; those of a dict (an OrderedDict with metadata) are of no interest."""
+        """Sets attributes of the last value; those of an OrderedDict (a state dict's metadata) are dropped."""
         (given,) = self.pop(1)
         if isinstance(self.stack[-1], Instance):
             self.stack[-1].attributes.update(_typed(dict, given))
 
     def items(self, flat: list[Any]) -> None:
-        # only plain keys: hashing may be made to take for ever, or too deep for the C stack
+        # only plain keys: a file can contain keys that take forever to hash, or overflow the C stack
         keys = [key if type(key) is int else _typed(str, key) for key in flat[::2]]
         _typed(dict, self.stack[-1]).update(zip(keys, flat[1::2], strict=True))
 
@@ -168,13 +157,13 @@ class _Reader:
         _typed(list, self.stack[-1]).extend(values)
 
 
-def _typed(kind: type, value: Any) -> Any:
+def _typed(kind: type[T], value: Any) -> T:
     if not isinstance(value, kind) or isinstance(value, bool):
         raise ValueError(f"it has a {type(value).__name__} in the place of a {kind.__name__}")
     return value
 
 
-def _tensor(storage, offset, shape, strides, *_) -> StoredTensor:
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> StoredTensor:
     kind, record, count = _typed(_Storage, storage)
     numbers = [_typed(int, number) for number in (offset, *shape, *strides)]
     if not 0 <= min(numbers) <= max(numbers) < 1 << 63 or not len(shape) == len(strides) <= MAX_AXES:
@@ -183,11 +172,11 @@ def _tensor(storage, offset, shape, strides, *_) -> StoredTensor:
 
 
 def _empty_dict() -> dict[Any, Any]:
-    """An OrderedDict as torch writes it; `dict` itself would take, and hash, whatever a file gives it."""
+    """What OrderedDict() makes. Not `dict`: it would accept arguments from the file, and hash them."""
     return {}
 
 
-_VALUES = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE")
+_LITERALS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE")
 _NEW: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -209,7 +198,7 @@ _ACTIONS: dict[str, Callable[[_Reader], None]] = {
     "NEWOBJ": _Reader.instance,
     "BUILD": _Reader.attributes,
 }
-_MADE: dict[str, Callable[..., Any]] = {
+_CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
     "collections OrderedDict": _empty_dict,

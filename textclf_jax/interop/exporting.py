@@ -1,4 +1,4 @@
-"""Writing a trained model for the PyTorch reference and for Hugging Face's transformers."""
+"""Writes trained models for the PyTorch reference and for Hugging Face's transformers."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from textclf_jax.config.file import AnyConfig
 from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.interop import huggingface, reference
+from textclf_jax.interop.layout import Head
 from textclf_jax.interop.torch_checkpoint import write_state
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.runs.pretrained import ENCODER
@@ -23,7 +24,7 @@ def export_reference(saved: SavedModel, out: Path) -> None:
     """Writes {"model_state": state_dict}, which the reference loads with strict=True.
 
     Raises:
-      UserError: the reference has no such model (the keys are named), or `out` exists or cannot be written.
+      UserError: the reference has no such model (its keys are listed), or `out` exists or cannot be written.
     """
     config, head = model_of(saved)
     _refuse(saved, "the PyTorch reference", reference.missing_in_reference(config.architecture, head))
@@ -35,7 +36,7 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
     """Writes a folder that transformers' Auto classes load: weights, config.json and the tokenizer.
 
     Raises:
-      UserError: transformers' BERT is no such model (the keys are named), or `out` exists or cannot be written.
+      UserError: transformers' BERT is no such model (its keys are listed), or `out` exists or cannot be written.
     """
     from safetensors.numpy import save_file
 
@@ -48,13 +49,13 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
     tokenizer = WordPieceTokenizerWrapper().load(saved.vocab_dir)
     state = huggingface.state_from(saved.variables["params"], config.architecture, head)
     labels = saved.metadata["labels"]
-    described = huggingface.config_json(config.architecture, head, tokenizer.vocab_size, labels)
+    model_config = huggingface.config_json(config.architecture, head, tokenizer.vocab_size, labels)
     unfinished = None
     try:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         save_file(state, unfinished / WEIGHTS, metadata={"format": "pt"})
         tokenizer.save(unfinished)
-        _write_json(unfinished / CONFIG, described)
+        _write_json(unfinished / CONFIG, model_config)
         _write_json(unfinished / TOKENIZER_CONFIG, _tokenizer_config(config.architecture.max_sequence_length))
         unfinished.chmod(0o755)
         os.replace(unfinished, out)
@@ -65,8 +66,8 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
             shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def model_of(saved: SavedModel) -> tuple[AnyConfig, huggingface.Head]:
-    """The typed config of a saved model, and its head."""
+def model_of(saved: SavedModel) -> tuple[AnyConfig, Head]:
+    """Reads the config of a saved model, and its head; raises UserError for an encoder without one."""
     sections = saved.metadata["config"]
     if "classification_head" in sections:
         config = FinetuningConfig.model_validate(sections)
@@ -92,7 +93,7 @@ def _require_new(out: Path) -> None:
 
 
 def _tokenizer_config(max_length: int) -> dict[str, Any]:
-    """Has transformers take tokenizer.json as it is: its own BertTokenizer would build the normalisation anew."""
+    """The tokenizer_config.json that has transformers use tokenizer.json unchanged; its BertTokenizer would not."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,

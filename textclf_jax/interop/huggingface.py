@@ -1,11 +1,11 @@
-"""BERT as Hugging Face's transformers has it: names, layouts and config keys, in both directions.
+"""BERT of Hugging Face's transformers to this project's models, and back: state dicts and config.json.
 
-One table, `_names`, says where every array lives. A kernel here is [in, out], theirs [out, in]; queries, keys and
-values are one kernel here and three there.
+One table, `parameter_names`, says where every array lives here. Queries, keys and values are one array here, three
+there.
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -13,14 +13,15 @@ from pydantic import ValidationError
 
 from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
+from textclf_jax.interop.layout import Head, TreePath, check_names, linear_names, norm_names, transpose_kernel
 
-Head = MlmHead | ClassificationHead
 TOKEN_TYPES = "bert.embeddings.token_type_embeddings.weight"
 DECODER, DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 SECOND_BIAS = "cls.predictions.bias"
 WORDS = "bert.embeddings.word_embeddings.weight"
 BODY = ("bert.embeddings.", "bert.encoder.")
-# what BERT computes here; a key that is absent has this value there
+QKV = ("query", "key", "value")
+# the only values that this project computes, which are also transformers' defaults
 FIXED = {
     "model_type": "bert",
     "hidden_act": "gelu",
@@ -39,67 +40,52 @@ SIZES = {
 }
 
 
-class Place(NamedTuple):
-    """Where an array lives here: its path below "params", and which third of the last axis it is, if one."""
-
-    path: tuple[str, ...]
-    third: int | None = None
-
-
 # --- names ----------------------------------------------------------------------------------------------------
 
 
-def _linear(theirs: str, *ours: str, third: int | None = None) -> dict[str, Place]:
-    return {f"{theirs}.weight": Place((*ours, "kernel"), third), f"{theirs}.bias": Place((*ours, "bias"), third)}
-
-
-def _norm(theirs: str, *ours: str) -> dict[str, Place]:
-    return {f"{theirs}.weight": Place((*ours, "scale")), f"{theirs}.bias": Place((*ours, "bias"))}
-
-
-def _names(config: Architecture, head: Head | None) -> dict[str, Place]:
-    """Every array of a model by its name there. A token-type table that is absent here is not in it."""
+def parameter_names(config: Architecture, head: Head | None) -> dict[str, TreePath]:
+    """Maps each name of a state dict to its path below "params"; q, k and v, in this order, share one path."""
     root = ("encoder", "embeddings")
-    names = {
-        WORDS: Place((*root, "word", "embedding")),
-        "bert.embeddings.position_embeddings.weight": Place((*root, "position", "embedding")),
+    names: dict[str, TreePath] = {
+        WORDS: (*root, "word", "embedding"),
+        "bert.embeddings.position_embeddings.weight": (*root, "position", "embedding"),
     }
     if config.type_vocab_size:
-        names[TOKEN_TYPES] = Place((*root, "token_type", "embedding"))
-    names |= _norm("bert.embeddings.LayerNorm", *root, "layer_norm")
+        names[TOKEN_TYPES] = (*root, "token_type", "embedding")
+    names |= norm_names("bert.embeddings.LayerNorm", *root, "layer_norm")
     for i in range(config.num_layers):
         names |= _layer_names(f"bert.encoder.layer.{i}", "encoder", f"layers_{i}")
     return names | _head_names(head)
 
 
-def _layer_names(theirs: str, *ours: str) -> dict[str, Place]:
+def _layer_names(theirs: str, *ours: str) -> dict[str, TreePath]:
     names = {}
-    for third, name in enumerate(("query", "key", "value")):
-        names |= _linear(f"{theirs}.attention.self.{name}", *ours, "attention", "qkv", third=third)
-    names |= _linear(f"{theirs}.attention.output.dense", *ours, "attention", "out")
-    names |= _norm(f"{theirs}.attention.output.LayerNorm", *ours, "attention_norm")
-    names |= _linear(f"{theirs}.intermediate.dense", *ours, "mlp", "up")
-    names |= _linear(f"{theirs}.output.dense", *ours, "mlp", "down")
-    return names | _norm(f"{theirs}.output.LayerNorm", *ours, "mlp_norm")
+    for name in QKV:
+        names |= linear_names(f"{theirs}.attention.self.{name}", *ours, "attention", "qkv")
+    names |= linear_names(f"{theirs}.attention.output.dense", *ours, "attention", "out")
+    names |= norm_names(f"{theirs}.attention.output.LayerNorm", *ours, "attention_norm")
+    names |= linear_names(f"{theirs}.intermediate.dense", *ours, "mlp", "up")
+    names |= linear_names(f"{theirs}.output.dense", *ours, "mlp", "down")
+    return names | norm_names(f"{theirs}.output.LayerNorm", *ours, "mlp_norm")
 
 
-def _head_names(head: Head | None) -> dict[str, Place]:
+def _head_names(head: Head | None) -> dict[str, TreePath]:
     if head is None:
         return {}
     if isinstance(head, ClassificationHead):
-        return _linear("bert.pooler.dense", "pooler") | _linear("classifier", "classifier")
-    names = _linear("cls.predictions.transform.dense", "transform", "dense")
-    names |= _norm("cls.predictions.transform.LayerNorm", "transform", "norm")
+        return linear_names("bert.pooler.dense", "pooler") | linear_names("classifier", "classifier")
+    names = linear_names("cls.predictions.transform.dense", "transform", "dense")
+    names |= norm_names("cls.predictions.transform.LayerNorm", "transform", "norm")
     if head.decoder_bias:
-        names[DECODER_BIAS] = Place(("decoder_bias",))
-    return names if head.tie_mlm_weights else names | {DECODER: Place(("decoder", "kernel"))}
+        names[DECODER_BIAS] = ("decoder_bias",)
+    return names if head.tie_mlm_weights else names | {DECODER: ("decoder", "kernel")}
 
 
-# --- from there -----------------------------------------------------------------------------------------------
+# --- import ---------------------------------------------------------------------------------------------------
 
 
 def with_full_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A state dict with the names of today's BertFor... classes: those of BertModel and of early files differ."""
+    """Renames the arrays of BertModel and of early files as in transformers' BertFor... classes of today."""
     is_bare = not any(name.startswith("bert.") for name in state)
     full = {}
     for name, value in state.items():
@@ -107,7 +93,7 @@ def with_full_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             name = f"bert.{name}"
         name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         full[name] = value
-    if SECOND_BIAS in full:  # of the two names this is in every tied file, but the other one counts
+    if SECOND_BIAS in full:  # tied files may have this name only; where both are there, the other one is used
         full.setdefault(DECODER_BIAS, full.pop(SECOND_BIAS))
     for buffer in ("position_ids", "token_type_ids"):
         full.pop(f"bert.embeddings.{buffer}", None)
@@ -115,10 +101,10 @@ def with_full_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def architecture_from(config: Mapping[str, Any], source: object) -> Architecture:
-    """The architecture that a config.json describes.
+    """Reads the architecture from a config.json.
 
     Raises:
-      UserError: keys that are missing, or whose values this project does not have.
+      UserError: keys that are missing, or have values that this project does not support; they are listed.
     """
     wrong = [f"{key}: {config[key]}, not {only}" for key, only in FIXED.items() if config.get(key, only) != only]
     needed = (*SIZES.values(), "num_attention_heads", "vocab_size")
@@ -142,10 +128,10 @@ def architecture_from(config: Mapping[str, Any], source: object) -> Architecture
 
 
 def head_from(config: Mapping[str, Any], state: Mapping[str, np.ndarray], source: object) -> Head | None:
-    """The head that a checkpoint has: of a classifier by its class, of MLM by its arrays; None without one.
+    """Reads the head: a classifier is known by its class, an MLM head by its arrays; None: there is neither.
 
     Raises:
-      UserError: the classifier is none for one label a text, or tied decoder weights differ.
+      UserError: the classifier is not for one of several labels a text, or tied decoder weights differ.
     """
     if "BertForSequenceClassification" in (config.get("architectures") or ()):
         if config.get("problem_type") not in (None, SINGLE_LABEL):
@@ -164,7 +150,7 @@ def head_from(config: Mapping[str, Any], state: Mapping[str, np.ndarray], source
 
 
 def labels_from(config: Mapping[str, Any]) -> list[str]:
-    """Class names in the order of their numbers; two where nothing is said, as there."""
+    """Reads the class names in the order of ids; transformers' default is two."""
     named = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
     return [str(named[key]) for key in sorted(named, key=int)]
 
@@ -172,7 +158,7 @@ def labels_from(config: Mapping[str, Any]) -> list[str]:
 def params_from(
     state: Mapping[str, np.ndarray], config: Architecture, head: Head | None, source: object
 ) -> tuple[dict[str, Any], list[str]]:
-    """Turns a state dict with full names into a parameter tree.
+    """Converts a state dict, from `with_full_names`, to a parameter tree.
 
     Returns:
       Nested dicts of float32 arrays, and the names of heads' arrays that were not used.
@@ -180,44 +166,38 @@ def params_from(
     Raises:
       UserError: an array is missing or has no place; the message lists the names.
     """
-    names = _names(config, head)
+    names = parameter_names(config, head)
     known = {*names, DECODER} if isinstance(head, MlmHead) else set(names)  # the tied decoder is the word embedding
     left_over = [name for name in state if name not in known]
     missing, unknown = sorted(set(names) - set(state)), [name for name in left_over if name.startswith(BODY)]
-    if missing or unknown:
-        raise UserError(
-            f"{source} does not hold the model that its config.json describes\n"
-            f"  missing: {', '.join(missing) or 'nothing'}\n"
-            f"  left over: {', '.join(unknown) or 'nothing'}"
-        )
-    thirds: dict[tuple[str, ...], list[np.ndarray]] = {}
-    for name, place in names.items():
-        value = np.asarray(state[name], np.float32)
-        thirds.setdefault(place.path, []).append(value.T if place.path[-1] == "kernel" else value)
-    joined = {path: np.ascontiguousarray(np.concatenate(values, axis=-1)) for path, values in thirds.items()}
+    check_names(f"{source} does not hold the model that its config.json describes", missing, unknown)
+    parts: dict[TreePath, list[np.ndarray]] = {}  # three of each qkv, one of each other array
+    for name, path in names.items():
+        parts.setdefault(path, []).append(transpose_kernel(path, np.asarray(state[name], np.float32)))
+    joined = {path: np.ascontiguousarray(np.concatenate(values, axis=-1)) for path, values in parts.items()}
     return unflatten_dict(joined), left_over
 
 
-# --- to there -------------------------------------------------------------------------------------------------
+# --- export ---------------------------------------------------------------------------------------------------
 
 
 def missing_in_bert(config: Architecture, head: Head) -> list[str]:
-    """The keys, with their values, that transformers' BERT has nothing for."""
+    """Lists the keys, with their values, that transformers' BERT has no counterpart for."""
     attention = config.attention
-    kept: dict[str, tuple[Any, Any]] = {
+    needed: dict[str, tuple[Any, Any]] = {
         "architecture.pos_encoding": (config.pos_encoding, "learned"),
         "architecture.attention.kind": (attention.kind, "mha"),
         "architecture.attention.attention_embedding_dim": (config.attention_dim, config.embedding_dim),
         "architecture.attention.projection_bias": (attention.projection_bias, True),
     }
     if isinstance(head, ClassificationHead):
-        kept["classification_head.pooling"] = (head.pooling, "cls")
-        kept["classification_head.pooler_type"] = (head.pooler_type, "bert")
-    return [f"{key}: {value}, not {only}" for key, (value, only) in kept.items() if value != only]
+        needed["classification_head.pooling"] = (head.pooling, "cls")
+        needed["classification_head.pooler_type"] = (head.pooler_type, "bert")
+    return [f"{key}: {value}, not {only}" for key, (value, only) in needed.items() if value != only]
 
 
 def config_json(config: Architecture, head: Head, vocab_size: int, labels: list[str] | None) -> dict[str, Any]:
-    """The config.json of a model. One dropout rate stands there for three here: that of the feed-forward layers."""
+    """Describes a model as config.json does, where `mlp_dropout` stands for three dropout rates here."""
     described: dict[str, Any] = {
         "architectures": ["BertForMaskedLM" if isinstance(head, MlmHead) else "BertForSequenceClassification"],
         **FIXED,
@@ -239,12 +219,13 @@ def config_json(config: Architecture, head: Head, vocab_size: int, labels: list[
 
 
 def state_from(params: Mapping[str, Any], config: Architecture, head: Head | None) -> dict[str, np.ndarray]:
-    """The state dict of a parameter tree; where this project has no token types or decoder bias, theirs are zero."""
+    """Converts a parameter tree to a state dict; token types and decoder bias are zero where the model has none."""
     state, flat = {}, flatten_dict(params)
-    for name, place in _names(config, head).items():
-        value = np.asarray(flat[place.path])
-        value = value if place.third is None else np.split(value, 3, axis=-1)[place.third]
-        state[name] = np.ascontiguousarray(value.T if place.path[-1] == "kernel" else value)
+    for name, path in parameter_names(config, head).items():
+        value, layer = np.asarray(flat[path]), name.split(".")[-2]
+        if layer in QKV:
+            value = np.split(value, 3, axis=-1)[QKV.index(layer)]
+        state[name] = np.ascontiguousarray(transpose_kernel(path, value))
     if not config.type_vocab_size:
         state[TOKEN_TYPES] = np.zeros((1, config.embedding_dim), np.float32)
     if isinstance(head, MlmHead):

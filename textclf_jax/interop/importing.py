@@ -1,4 +1,4 @@
-"""Turning weights from elsewhere into a run of `experiments/`, as if it had been trained here."""
+"""Makes runs of `experiments/` from other projects' weights, as if they had been trained here."""
 
 import hashlib
 import json
@@ -16,6 +16,7 @@ from textclf_jax.config.schema import DEFAULT_WRAPPER, Architecture, Classificat
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import flatten, generate_finetuning, generate_pretraining
 from textclf_jax.interop import huggingface
+from textclf_jax.interop.layout import Head
 from textclf_jax.interop.reference import variables_from_state_dict, with_reference_variants
 from textclf_jax.interop.torch_checkpoint import read_state
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
@@ -27,38 +28,24 @@ from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizer
 
 @dataclass(frozen=True)
 class Imported:
-    """A model from elsewhere, checked.
+    """Another project's model."""
 
-    Attributes:
-      origin: what kind of file it was.
-      source: the file with the weights.
-      sections: the config's sections and keys that are not the template's.
-      variables: {"params": ..., "features": ...} of the model, or of its encoder alone.
-      architecture: of the model.
-      head: of the model; None: there is an encoder alone.
-      tokenizer: its vocabulary.
-      labels: class names of a classifier.
-      notes: what was changed or not used, one line each.
-    """
-
-    origin: str
-    source: Path
-    sections: dict[str, Any]
-    variables: dict[str, Any]
+    origin: str  # the project
+    source: Path  # the file with the weights
+    sections: dict[str, Any]  # of the config, without those of the template
+    variables: dict[str, Any]  # {"params": ..., "features": ...} of the model, or of its encoder alone
     architecture: Architecture
-    head: huggingface.Head | None
+    head: Head | None  # None: there is an encoder alone
     tokenizer: WordPieceTokenizerWrapper
-    labels: list[str] | None
-    notes: list[str]
+    labels: list[str] | None  # class names of a classifier
+    notes: list[str]  # what was changed or not used, one line each
 
 
 def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Path, list[str]]:
-    """Makes a run of a BERT folder: config.json, model.safetensors or pytorch_model.bin, vocab.txt or tokenizer.json.
-
-    A BertForSequenceClassification becomes a finetuning run, any other a pretraining run.
+    """Makes a run of a BERT folder: a finetuning run of a BertForSequenceClassification, else a pretraining run.
 
     Args:
-      folder: as `save_pretrained` of transformers writes it.
+      folder: config.json, model.safetensors or pytorch_model.bin, vocab.txt or tokenizer.json.
       name: of the new run.
       root: the folder that holds `experiments/`.
 
@@ -66,8 +53,8 @@ def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Pa
       The run's folder, and what was not used.
 
     Raises:
-      UserError: a file is missing, a key has a value that this project does not have, or arrays do not fit; nothing is
-        written then. Or the run exists.
+      UserError: the run exists, a file is missing, a key has a value that this project does not support, or arrays do
+        not fit. Nothing is written then.
     """
     config_path = folder / "config.json"
     config, (weights, state) = _read_json(config_path), _read_weights(folder)
@@ -99,16 +86,16 @@ def import_reference(
 
     Args:
       file: `model.ckpt` or `best-model.ckpt`, as torch saved it.
-      config_path: the config.yaml it was trained with, of any generation; says the kind of run.
+      config_path: the config.yaml it was trained with, of any generation; it tells the kind of run.
       name: of the new run.
-      vocab: its vocabulary; None: where the config says.
+      vocab: its vocabulary; None: the one in the config.
       root: the folder that holds `experiments/`, and that relative paths of the config start from.
 
     Returns:
       The run's folder, and what was changed in the config.
 
     Raises:
-      UserError: a file is missing or does not fit; nothing is written then. Or the run exists.
+      UserError: the run exists, or a file is missing or does not fit. Nothing is written then.
     """
     loaded = load_config(config_path)
     config = loaded.config
@@ -199,7 +186,7 @@ def _make_run(imported: Imported, name: str, root: Path) -> Path:
         imported.tokenizer.save(folder / "vocab")
         config = load_config(config_path).config
         save_model(folder, imported.variables, _metadata(imported, config), sorted((folder / "vocab").iterdir()))
-        # a summary says that the run is finished: training it would overwrite what was imported
+        # the summary marks the run as finished: so training does not overwrite the imported model
         summary = {"model": "imported", "origin": imported.origin, "source": str(imported.source)}
         (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=1), encoding="utf-8")
     except BaseException:

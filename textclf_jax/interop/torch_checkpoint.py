@@ -1,4 +1,4 @@
-"""State dicts in PyTorch's files, read with suspicion and without its classes, and written."""
+"""Reads state dicts from PyTorch's files, without running anything in them, and writes them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,26 +18,25 @@ CHECKPOINT = Content(
 
 
 def read_state(path: Path) -> dict[str, np.ndarray]:
-    """Reads the state dict of a model: a payload's `model_state`, or the file is one itself.
+    """Reads the state dict of a model: the file itself, or `model_state` of the dict in it.
 
     Returns:
       Arrays by name in the file's order; floats of any width as float32.
 
     Raises:
-      UserError: no such file, of another kind, damaged, or without a state dict; what is there is listed.
+      UserError: no such file, one of another kind, a damaged one, or no state dict; what is there is listed.
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such checkpoint. {contents_of(path.parent)}")
     file = read_file(path, CHECKPOINT)
-    arrays = {name: file.array(name, tensor) for name, tensor in _state_in(file).items()}
-    return {name: _own(array) for name, array in arrays.items()}
+    return {name: _copy(file.array(name, tensor)) for name, tensor in _state_in(file).items()}
 
 
 def write_state(path: Path, state: Mapping[str, np.ndarray]) -> None:
     """Writes {"model_state": state}; two names of one array share a storage, as tied weights do.
 
     Raises:
-      UserError: the folder or disk does not take it.
+      UserError: the file cannot be written.
     """
     import torch
 
@@ -45,8 +44,8 @@ def write_state(path: Path, state: Mapping[str, np.ndarray]) -> None:
     save(path, {STATE: {name: tensors[id(array)] for name, array in state.items()}})
 
 
-def _own(array: np.ndarray) -> np.ndarray:
-    """A copy in its own memory; floats of any width as float32."""
+def _copy(array: np.ndarray) -> np.ndarray:
+    """Copies an array out of its file; floats of any width become float32."""
     is_whole = np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_
     return np.array(array, None if is_whole else np.float32, order="C")
 

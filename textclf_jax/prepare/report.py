@@ -1,4 +1,4 @@
-"""What `textclf prepare` found: figures of every split, and advice where one is out of the ordinary."""
+"""What `textclf prepare` made: figures of every split, and advice where one is unusual."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,28 +14,18 @@ NUM_SPECIAL = 2  # [CLS] and [SEP]
 
 @dataclass(frozen=True)
 class SplitReport:
-    """Figures of one split. Counts of tokens leave out [CLS] and [SEP].
-
-    Attributes:
-      texts: texts encoded.
-      mlm_rows, cls_rows: rows written.
-      class_counts: rows of each class, in the order of ids.
-      without_tokens: texts that have characters but no token, such as control characters alone.
-      tokens, unknown_tokens: all tokens, and the [UNK] among them.
-      truncated_texts, dropped_tokens: texts that lost tokens, and how many.
-      length_percentiles: tokens of a text, special tokens included, at PERCENTILES.
-    """
+    """Figures of one split. Counts of tokens leave out [CLS] and [SEP]; lengths include them."""
 
     texts: int = 0
     mlm_rows: int = 0
     cls_rows: int = 0
-    class_counts: tuple[int, ...] = ()
-    without_tokens: int = 0
+    class_counts: tuple[int, ...] = ()  # CLS rows of each class, in the order of ids
+    without_tokens: int = 0  # texts that have characters but no token, such as control characters alone
     tokens: int = 0
-    unknown_tokens: int = 0
+    unknown_tokens: int = 0  # [UNK] among the tokens
     truncated_texts: int = 0
-    dropped_tokens: int = 0
-    length_percentiles: tuple[int, ...] = ()
+    dropped_tokens: int = 0  # that truncated texts lost
+    length_percentiles: tuple[int, ...] = ()  # tokens of a text, at PERCENTILES
 
     @property
     def unknown_rate(self) -> float:
@@ -47,7 +37,7 @@ class SplitReport:
 
 
 def describe_split(encoded: Encoded, *, mlm_rows: int = 0, class_counts: np.ndarray | None = None) -> SplitReport:
-    """The figures of one encoded split."""
+    """Computes the figures of one encoded split; `class_counts` [C] are its CLS rows of each class."""
     lengths = encoded.num_tokens + NUM_SPECIAL
     return SplitReport(
         texts=len(lengths),
@@ -65,28 +55,20 @@ def describe_split(encoded: Encoded, *, mlm_rows: int = 0, class_counts: np.ndar
 
 @dataclass
 class Report:
-    """What was made.
+    """What was made; the pipeline fills it in."""
 
-    Attributes:
-      split_by_us: whether the split is ours, and not given by the files.
-      splits: figures of train, val and test.
-      empty: rows without text, left out, by the role of their file.
-      duplicates: rows that repeat a text, see `splitting.count_duplicates`; dropped where `deduplicated`.
-      contradictions: texts with more than one label.
-    """
-
-    split_by_us: bool = False
-    empty: dict[str, int] = field(default_factory=dict)
-    splits: dict[str, SplitReport] = field(default_factory=dict)
-    duplicates: dict[str, int] = field(default_factory=dict)
-    deduplicated: bool = False
-    contradictions: int = 0
-    label_names: list[str] | None = None
+    is_drawn: bool = False  # whether splits were drawn here, not all given as files
+    empty: dict[str, int] = field(default_factory=dict)  # rows without text, left out, by the role of their file
+    splits: dict[str, SplitReport] = field(default_factory=dict)  # of train, val and test
+    duplicates: dict[str, int] = field(default_factory=dict)  # see `splitting.count_duplicates`
+    deduplicated: bool = False  # whether duplicates were dropped
+    contradictions: int = 0  # texts with more than one label
+    label_names: list[str] | None = None  # in the order of ids
     vocab_size: int = 0
-    fingerprint: str = ""
+    fingerprint: str = ""  # of the vocabulary
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values for dataset.json."""
+        """Lists the figures as dataset.json has them."""
         return {
             "vocabulary": {"size": self.vocab_size, "fingerprint": self.fingerprint},
             "label_names": self.label_names,

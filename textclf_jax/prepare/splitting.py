@@ -1,4 +1,4 @@
-"""Train, validation and test rows: the stratified split, duplicates inside and between the splits, class ids."""
+"""Train, val and test rows: the stratified split, duplicates within and between splits, class ids."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,9 @@ from textclf_jax.errors import UserError
 from textclf_jax.prepare.texts import Row
 from textclf_jax.tokenizer.text_files import iterate_lines
 
-Splits = dict[str, list[Row]]  # "train", "val", "test" (and "extra"), in this order
+SPLITS = ("train", "val", "test")
+
+Splits = dict[str, list[Row]]  # by SPLITS (and "extra"), in this order
 
 
 def stratified_split(
@@ -19,26 +21,25 @@ def stratified_split(
     """Splits rows so that every class has its share in every part, within one row, and at least one row in train.
 
     Args:
-      labels: the label of each row; all None splits at random.
-      val_fraction: share of all rows that goes to validation.
-      test_fraction: share of all rows that goes to the test.
+      labels: [N] the label of each row; all None splits at random.
+      val_fraction, test_fraction: shares of all rows.
       seed: decides the draw.
 
     Returns:
-      Increasing row numbers of train, validation and test.
+      Increasing row numbers of train, val and test.
     """
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))
     _, classes = np.unique(np.array([label or "" for label in labels])[shuffled], return_inverse=True)
     by_class = shuffled[np.argsort(classes, kind="stable")]
     sizes = np.bincount(classes)
-    kept = by_class[np.cumsum(sizes) - sizes]  # one row of every class stays in train
-    pool = by_class[~np.isin(by_class, kept)]
-    # a split that was asked for has a row, however few there are
+    one_of_each = by_class[np.cumsum(sizes) - sizes]  # for train
+    pool = by_class[~np.isin(by_class, one_of_each)]
+    # a split that was asked for gets at least one row
     val_rows, test_rows = (
         max(round(len(labels) * fraction), 1) if fraction else 0 for fraction in (val_fraction, test_fraction)
     )
-    # rows at even distances in the order of classes: each class gives its share
+    # rows are sorted by class: a draw at even distances takes each class's share
     held_out = pool[_evenly(len(pool), min(val_rows + test_rows, len(pool)))]
     test = held_out[_evenly(len(held_out), min(test_rows, len(held_out)))]
     val = np.setdiff1d(held_out, test)
@@ -46,12 +47,12 @@ def stratified_split(
 
 
 def _evenly(total: int, count: int) -> np.ndarray:
-    """`count` of the numbers 0..total-1 at even distances."""
+    """Returns `count` of the numbers 0 to total - 1, at even distances."""
     return (2 * np.arange(count) + 1) * total // (2 * max(count, 1))
 
 
 def count_duplicates(splits: Splits) -> dict[str, int]:
-    """How many rows repeat a text: inside a split ("train"), or of a split in an earlier one ("test in train")."""
+    """Counts rows that repeat a text of their own split ("train") or of an earlier one ("test in train")."""
     texts = {name: Counter(row.text for row in rows if row.text) for name, rows in splits.items()}
     counts = {name: sum(counter.values()) - len(counter) for name, counter in texts.items()}
     names = list(splits)
@@ -62,20 +63,19 @@ def count_duplicates(splits: Splits) -> dict[str, int]:
 
 
 def drop_duplicates(splits: Splits) -> Splits:
-    """Keeps the first of all rows with the same text; earlier splits go first, so the copy in train stays."""
+    """Drops all but the first row of every text; the one in train comes first."""
     seen: set[str] = set()
-    kept: Splits = {}
+    distinct: Splits = {name: [] for name in splits}
     for name, rows in splits.items():
-        kept[name] = []
         for row in rows:
             if not row.text or row.text not in seen:
-                kept[name].append(row)
+                distinct[name].append(row)
             seen.add(row.text)
-    return kept
+    return distinct
 
 
 def count_contradictions(splits: Splits) -> int:
-    """How many texts occur with more than one label."""
+    """Counts texts that occur with more than one label."""
     labels: dict[str, set[str]] = {}
     for rows in splits.values():
         for row in rows:
@@ -85,7 +85,7 @@ def count_contradictions(splits: Splits) -> int:
 
 
 def read_label_names(path: Path) -> list[str]:
-    """One class name a line, in the order of ids."""
+    """Reads class names, one a line in the order of ids; raises UserError for a blank or repeated one."""
     names = [line.strip() for line in iterate_lines(path)]
     for number, name in enumerate(names, start=1):
         if not name or name in names[: number - 1]:
@@ -94,17 +94,18 @@ def read_label_names(path: Path) -> list[str]:
 
 
 def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Numbers the classes of the training rows; the other splits must have no others.
+    """Numbers the classes.
 
     Args:
       splits: labelled rows.
-      names: class names for labels that are ids (or these names); None: labels are names, sorted (numbers by value).
+      names: class names in the order of ids; labels are then ids, or these names. None: the labels of the training
+        rows are the names, sorted (numbers by value).
 
     Returns:
       The names in the order of ids, and the ids [N] int64 of every split.
 
     Raises:
-      UserError: a label that training does not have, or that `names` does not cover; fewer than two classes.
+      UserError: a label that the training rows or `names` do not have; fewer than two classes.
     """
     train = {str(row.label) for row in splits["train"]}
     known = sorted(train, key=int if all(map(_is_number, train)) else str)
@@ -126,7 +127,7 @@ def _is_number(label: str) -> bool:
 
 
 def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:
-    """Label to id, where labels are ids or names."""
+    """Maps each label to its id, where labels are all names, or all ids."""
     ids = {name: i for i, name in enumerate(names)}
     if not all(row.label in ids for row in rows):
         ids = {str(i): i for i in range(len(names))}

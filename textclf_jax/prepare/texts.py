@@ -1,4 +1,4 @@
-"""Raw text from csv, tsv and txt files, plain or gzip: rows that know where they came from."""
+"""Reads raw text from csv, tsv and txt files, plain or gzip."""
 
 import csv
 import sys
@@ -18,12 +18,12 @@ TextUnit = Literal["line", "paragraph", "document"]
 
 
 class Row(NamedTuple):
-    """One text, its label as it is written (None: unlabelled), and where it stands."""
+    """One text and where it came from."""
 
     text: str
-    label: str | None
+    label: str | None  # as written; None: unlabelled
     path: Path
-    line: int
+    line: int  # the first of the text, from 1
 
     @property
     def place(self) -> str:
@@ -32,36 +32,24 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read.
+    """How files are read."""
 
-    Attributes:
-      text_column: of csv and tsv; None: "text".
-      label_column: of csv and tsv; None: "label" where there is one.
-      quotes: whether quotation marks enclose fields (RFC 4180) or are plain characters.
-      text_unit: what one text is in a txt file. Paragraphs are separated by an empty line, documents by two.
-    """
-
-    text_column: str | None = None
-    label_column: str | None = None
-    quotes: bool = True
-    text_unit: TextUnit = "line"
+    text_column: str | None = None  # of csv and tsv; None: "text"
+    label_column: str | None = None  # of csv and tsv; None: "label" where there is one
+    quotes: bool = True  # whether quotation marks enclose fields (RFC 4180) or are plain characters
+    text_unit: TextUnit = "line"  # of txt; paragraphs are separated by an empty line, documents by two
 
 
 def read_rows(path: Path, options: ReadOptions) -> list[Row]:
-    """Reads the texts of one file.
-
-    Args:
-      path: a .csv, .tsv or .txt file, each also with .gz.
-      options: how to read it.
+    """Reads the texts of a .csv, .tsv or .txt file, each also with .gz.
 
     Returns:
       The rows in the file's order; texts are stripped and may be empty.
 
     Raises:
-      UserError: an unknown kind of file, damaged text, a column that is not there, a ragged row, no rows.
+      UserError: an unknown kind of file, damaged text, a missing column, a row with missing or extra fields, no rows.
     """
-    suffix = Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix
-    suffix = suffix.lower()
+    suffix = (Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
     if suffix in DELIMITERS:
         rows = list(_table_rows(path, DELIMITERS[suffix], options))
     elif suffix == ".txt":
@@ -98,7 +86,7 @@ def _table_rows(path: Path, delimiter: str, options: ReadOptions) -> Iterator[Ro
 
 
 def _records(path: Path, delimiter: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yields (first line, fields) of every record; only the end of the file may be blank."""
+    """Yields (first line, fields) of every record; blank lines are allowed at the end of the file only."""
     csv.field_size_limit(sys.maxsize)
     quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     reader = csv.reader(iterate_lines(path), delimiter=delimiter, quoting=quoting, strict=True)
@@ -118,7 +106,7 @@ def _records(path: Path, delimiter: str, quotes: bool) -> Iterator[tuple[int, li
 
 
 def _column(path: Path, names: list[str], name: str, flag: str) -> int:
-    """Where the column stands."""
+    """The index of the only column of that name; `flag` is for messages."""
     if names.count(name) == 1:
         return names.index(name)
     if name in names:
@@ -148,13 +136,13 @@ def _text_rows(path: Path, unit: TextUnit) -> Iterator[Row]:
 
 
 def _paragraphs(path: Path) -> Iterator[tuple[int, bool, str]]:
-    """Yields (first line, whether two empty lines stand before it, text) of each run of lines that are not blank."""
+    """Yields (first line, whether two empty lines come before it, text) of each paragraph."""
     lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(iterate_lines(path), start=1))
     apart = False
     for blank, run in groupby(lines, key=lambda numbered: not numbered[1].strip()):
         block = list(run)
         if blank:
-            # a line of spaces ends a paragraph, but is not empty: scanned books are full of them
+            # a line of spaces ends a paragraph but not a document: scanned books are full of them
             apart = any(a == b == "" for (_, a), (_, b) in pairwise(block))
         else:
             yield block[0][0], apart, " ".join(line.strip() for _, line in block)

@@ -14,8 +14,8 @@ from tests.model.cases import random_variables
 from textclf_jax.cli import main
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import generate_finetuning, generate_pretraining
-from textclf_jax.interop.pretrained import load_start
 from textclf_jax.interop.reference import state_dict_from_variables
+from textclf_jax.interop.starting import load_start
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 
 LSH = {"kind": "lsh", "lsh": {"chunk_size": 4}}

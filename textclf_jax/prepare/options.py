@@ -1,0 +1,85 @@
+"""What `textclf prepare` is asked to do, and the checks that need no file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from textclf_jax.errors import UserError
+from textclf_jax.prepare.texts import ReadOptions
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """What to prepare; each field is a flag of `textclf prepare`.
+
+    Attributes:
+      out: the folder to make.
+      inputs: files to split into train, val and test; or
+      train, val, test: files that are split already. Without val, some of train becomes val.
+      extra_text: unlabelled files, for the MLM training rows and the vocabulary.
+      read: how files are read.
+      task: which rows to write; None: "both" where there are labels, else "mlm".
+      vocab: a vocabulary to use, instead of training one of vocab_size (None: 30,000) with
+        min_frequency (None: 2) and lowercase.
+      max_length: L of all rows.
+      val_fraction, test_fraction: shares of all texts.
+      seed: decides the split.
+      deduplicate: drop texts that occur before, in train first.
+      long_texts: whether MLM rows split long texts or cut them off; CLS rows always cut.
+      skip_empty: drop labelled rows without text, which are an error otherwise.
+      label_names: a file with a class name a line, for labels that are ids.
+      force: replace a dataset that is there.
+    """
+
+    out: Path
+    inputs: tuple[Path, ...] = ()
+    train: tuple[Path, ...] = ()
+    val: tuple[Path, ...] = ()
+    test: tuple[Path, ...] = ()
+    extra_text: tuple[Path, ...] = ()
+    read: ReadOptions = field(default_factory=ReadOptions)
+    task: Literal["mlm", "cls", "both"] | None = None
+    vocab: Path | None = None
+    vocab_size: int | None = None
+    min_frequency: int | None = None
+    lowercase: bool = True
+    max_length: int = 128
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+    seed: int = 42
+    deduplicate: bool = False
+    long_texts: Literal["split", "truncate"] = "split"
+    skip_empty: bool = False
+    label_names: Path | None = None
+    force: bool = False
+
+    @property
+    def sources(self) -> dict[str, tuple[Path, ...]]:
+        """The text files by their role."""
+        roles = {"input": self.inputs, "train": self.train, "val": self.val, "test": self.test}
+        return {role: paths for role, paths in (roles | {"extra": self.extra_text}).items() if paths}
+
+
+def check_options(options: PrepareOptions) -> None:
+    """Raises UserError for values out of range and flags that exclude each other."""
+    if bool(options.inputs) == bool(options.train):
+        raise UserError("give either INPUT files, which are split, or --train (and --val, --test)")
+    if options.inputs and (options.val or options.test):
+        raise UserError("--val and --test go with --train; INPUT files are split into all three")
+    for flag, fraction in (("--val-fraction", options.val_fraction), ("--test-fraction", options.test_fraction)):
+        if not 0 <= fraction < 1:
+            raise UserError(f"{flag} {fraction:g} must be at least 0 and below 1")
+    if options.val_fraction + options.test_fraction >= 1:
+        raise UserError("--val-fraction and --test-fraction leave nothing to train on")
+    if options.max_length < 3:
+        raise UserError(f"--max-length {options.max_length} must be at least 3: [CLS], a token, [SEP]")
+    if options.seed < 0:
+        raise UserError(f"--seed {options.seed} must not be negative")
+    training_flags = {
+        "--vocab-size": options.vocab_size is not None,
+        "--min-frequency": options.min_frequency is not None,
+        "--no-lowercase": not options.lowercase,
+    }
+    given = [flag for flag, is_given in training_flags.items() if is_given]
+    if options.vocab is not None and given:
+        raise UserError(f"--vocab uses a vocabulary as it is, {given[0]} is for training one: give one of the two")
