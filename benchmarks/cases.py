@@ -1,4 +1,4 @@
-"""What is measured: one case a row, under a name that stays the same from version to version."""
+"""What is measured: one case for each row of the table. Names of rows stay the same from version to version."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,7 @@ Measure = Literal["training", "epoch", "evaluation", "prediction", "startup", "l
 
 
 class Size(NamedTuple):
-    """An encoder: D, layers, heads, F."""
+    """The size of an encoder."""
 
     embedding_dim: int
     num_layers: int
@@ -31,23 +31,23 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the benchmark; workers are sent it as JSON.
+    """One row of the benchmark; sent to the workers as JSON.
 
     Attributes:
-      row: its name.
+      row: name of the row.
       measure: what is timed.
       size: key of SIZES.
-      batch_size: rows a step.
+      batch_size: rows per step.
       max_length: tokens; longer rows are cut.
       task: MLM or classification.
-      attention: kind of ours; the peer's is always exact.
-      median_length: of log-normal row lengths; None fills every row.
+      attention: kind of attention on our side; the peer's is always exact.
+      median_length: tokens; lengths of rows are log-normal. None makes every row `max_length` long.
       spread: standard deviation of the logarithm of the lengths.
-      rows: of the training data; there is an eighth as many for validation.
-      rounds: how often the two sides take turns.
-      warm_cache: start-up finds its programs compiled by an earlier run.
-      peer_of: the row whose peer's figures serve for this one too, where that row was measured.
-      trains_as: the row whose training this loader feeds.
+      rows: size of the training data; the validation data is an eighth of it.
+      rounds: how often each side is measured, in alternation.
+      warm_cache: whether start-up finds its programs compiled by an earlier run.
+      peer_of: another row whose peer does the same work; if it was measured, its figures are used here.
+      trains_as: the row that trains on what this loader row loads.
       platforms: where the row is measured, "cpu" and "gpu".
     """
 
@@ -70,7 +70,7 @@ class Case:
 
 CPU, GPU = ("cpu",), ("gpu",)
 RAGGED_128: dict[str, Any] = {"batch_size": 16, "max_length": 128, "median_length": 100, "spread": 0.4}
-# AG News: titles and a sentence or two. IMDB: reviews, of which a tenth is longer than BERT's 512
+# lengths as in AG News (titles with a sentence or two) and IMDB (reviews, a tenth of them over BERT's 512 tokens)
 AGNEWS: dict[str, Any] = {"batch_size": 32, "max_length": 128, "median_length": 50, "spread": 0.35, "task": "cls"}
 IMDB: dict[str, Any] = {"batch_size": 16, "max_length": 512, "median_length": 220, "spread": 0.65, "task": "cls"}
 
@@ -84,7 +84,7 @@ def _long(length: int, batch_size: int, platforms: tuple[str, ...]) -> list[Case
     return [exact, *others]
 
 
-# in the order of their weight: what there is no time for is at the end
+# the most important first: when time runs out, the last rows are skipped
 CASES = (
     Case("mlm-small-16x128", "training", "small", 16, 128),
     Case("mlm-small-4x512", "training", "small", 4, 512, platforms=CPU),
@@ -107,15 +107,15 @@ CASES = (
 
 
 def chosen(rows: str | None, platform: str, *, quickly: bool) -> tuple[Case, ...]:
-    """The cases of a platform.
+    """Selects the cases of a platform.
 
     Args:
-      rows: names, comma-separated; all by default.
+      rows: names, separated by commas; None for all.
       platform: "cpu" or "gpu".
-      quickly: half as many rounds.
+      quickly: halves the number of rounds.
 
     Raises:
-      UserError: a name that there is no case for on this platform.
+      UserError: a name is not that of a case of this platform; the message lists them.
     """
     there = {case.row: case for case in CASES if platform in case.platforms}
     names = list(there) if rows is None else [name.strip() for name in rows.split(",")]

@@ -1,4 +1,4 @@
-"""Results as JSON, one file a device, and the Markdown table that is generated from them."""
+"""Results as JSON, one file per device, and the Markdown tables that are generated from them."""
 
 import json
 import platform
@@ -29,12 +29,12 @@ COLUMNS = ("row", "ours", "peer", "ratio", "TFLOP/s", "limit", "memory MB", "pee
 
 
 def results_path(device: str) -> Path:
-    """Where the results of a device are kept, e.g. `benchmarks/results/cpu-amd-epyc-2-cores.json`."""
+    """The file for the results of a device, e.g. `benchmarks/results/cpu-amd-epyc-2-cores.json`."""
     return RESULTS_FOLDER / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what the figures depend on."""
+    """Versions of Python and of the installed packages that the figures depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
 
 
 def write_results(path: Path, device: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows to a file; rows of other names that it holds of the same device and versions are kept."""
+    """Writes rows to a file; its rows of other names stay there if device and versions are the same."""
     content = {"device": device, "versions": versions(), "date": datetime.now(UTC).date().isoformat()}
     kept: list[dict[str, Any]] = []
     if path.is_file():
@@ -62,7 +62,7 @@ def read_results(path: Path) -> dict[str, Any]:
     """Reads a file of results.
 
     Raises:
-      UserError: it is none.
+      UserError: the file is no such file; move it away.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def table(folder: Path) -> str:
-    """The Markdown of all results in a folder."""
+    """The Markdown page of all results in a folder."""
     parts = [INTRODUCTION]
     for path in sorted(folder.glob("*.json")):
         content = read_results(path)
@@ -87,14 +87,14 @@ def table(folder: Path) -> str:
 
 
 def remarks(row: dict[str, Any]) -> list[str]:
-    """What is to be said of a row beside its columns."""
-    said = [row["note"]] if row.get("note") else []
+    """The notes below the table about a row."""
+    notes = [row["note"]] if row.get("note") else []
     if "compile_share" in row:
         share = f"{row['compile_share']:.0%} of them compiling, with nothing cached"
-        said.append(f"{row['seconds']:.1f} s, {share}")
+        notes.append(f"{row['seconds']:.1f} s, {share}")
     if "times_training" in row:
-        said.append(f"{row['times_training']:,.0f} times as fast as training")
-    return said
+        notes.append(f"{row['times_training']:,.0f} times as fast as training")
+    return notes
 
 
 def write_table() -> None:
@@ -105,14 +105,14 @@ def write_table() -> None:
 
 
 def show(device: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Prints rows as a table."""
+    """Prints the rows of a device as a table."""
     from textclf_jax.observe.progress import table as print_table
 
     print_table(device, [cells(row) for row in rows], COLUMNS)
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """One row of the table as text; what does not apply is a dash."""
+    """The cells of a row as text; a dash stands for what does not apply or was not measured."""
 
     def cell(name: str, form: str, scale: float = 1.0) -> str:
         return "–" if row[name] is None else form.format(row[name] * scale)
@@ -132,5 +132,5 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """Four significant digits: more would be noise, and diffs of it."""
+    """The row with four significant digits: further ones would be noise, and change with every run."""
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()}

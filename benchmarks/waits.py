@@ -1,4 +1,4 @@
-"""What a user waits for: whole epochs, and the time from a command to the first update."""
+"""What a user waits for: a whole epoch, and the time from a command to its first update."""
 
 import dataclasses
 import os
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.cases import Case
-from benchmarks.turns import NO_PEER, Bench, Row, message, new_row
+from benchmarks.rounds import NO_PEER, Bench, Row, message, new_row
 from benchmarks.worker import REPOSITORY, WorkerFailed
 from textclf_jax.experiments.generate import generate_pretraining
 
@@ -20,7 +20,7 @@ STARTUP_LIMIT_SECONDS = 240.0
 
 
 def measure_epoch(bench: Bench, case: Case, *, with_peer: bool) -> Row:
-    """One epoch with loading, compiling, evaluation and checkpoints; each round in new processes, nothing cached."""
+    """Measures an epoch with loading, compiling, evaluation and checkpoints; each round in new processes, uncached."""
     row = new_row(case)
     taken = {"ours": [], "peer": []}
     for i in range(case.rounds):
@@ -53,7 +53,7 @@ def measure_epoch(bench: Bench, case: Case, *, with_peer: bool) -> Row:
 
 
 def measure_startup(bench: Bench, case: Case, *, with_peer: bool) -> Row:
-    """Seconds from `textclf pretrain` to its first reported update; of the peer, from its process to its first step."""
+    """Measures seconds from `textclf pretrain` to its first reported update, and from the peer's start to its first."""
     project, cache = bench.folder / "project", bench.folder / "startup-cache"
     project.mkdir()
     folder = bench.folder / "data"
@@ -77,10 +77,10 @@ def measure_startup(bench: Bench, case: Case, *, with_peer: bool) -> Row:
 
 
 def time_to_first_update(project: Path, cache: Path) -> float:
-    """Starts the run anew in a process, and kills it as soon as it reports an update. Seconds.
+    """Starts the run in a new process, and kills it as soon as it reports an update; returns the seconds until then.
 
     Raises:
-      WorkerFailed: it ended before that.
+      WorkerFailed: it ended before that, or took over `STARTUP_LIMIT_SECONDS`.
     """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_COMPILATION_CACHE_DIR": str(cache)}
     command = [sys.executable, "-m", "textclf_jax", "pretrain", "startup", "--fresh"]

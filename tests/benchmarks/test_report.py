@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.cases import CASES
-from benchmarks.turns import COLUMNS, new_row
+from benchmarks.rounds import COLUMNS, new_row
 from textclf_jax.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import report, suite
 from benchmarks.cases import CASES
-from benchmarks.turns import new_row
+from benchmarks.rounds import new_row
 from textclf_jax.cli import main
 
 
