@@ -4,9 +4,9 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+from benchmarks.bench import Bench
 from benchmarks.cases import Case
 from benchmarks.report import versions
-from benchmarks.rounds import Bench
 from benchmarks.synthetic import write_data
 
 MEMORY_PATH = Path("docs/memory.md")

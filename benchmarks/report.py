@@ -19,13 +19,16 @@ INTRODUCTION = """# Benchmarks
 
 Generated from `benchmarks/results/*.json` by `textclf bench --table`; do not edit.
 
-Ours and the peer, Hugging Face's BERT in torch (SDPA, fused AdamW, batches trimmed to their longest row; on a GPU also
-`torch.compile` and bfloat16 autocast), train models of the same sizes on the same file in one run, taking turns;
-figures are medians over the turns. Tokens are real ones, padding does not count. Limit: share of the rate of a large
-matrix product in the same dtype, measured in the same run, that the step's own matrix products reach. Memory: the most
-that the process (on a CPU) or the device (on a GPU) held. Rows in seconds: their ratio is the peer's time by ours.
+Ours and the peer, Hugging Face's BERT in torch (SDPA, fused AdamW, batches trimmed to their longest row), train models
+of the same sizes on the same file in one run, in alternating rounds; figures are medians over the rounds. The peer runs
+in the fastest of its modes (float32 or bfloat16 autocast on a CPU, bfloat16 autocast on a GPU, each plain and compiled
+by `torch.compile`), which a short trial finds before each row. Epochs and start-up include the time of compiling; there
+the peer does without `torch.compile`. Results without any mode are older: on a CPU the peer ran in float32. Tokens are
+real ones, padding does not count. Limit: share of the rate of a large matrix product in the same dtype, measured in the
+same run, that the step's own matrix products reach. Memory: the most that the process (on a CPU) or the device (on a
+GPU) held. Rows in seconds: their ratio is the peer's time by ours.
 """
-COLUMNS = ("row", "ours", "peer", "ratio", "TFLOP/s", "limit", "memory MB", "peer's MB", "padding")
+COLUMNS = ("row", "ours", "peer", "ratio", "TFLOP/s", "limit", "memory MB", "peer's MB", "padding", "peer's mode")
 
 
 def results_path(device: str) -> Path:
@@ -69,6 +72,8 @@ def read_results(path: Path) -> dict[str, Any]:
         _ = content["device"], content["versions"], content["date"], [row["row"] for row in content["rows"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: these are no results of `textclf bench` ({error!r}). Move the file away.") from error
+    for row in content["rows"]:
+        row.setdefault("peer_mode", None)  # not in results from before the peer had modes
     return content
 
 
@@ -79,7 +84,7 @@ def table(folder: Path) -> str:
         content = read_results(path)
         packages = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
         lines = [f"## {content['device']}", "", f"{content['date']}; {packages}.", ""]
-        lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|--:" * (len(COLUMNS) - 1) + "|"]
+        lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|--:" * (len(COLUMNS) - 2) + "|---|"]
         lines += ["| " + " | ".join(cells(row)) + " |" for row in content["rows"]]
         notes = [f"- `{row['row']}`: {text}" for row in content["rows"] for text in remarks(row)]
         parts.append("\n".join([*lines, *(["", *notes] if notes else []), ""]))
@@ -128,6 +133,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         cell("peak_mb", "{:,.0f}"),
         cell("peer_peak_mb", "{:,.0f}"),
         cell("padding_waste", "{:.1%}"),
+        row["peer_mode"] or "–",
     ]
 
 

@@ -5,16 +5,17 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.bench import Bench, Row, new_row
 from benchmarks.cases import Case, chosen
 from benchmarks.report import cells
-from benchmarks.rounds import Bench, Row, measure_rounds, new_row
+from benchmarks.rounds import measure_rounds
 from benchmarks.synthetic import write_data
 from benchmarks.waits import measure_epoch, measure_startup
 from benchmarks.worker import WorkerFailed
 
 MEASURES = {"epoch": measure_epoch, "startup": measure_startup}
 MINUTES = {"cpu": 40.0, "gpu": 8.0}
-PEER_FIGURES = ("peer", "peer_peak_mb")
+PEER_FIGURES = ("peer", "peer_peak_mb", "peer_mode")
 
 
 def run_suite(rows: str | None, *, quickly: bool, minutes: float | None) -> tuple[str, list[Row]]:

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from benchmarks import report, suite
+from benchmarks.bench import new_row
 from benchmarks.cases import CASES
-from benchmarks.rounds import new_row
 from textclf_jax.cli import main
 
 
