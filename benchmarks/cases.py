@@ -1,4 +1,4 @@
-"""What is measured: one case a row, under a name that stays the same from version to version."""
+"""What is measured: one case for each row of the table. Names of rows stay the same from version to version."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,7 @@ Measure = Literal["training", "epoch", "evaluation", "prediction", "startup", "l
 
 
 class Size(NamedTuple):
-    """An encoder: D, layers, heads, F."""
+    """The size of an encoder."""
 
     embedding_dim: int
     num_layers: int
@@ -31,23 +31,24 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the benchmark; workers are sent it as JSON.
+    """One row of the benchmark; sent to the workers as JSON.
 
     Attributes:
-      row: its name.
+      row: name of the row.
       measure: what is timed.
       size: key of SIZES.
-      batch_size: rows a step.
+      batch_size: rows per step.
       max_length: tokens; longer rows are cut.
       task: MLM or classification.
-      attention: kind of ours; the peer's is always exact.
-      median_length: of log-normal row lengths; None fills every row.
+      attention: kind of attention on our side; the peer's is always exact.
+      median_length: tokens; lengths of rows are log-normal. None makes every row `max_length` long.
       spread: standard deviation of the logarithm of the lengths.
-      rows: of the training data; there is an eighth as many for validation.
-      rounds: how often the two sides take turns.
-      warm_cache: start-up finds its programs compiled by an earlier run.
-      peer_of: the row whose peer's figures serve for this one too, where that row was measured.
-      trains_as: the row whose training this loader feeds.
+      rows: size of the training data; the validation data is an eighth of it.
+      rounds: how often each side is measured, in alternation.
+      trial_steps: how often the peer repeats its work to try one of its modes, after as many times to warm up.
+      warm_cache: whether start-up finds its programs compiled by an earlier run.
+      peer_of: another row whose peer does the same work; if it was measured, its figures are used here.
+      trains_as: the row that trains on what this loader row loads.
       platforms: where the row is measured, "cpu" and "gpu".
     """
 
@@ -62,29 +63,59 @@ class Case:
     spread: float = 0.0
     rows: int = 1024
     rounds: int = 5
+    trial_steps: int = 3
     warm_cache: bool = False
     peer_of: str | None = None
     trains_as: str | None = None
     platforms: tuple[str, ...] = ("cpu", "gpu")
 
+    @property
+    def computes(self) -> bool:
+        """Whether a model is run."""
+        return self.measure != "loader"
+
 
 CPU, GPU = ("cpu",), ("gpu",)
+
+
+class PeerMode(NamedTuple):
+    """A way in which the peer can compute.
+
+    Attributes:
+      platforms: where it is tried.
+      autocast: matrix products in bfloat16, by torch's autocast; float32 otherwise.
+      compiled: by `torch.compile`.
+    """
+
+    platforms: tuple[str, ...]
+    autocast: bool
+    compiled: bool
+
+
+PEER_MODES = {
+    "float32": PeerMode(CPU, autocast=False, compiled=False),
+    "bfloat16 autocast": PeerMode(CPU + GPU, autocast=True, compiled=False),
+    "float32 compiled": PeerMode(CPU, autocast=False, compiled=True),
+    "bfloat16 autocast compiled": PeerMode(CPU + GPU, autocast=True, compiled=True),
+}
+
 RAGGED_128: dict[str, Any] = {"batch_size": 16, "max_length": 128, "median_length": 100, "spread": 0.4}
-# AG News: titles and a sentence or two. IMDB: reviews, of which a tenth is longer than BERT's 512
+# lengths as in AG News (titles with a sentence or two) and IMDB (reviews, a tenth of them over BERT's 512 tokens)
 AGNEWS: dict[str, Any] = {"batch_size": 32, "max_length": 128, "median_length": 50, "spread": 0.35, "task": "cls"}
 IMDB: dict[str, Any] = {"batch_size": 16, "max_length": 512, "median_length": 220, "spread": 0.65, "task": "cls"}
 
 
 def _long(length: int, batch_size: int, platforms: tuple[str, ...]) -> list[Case]:
     name = f"long-{length}" if batch_size == 1 else f"long-{batch_size}x{length}"
-    exact = Case(f"{name}-mha", "training", "small", batch_size, length, rows=32, rounds=3, platforms=platforms)
+    few: dict[str, Any] = {"rows": 32, "rounds": 3, "trial_steps": 1}
+    exact = Case(f"{name}-mha", "training", "small", batch_size, length, **few, platforms=platforms)
     others = (
         replace(exact, row=f"{name}-{kind}", attention=kind, peer_of=exact.row) for kind in ("lsh", "favor", "local")
     )
     return [exact, *others]
 
 
-# in the order of their weight: what there is no time for is at the end
+# the most important first: when time runs out, the last rows are skipped
 CASES = (
     Case("mlm-small-16x128", "training", "small", 16, 128),
     Case("mlm-small-4x512", "training", "small", 4, 512, platforms=CPU),
@@ -98,8 +129,8 @@ CASES = (
     Case("cls-imdb-like", "epoch", "mini", **IMDB, rows=1600, rounds=1),
     Case("startup-cold", "startup", "small", **RAGGED_128, rounds=1),
     Case("startup-warm", "startup", "small", **RAGGED_128, rounds=1, warm_cache=True, peer_of="startup-cold"),
-    Case("evaluation-agnews-like", "evaluation", "mini", **AGNEWS, rows=8192),
-    Case("prediction-agnews-like", "prediction", "mini", **AGNEWS, rows=256),
+    Case("evaluation-agnews-like", "evaluation", "mini", **AGNEWS, rows=8192, trial_steps=1),
+    Case("prediction-agnews-like", "prediction", "mini", **AGNEWS, rows=256, trial_steps=1),
     Case("loader-16x128", "loader", "small", **RAGGED_128, trains_as="mlm-small-16x128-ragged"),
     *_long(16_384, 2, GPU),
     *_long(4096, 2, GPU),
@@ -107,19 +138,26 @@ CASES = (
 
 
 def chosen(rows: str | None, platform: str, *, quickly: bool) -> tuple[Case, ...]:
-    """The cases of a platform.
+    """Selects the cases of a platform.
 
     Args:
-      rows: names, comma-separated; all by default.
+      rows: names, separated by commas; None for all.
       platform: "cpu" or "gpu".
-      quickly: half as many rounds.
+      quickly: halves the number of rounds; the peer's modes are tried for fewer steps.
 
     Raises:
-      UserError: a name that there is no case for on this platform.
+      UserError: a name is not that of a case of this platform; the message lists them.
     """
     there = {case.row: case for case in CASES if platform in case.platforms}
     names = list(there) if rows is None else [name.strip() for name in rows.split(",")]
     if unknown := [name for name in names if name not in there]:
         raise UserError(f"--rows: there is no row {unknown[0]!r} on a {platform}. There are: {', '.join(there)}")
     cases = [there[name] for name in names]
-    return tuple(replace(case, rounds=max(1, case.rounds // 2)) if quickly else case for case in cases)
+    if quickly:
+        cases = [replace(case, rounds=max(1, case.rounds // 2), trial_steps=1) for case in cases]
+    return tuple(cases)
+
+
+def peer_modes(platform: str, *, compiled: bool) -> list[str]:
+    """The names of the peer's modes on a platform, "cpu" or "gpu"; without those that are compiled, if so asked."""
+    return [name for name, mode in PEER_MODES.items() if platform in mode.platforms and (compiled or not mode.compiled)]

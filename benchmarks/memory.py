@@ -1,13 +1,13 @@
-"""What a training step of each attention kind needs as texts grow: compiled, not run."""
+"""Memory of a training step by kind of attention and length of texts, as the compiler plans it; nothing is run."""
 
 import dataclasses
 import tempfile
 from pathlib import Path
 
+from benchmarks.bench import Bench
 from benchmarks.cases import Case
 from benchmarks.report import versions
 from benchmarks.synthetic import write_data
-from benchmarks.turns import Bench
 
 MEMORY_PATH = Path("docs/memory.md")
 LENGTHS = (2048, 4096, 8192, 16_384)
@@ -25,14 +25,14 @@ MB that XLA allocates for one step of masked language modelling beside parameter
 def measure_memory(
     lengths: tuple[int, ...] = LENGTHS, size: str = "small"
 ) -> tuple[str, float, dict[str, list[float]]]:
-    """Compiles a training step for each kind and length.
+    """Compiles a training step for each kind of attention and each length.
 
     Args:
       lengths: tokens of the one row.
       size: key of `cases.SIZES`.
 
     Returns:
-      The platform, "cpu" or "gpu"; MB of the arguments; and for each kind the MB of everything else by length.
+      The platform, "cpu" or "gpu"; MB of the step's arguments; by kind, the MB of all else for each length.
     """
     held, extra = 0.0, {kind: [] for kind in KINDS}
     with tempfile.TemporaryDirectory(prefix="textclf-memory-") as root, Bench("?", Path(root)).ours() as worker:

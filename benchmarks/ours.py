@@ -1,7 +1,6 @@
-"""Our side: the steps that `fit` compiles, fed by the stream that feeds them in a run; and `fit` itself."""
+"""Our side: the programs that a run compiles, on the batches that a run makes; and whole runs."""
 
 import os
-import platform
 import time
 from collections import deque
 from pathlib import Path
@@ -19,7 +18,7 @@ from textclf_jax.data.collate import padding_waste
 from textclf_jax.data.prefetch import prefetched
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.evaluation.prediction import Predictor
-from textclf_jax.kernels.backend import platform as device_platform
+from textclf_jax.kernels.backend import platform
 from textclf_jax.observe.limits import measured_limit
 from textclf_jax.runtime.device import compute_precision, set_up_device
 from textclf_jax.runtime.programs import Programs
@@ -30,14 +29,14 @@ from textclf_jax.training.plan import Plan, make_plan
 from textclf_jax.training.summary import step_memory
 
 LIMIT_SIZES = {"cpu": 2048, "gpu": 8192}
-# for steps without end: the suite says when it has seen enough
+# more than are ever run: the suite decides how many steps it measures
 ENDLESS_EPOCHS = 100_000
 
 Answer = dict[str, Any]
 
 
 def configuration(case: Case, folder: Path, *, epochs: int) -> RunConfig:
-    """The configuration of a case whose data lies in `folder`; dropout 0.1, AdamW, gradients clipped at 1."""
+    """The configuration of a case with its data in `folder`: dropout 0.1, AdamW, gradients clipped at 1."""
     size = SIZES[case.size]
     kind = "pretraining" if case.task == "mlm" else "finetuning"
     sections: dict[str, Any] = {
@@ -58,43 +57,42 @@ def configuration(case: Case, folder: Path, *, epochs: int) -> RunConfig:
     return FinetuningConfig.model_validate({**sections, "classification_head": {"num_labels": NUM_LABELS}})
 
 
-def planned(case: Case, folder: Path) -> Plan:
-    """The run of a case, on the device."""
+def plan_case(case: Case, folder: Path) -> Plan:
+    """Plans an endless run of a case, and sets the device up for it."""
     config = configuration(case, folder, epochs=ENDLESS_EPOCHS)
     set_up_device(config.training)
     return make_plan(config, Path())
 
 
-def training_waste(plan: Plan) -> float:
-    """The share of padding in an epoch of training."""
-    return padding_waste(plan.train.lengths, plan_epoch(plan.task, plan.train, plan.batching, 0))
-
-
 class Measured(Protocol):
-    """Something that can be done again and again."""
+    """Work that can be repeated.
+
+    Attributes:
+      facts: what is known before the first time, as columns of the row.
+    """
 
     facts: Answer
 
     def take(self, count: int) -> Answer:
-        """Does it `count` times; answers real tokens, and FLOPs where they are known."""
+        """Does the work `count` times; answers real tokens, and FLOPs where they are known."""
         ...
 
 
 class Batches:
-    """The loader alone: batches of training, masked and put on the device."""
+    """The loader alone: makes training batches, masks them and puts them on the device."""
 
     def __init__(self, case: Case, folder: Path):
-        self.plan = plan = planned(case, folder)
-        batches = training_batches(plan.task, plan.train, plan.batching, plan.length, 0)
-        self.batches = prefetched(batches, on_device)
-        self.facts: Answer = {"padding_waste": training_waste(plan)}
+        self.plan = plan = plan_case(case, folder)
+        self.batches = prefetched(training_batches(plan.task, plan.train, plan.batching, plan.length, 0), on_device)
+        epoch = plan_epoch(plan.task, plan.train, plan.batching, 0)
+        self.facts: Answer = {"padding_waste": padding_waste(plan.train.lengths, epoch)}
 
     def take(self, count: int) -> Answer:
         return {"tokens": sum(next(self.batches).tokens for _ in range(count))}
 
 
 class Steps(Batches):
-    """Training steps, batches included."""
+    """Training steps, the making of their batches included."""
 
     def __init__(self, case: Case, folder: Path):
         super().__init__(case, folder)
@@ -105,7 +103,7 @@ class Steps(Batches):
             self.programs.compile(shape)
         self.facts["compile_seconds"] = time.perf_counter() - before
         self.state = plan.initial_state(plan.draw_variables())
-        self.unread: deque[Any] = deque()
+        self.unread: deque[dict[str, jax.Array]] = deque()
 
     def take(self, count: int) -> Answer:
         tokens = flops = 0
@@ -122,10 +120,10 @@ class Steps(Batches):
 
 
 class Evaluation:
-    """Evaluating the validation split."""
+    """Evaluations of the validation split."""
 
     def __init__(self, case: Case, folder: Path):
-        plan = planned(case, folder)
+        plan = plan_case(case, folder)
         assert plan.val is not None
         self.val, self.variables = plan.val, plan.draw_variables()
         programs = Programs("evaluation", plan.evaluation_program)
@@ -141,7 +139,7 @@ class Evaluation:
 
 
 class Prediction:
-    """Classifying texts, from strings to probabilities, with the model that an epoch has left."""
+    """Classification of texts, from strings to probabilities, by a model after one epoch."""
 
     def __init__(self, case: Case, folder: Path):
         fit(configuration(case, folder, epochs=1), folder / "run")
@@ -159,24 +157,24 @@ MEASURED = {"loader": Batches, "training": Steps, "evaluation": Evaluation, "pre
 
 
 class Session:
-    """One case."""
+    """The case that is measured at present."""
 
     measured: Measured
 
     def start(self, case: Answer, folder: str) -> Answer:
-        """Loads data and compiles; answers what is known then."""
+        """Loads data and compiles; answers the facts of the case."""
         self.measured = MEASURED[case["measure"]](Case(**case), Path(folder))
         return self.measured.facts
 
     def take(self, count: int) -> Answer:
-        """Does what the case measures `count` times; answers seconds, real tokens, FLOPs."""
+        """Does the work of the case `count` times; answers seconds, real tokens, and FLOPs where they are known."""
         before = time.perf_counter()
         taken = self.measured.take(count)
         return taken | {"seconds": time.perf_counter() - before}
 
 
 def epoch(case: Answer, folder: str) -> Answer:
-    """A whole run of one epoch, as a command makes it; answers seconds, those of compiling, real tokens, FLOPs."""
+    """Makes a whole run of one epoch; answers seconds, those of compiling, real tokens, FLOPs, share of padding."""
     compiling: list[float] = []
 
     def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
@@ -195,43 +193,43 @@ def epoch(case: Answer, folder: str) -> Answer:
         "compile_seconds": sum(compiling),
         "tokens": int(plan.train.lengths.sum()),
         "flops": sum(plan.task.flops(batch.shape, train=True) for batch in batches),
-        "padding_waste": training_waste(plan),
+        "padding_waste": padding_waste(plan.train.lengths, batches),
     }
 
 
 def step_bytes(case: Answer, folder: str) -> Answer:
-    """Compiles a training step of a case; answers the bytes of its arguments and of all that it computes."""
-    held, extra = step_memory(planned(Case(**case), Path(folder)))
+    """Compiles a training step of a case; answers the bytes of its arguments and of all other memory it needs."""
+    held, extra = step_memory(plan_case(Case(**case), Path(folder)))
     return {"held": held, "extra": extra}
 
 
 def limit() -> Answer:
-    """Answers the FLOP/s of a large matrix product in the dtype of a run's products."""
+    """Answers the FLOP/s of a large matrix product in the dtype of a training step's products."""
     products = compute_precision(TrainingSection(learning_rate=1.0, batch_size=1, epochs=1)).products
-    return {"limit": measured_limit(products, LIMIT_SIZES[device_platform()], seconds=0.3)}
+    return {"limit": measured_limit(products, LIMIT_SIZES[platform()], seconds=0.3)}
 
 
 def memory() -> Answer:
     """Answers the most memory held so far: of the device on a GPU, of the process elsewhere."""
-    if device_platform() == "gpu":
+    if platform() == "gpu":
         return {"peak_mb": jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 1e6}
     return {"peak_mb": peak_process_mb()}
 
 
 def device() -> Answer:
-    """Answers the platform, "cpu" or "gpu", and the device's name, which has "cpu" in it where it is one."""
-    if device_platform() == "gpu":
+    """Answers the platform, "cpu" or "gpu", and the device's name, which starts with "CPU" if it is one."""
+    if platform() == "gpu":
         return {"platform": "gpu", "name": jax.devices()[0].device_kind}
     return {"platform": "cpu", "name": f"CPU {_processor()}, {os.cpu_count()} cores"}
 
 
 def _processor() -> str:
-    """The processor's model as Linux tells it, with the numbers that tell generations of one name apart."""
+    """The processor's model as Linux names it, with the numbers by which generations of the same name differ."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     if "model name" not in facts:
-        return platform.machine()
+        return os.uname().machine
     numbers = [f"{name.removeprefix('cpu ')} {facts[name]}" for name in ("cpu family", "model") if name in facts]
     return " ".join([facts["model name"], *numbers])
 

@@ -1,10 +1,9 @@
 """The peer's side: Hugging Face's BERT trained by a plain torch loop on the same file.
 
-As a careful user would write it: SDPA, fused AdamW, batches trimmed to their longest row; on a GPU also bfloat16
-autocast, torch.compile and pinned batches from two loader processes.
+As a careful user would write it: SDPA, fused AdamW, batches trimmed to their longest row; on a GPU also pinned batches
+from two loader processes. `cases.PEER_MODES` lists the precisions, and whether torch compiles the model.
 """
 
-import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from benchmarks.cases import NUM_LABELS, SIZES, VOCAB_SIZE, Case
+from benchmarks.cases import NUM_LABELS, PEER_MODES, SIZES, VOCAB_SIZE, Case
 from benchmarks.synthetic import MASK_ID, PAD_ID, SEP_ID, draw_texts
 from benchmarks.worker import peak_process_mb, serve
 
@@ -81,11 +80,6 @@ def loader(case: Case, path: Path, *, shuffle: bool) -> DataLoader:
     return DataLoader(data, batch_size=case.batch_size, shuffle=shuffle, collate_fn=collate, **workers)
 
 
-def autocast() -> contextlib.AbstractContextManager:
-    """bfloat16 where the device is a GPU; float32 on a CPU, as Hugging Face's trainer has it."""
-    return torch.autocast("cuda", torch.bfloat16) if ON_GPU else contextlib.nullcontext()
-
-
 def on_device(batch: Batch) -> Batch:
     return {name: tensor.to(DEVICE, non_blocking=True) for name, tensor in batch.items()}
 
@@ -97,12 +91,12 @@ def real_tokens(batch: Batch) -> int:
 class Session:
     """One case, from its data to the model after the latest step."""
 
-    def start(self, case: Answer, folder: str) -> Answer:
-        """Loads data and builds the model."""
+    def start(self, case: Answer, folder: str, mode: str) -> Answer:
+        """Loads data and builds the model; `mode` is a key of `PEER_MODES`."""
         torch.manual_seed(0)
-        self.case, self.folder = Case(**case), Path(folder)
+        self.case, self.folder, self.mode = Case(**case), Path(folder), PEER_MODES[mode]
         self.model = build_model(self.case).train()
-        self.forward = torch.compile(self.model) if ON_GPU else self.model
+        self.forward = torch.compile(self.model) if self.mode.compiled else self.model
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
         self.train = loader(self.case, self.folder / "train.pt", shuffle=True)
         self.val = loader(self.case, self.folder / "val.pt", shuffle=False)
@@ -113,6 +107,10 @@ class Session:
             self.tokenizer = BertTokenizer(vocab=str(self.folder / "vocab" / "vocab.txt"))
             self.texts, self.tokens = draw_texts(self.case)
         return {}
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the mode, as a context."""
+        return torch.autocast(DEVICE.type, torch.bfloat16, enabled=self.mode.autocast)
 
     def endless(self) -> Iterator[Batch]:
         while True:
@@ -139,7 +137,7 @@ class Session:
 
     def step(self, batch: Batch) -> None:
         """One update."""
-        with autocast():
+        with self.autocast():
             loss = self.forward(**on_device(batch)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -154,7 +152,7 @@ class Session:
             for batch in self.val:
                 tokens += real_tokens(batch)
                 moved = on_device(batch)
-                with torch.inference_mode(), autocast():
+                with torch.inference_mode(), self.autocast():
                     output = self.forward(**moved)
                 loss = loss + output.loss
                 hits = hits + (output.logits.argmax(-1) == moved["labels"]).sum()
@@ -169,14 +167,14 @@ class Session:
                 part = self.texts[i : i + self.case.batch_size]
                 limits: dict[str, Any] = {"truncation": True, "max_length": self.case.max_length, "padding": True}
                 encoded = self.tokenizer(part, return_tensors="pt", **limits)
-                with torch.inference_mode(), autocast():
+                with torch.inference_mode(), self.autocast():
                     self.forward(**on_device(dict(encoded))).logits.float().softmax(-1).cpu()
         return count * self.tokens
 
-    def epoch(self, case: Answer, folder: str) -> Answer:
+    def epoch(self, case: Answer, folder: str, mode: str) -> Answer:
         """Everything from the data to the checkpoint after one epoch; answers seconds and real tokens."""
         before = time.perf_counter()
-        self.start(case, folder)
+        self.start(case, folder, mode)
         tokens = 0
         for batch in self.train:
             tokens += real_tokens(batch)

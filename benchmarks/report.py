@@ -1,4 +1,4 @@
-"""Results as JSON, one file a device, and the Markdown table that is generated from them."""
+"""Results as JSON, one file per device, and the Markdown tables that are generated from them."""
 
 import json
 import platform
@@ -19,22 +19,25 @@ INTRODUCTION = """# Benchmarks
 
 Generated from `benchmarks/results/*.json` by `textclf bench --table`; do not edit.
 
-Ours and the peer, Hugging Face's BERT in torch (SDPA, fused AdamW, batches trimmed to their longest row; on a GPU also
-`torch.compile` and bfloat16 autocast), train models of the same sizes on the same file in one run, taking turns;
-figures are medians over the turns. Tokens are real ones, padding does not count. Limit: share of the rate of a large
-matrix product in the same dtype, measured in the same run, that the step's own matrix products reach. Memory: the most
-that the process (on a CPU) or the device (on a GPU) held. Rows in seconds: their ratio is the peer's time by ours.
+Ours and the peer, Hugging Face's BERT in torch (SDPA, fused AdamW, batches trimmed to their longest row), train models
+of the same sizes on the same file in one run, in alternating rounds; figures are medians over the rounds. The peer runs
+in the fastest of its modes (float32 or bfloat16 autocast on a CPU, bfloat16 autocast on a GPU, each plain and compiled
+by `torch.compile`), which a short trial finds before each row. Epochs and start-up include the time of compiling; there
+the peer does without `torch.compile`. Results without any mode are older: on a CPU the peer ran in float32. Tokens are
+real ones, padding does not count. Limit: share of the rate of a large matrix product in the same dtype, measured in the
+same run, that the step's own matrix products reach. Memory: the most that the process (on a CPU) or the device (on a
+GPU) held. Rows in seconds: their ratio is the peer's time by ours.
 """
-COLUMNS = ("row", "ours", "peer", "ratio", "TFLOP/s", "limit", "memory MB", "peer's MB", "padding")
+COLUMNS = ("row", "ours", "peer", "ratio", "TFLOP/s", "limit", "memory MB", "peer's MB", "padding", "peer's mode")
 
 
 def results_path(device: str) -> Path:
-    """Where the results of a device are kept, e.g. `benchmarks/results/cpu-amd-epyc-2-cores.json`."""
+    """The file for the results of a device, e.g. `benchmarks/results/cpu-amd-epyc-2-cores.json`."""
     return RESULTS_FOLDER / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of what the figures depend on."""
+    """Versions of Python and of the installed packages that the figures depend on."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -45,7 +48,7 @@ def versions() -> dict[str, str]:
 
 
 def write_results(path: Path, device: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Writes rows to a file; rows of other names that it holds of the same device and versions are kept."""
+    """Writes rows to a file; its rows of other names stay there if device and versions are the same."""
     content = {"device": device, "versions": versions(), "date": datetime.now(UTC).date().isoformat()}
     kept: list[dict[str, Any]] = []
     if path.is_file():
@@ -62,24 +65,26 @@ def read_results(path: Path) -> dict[str, Any]:
     """Reads a file of results.
 
     Raises:
-      UserError: it is none.
+      UserError: the file is no such file; move it away.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         _ = content["device"], content["versions"], content["date"], [row["row"] for row in content["rows"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: these are no results of `textclf bench` ({error!r}). Move the file away.") from error
+    for row in content["rows"]:
+        row.setdefault("peer_mode", None)  # not in results from before the peer had modes
     return content
 
 
 def table(folder: Path) -> str:
-    """The Markdown of all results in a folder."""
+    """The Markdown page of all results in a folder."""
     parts = [INTRODUCTION]
     for path in sorted(folder.glob("*.json")):
         content = read_results(path)
         packages = ", ".join(f"{name} {number}" for name, number in content["versions"].items())
         lines = [f"## {content['device']}", "", f"{content['date']}; {packages}.", ""]
-        lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|--:" * (len(COLUMNS) - 1) + "|"]
+        lines += ["| " + " | ".join(COLUMNS) + " |", "|---" + "|--:" * (len(COLUMNS) - 2) + "|---|"]
         lines += ["| " + " | ".join(cells(row)) + " |" for row in content["rows"]]
         notes = [f"- `{row['row']}`: {text}" for row in content["rows"] for text in remarks(row)]
         parts.append("\n".join([*lines, *(["", *notes] if notes else []), ""]))
@@ -87,14 +92,14 @@ def table(folder: Path) -> str:
 
 
 def remarks(row: dict[str, Any]) -> list[str]:
-    """What is to be said of a row beside its columns."""
-    said = [row["note"]] if row.get("note") else []
+    """The notes below the table about a row."""
+    notes = [row["note"]] if row.get("note") else []
     if "compile_share" in row:
         share = f"{row['compile_share']:.0%} of them compiling, with nothing cached"
-        said.append(f"{row['seconds']:.1f} s, {share}")
+        notes.append(f"{row['seconds']:.1f} s, {share}")
     if "times_training" in row:
-        said.append(f"{row['times_training']:,.0f} times as fast as training")
-    return said
+        notes.append(f"{row['times_training']:,.0f} times as fast as training")
+    return notes
 
 
 def write_table() -> None:
@@ -105,14 +110,14 @@ def write_table() -> None:
 
 
 def show(device: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Prints rows as a table."""
+    """Prints the rows of a device as a table."""
     from textclf_jax.observe.progress import table as print_table
 
     print_table(device, [cells(row) for row in rows], COLUMNS)
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """One row of the table as text; what does not apply is a dash."""
+    """The cells of a row as text; a dash stands for what does not apply or was not measured."""
 
     def cell(name: str, form: str, scale: float = 1.0) -> str:
         return "–" if row[name] is None else form.format(row[name] * scale)
@@ -128,9 +133,10 @@ def cells(row: dict[str, Any]) -> list[str]:
         cell("peak_mb", "{:,.0f}"),
         cell("peer_peak_mb", "{:,.0f}"),
         cell("padding_waste", "{:.1%}"),
+        row["peer_mode"] or "–",
     ]
 
 
 def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """Four significant digits: more would be noise, and diffs of it."""
+    """The row with four significant digits: further ones would be noise, and change with every run."""
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in row.items()}

@@ -5,31 +5,32 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.bench import Bench, Row, new_row
 from benchmarks.cases import Case, chosen
 from benchmarks.report import cells
+from benchmarks.rounds import measure_rounds
 from benchmarks.synthetic import write_data
-from benchmarks.turns import Bench, Row, measure_turns, new_row
 from benchmarks.waits import measure_epoch, measure_startup
 from benchmarks.worker import WorkerFailed
 
 MEASURES = {"epoch": measure_epoch, "startup": measure_startup}
 MINUTES = {"cpu": 40.0, "gpu": 8.0}
-PEER_FIGURES = ("peer", "peer_peak_mb")
+PEER_FIGURES = ("peer", "peer_peak_mb", "peer_mode")
 
 
 def run_suite(rows: str | None, *, quickly: bool, minutes: float | None) -> tuple[str, list[Row]]:
-    """Measures rows one after the other, and says what each gave.
+    """Measures rows one after the other, and prints the figures of each.
 
     Args:
-      rows: names, comma-separated; all those of this platform by default.
+      rows: names, separated by commas; None for all of this platform.
       quickly: fewer rounds.
-      minutes: rows that might not end within these are skipped, which their note says; by default `MINUTES`.
+      minutes: limit for the whole suite; rows that might exceed it are skipped, with a note. None for `MINUTES`.
 
     Returns:
       The device's name and the rows.
 
     Raises:
-      UserError: a name that there is no row for.
+      UserError: a name is not that of a row of this platform; the message lists them.
     """
     started, longest = time.monotonic(), 0.0
     with tempfile.TemporaryDirectory(prefix="textclf-bench-") as root:
@@ -59,22 +60,22 @@ def measure(bench: Bench, case: Case, peer_row: Row | None = None) -> Row:
     """Measures one case in a new folder.
 
     Args:
-      bench: where.
-      case: what.
-      peer_row: a row whose peer's figures serve for this one too.
+      bench: where to measure; its folder does not exist yet.
+      case: what to measure.
+      peer_row: a row of this run whose peer did the same work; its figures are used again.
 
     Returns:
-      A row; if our side fails, one without figures whose note says why.
+      A row. If our side fails, it has no figures, and a note that says why.
     """
     bench.folder.mkdir()
     write_data(case, bench.folder / "data")
-    serves = peer_row is not None and peer_row["peer"] is not None
+    reused = peer_row if peer_row and peer_row["peer"] else None
     try:
-        row = MEASURES.get(case.measure, measure_turns)(bench, case, with_peer=not serves)
+        row = MEASURES.get(case.measure, measure_rounds)(bench, case, with_peer=reused is None)
     except WorkerFailed as error:
         return new_row(case) | {"note": f"failed: {error}"}
-    if peer_row is not None and serves:
-        row |= {name: peer_row[name] for name in PEER_FIGURES} | {"note": f"the peer's figures are {peer_row['row']}'s"}
+    if reused:
+        row |= {name: reused[name] for name in PEER_FIGURES} | {"note": f"the peer's figures are {reused['row']}'s"}
     if row["peer"]:
         slower, faster = (row["ours"], row["peer"]) if row["unit"] == "s" else (row["peer"], row["ours"])
         row["ratio"] = faster / slower

@@ -1,4 +1,4 @@
-"""Data with the statistics of text: log-normal lengths, ids by Zipf's law; a function of the case alone."""
+"""Random data with the statistics of text: log-normal lengths, token ids by Zipf's law; equal cases give equal data."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from textclf_jax.data.torch_files import write_tensors
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD_ID, CLS_ID, SEP_ID, MASK_ID = 0, 2, 3, 4
 MIN_LENGTH = 8
-ZIPF_SHIFT = 2.7  # Mandelbrot's: the commonest word of English is 5% of a text, not 10%
+ZIPF_SHIFT = 2.7  # Mandelbrot's correction: the commonest word of English is 5% of a text, not 10%
 SEED = 0
 TEXTS = 512
 
@@ -27,9 +27,12 @@ def write_data(case: Case, folder: Path) -> None:
 
 
 def draw_rows(case: Case, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """input_ids [count, max_length], attention_mask (True = PAD) and labels [count], as `textclf prepare` writes them.
+    """Draws rows of tokens in the form in which `textclf prepare` writes them.
 
-    A row's first words come from its label, so that a classifier has something to learn.
+    The first words of a row depend on its label, so that a classifier has something to learn.
+
+    Returns:
+      input_ids [count, max_length] int64, attention_mask of the same shape (True = PAD), labels [count] int64.
     """
     length = case.max_length
     lengths = np.full(count, length)
@@ -49,7 +52,7 @@ def draw_rows(case: Case, count: int, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def draw_texts(case: Case) -> tuple[list[str], int]:
-    """Texts to classify, and the number of their tokens."""
+    """Draws texts to classify; returns them and the number of their tokens."""
     ids, mask, _ = draw_rows(case, TEXTS, np.random.default_rng(SEED + 1))
     words = [" ".join(f"w{i - len(SPECIALS)}" for i in row if i >= len(SPECIALS)) for row in ids]
     return words, int((~mask).sum())

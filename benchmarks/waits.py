@@ -1,4 +1,4 @@
-"""What a user waits for: whole epochs, and the time from a command to the first update."""
+"""What a user waits for: a whole epoch, and the time from a command to its first update."""
 
 import dataclasses
 import os
@@ -10,8 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.cases import Case
-from benchmarks.turns import NO_PEER, Bench, Row, message, new_row
+from benchmarks.bench import NO_PEER, Bench, Row, add_note, message, new_row
+from benchmarks.cases import Case, peer_modes
+from benchmarks.trials import fastest_mode
 from benchmarks.worker import REPOSITORY, WorkerFailed
 from textclf_jax.experiments.generate import generate_pretraining
 
@@ -20,19 +21,23 @@ STARTUP_LIMIT_SECONDS = 240.0
 
 
 def measure_epoch(bench: Bench, case: Case, *, with_peer: bool) -> Row:
-    """One epoch with loading, compiling, evaluation and checkpoints; each round in new processes, nothing cached."""
+    """Measures an epoch with loading, compiling, evaluation and checkpoints; each round in new processes, uncached."""
     row = new_row(case)
+    # an epoch includes the time of compiling, and these are too short to win it back
+    training = dataclasses.replace(case, measure="training")
+    mode = fastest_mode(bench, training, row, compiled=False) if with_peer else None
     taken = {"ours": [], "peer": []}
     for i in range(case.rounds):
         with bench.ours(f"ours-{i}") as ours:
             taken["ours"].append(ours.ask("epoch", **message(case, bench)) | ours.ask("memory") | ours.ask("limit"))
         shutil.rmtree(bench.folder / "data" / "run")
-        if with_peer and bench.has_peer and "note" not in row:
+        if mode:
             try:
                 with bench.peer(f"peer-{i}") as peer:
-                    taken["peer"].append(peer.ask("epoch", **message(case, bench)) | peer.ask("memory"))
+                    answer = peer.ask("epoch", **message(case, bench), mode=mode)
+                    taken["peer"].append(answer | peer.ask("memory"))
             except WorkerFailed as error:
-                row["note"] = f"no peer: {error}"
+                add_note(row, f"no peer: {error}")
 
     def median(side: str, figure: str) -> float:
         return statistics.median(answer[figure] for answer in taken[side])
@@ -46,14 +51,12 @@ def measure_epoch(bench: Bench, case: Case, *, with_peer: bool) -> Row:
     if taken["peer"]:
         row["peer_seconds"] = median("peer", "seconds")
         row["peer"] = taken["peer"][-1]["tokens"] / row["peer_seconds"]
-        row["peer_peak_mb"] = max(answer["peak_mb"] for answer in taken["peer"])
-    elif with_peer:
-        row.setdefault("note", NO_PEER)
+        row |= {"peer_peak_mb": max(answer["peak_mb"] for answer in taken["peer"]), "peer_mode": mode}
     return row
 
 
 def measure_startup(bench: Bench, case: Case, *, with_peer: bool) -> Row:
-    """Seconds from `textclf pretrain` to its first reported update; of the peer, from its process to its first step."""
+    """Measures seconds from `textclf pretrain` to its first reported update; of the peer, from start to first step."""
     project, cache = bench.folder / "project", bench.folder / "startup-cache"
     project.mkdir()
     folder = bench.folder / "data"
@@ -68,19 +71,21 @@ def measure_startup(bench: Bench, case: Case, *, with_peer: bool) -> Row:
     if with_peer and bench.has_peer:
         before = time.perf_counter()
         with bench.peer() as peer:
-            peer.ask("start", **message(dataclasses.replace(case, measure="training"), bench))
+            # not compiled: that would count against the peer
+            mode = peer_modes(bench.platform, compiled=False)[0]
+            peer.ask("start", **message(dataclasses.replace(case, measure="training"), bench), mode=mode)
             peer.ask("take", count=1)
-            row |= {"peer": time.perf_counter() - before}
+            row |= {"peer": time.perf_counter() - before, "peer_mode": mode}
     elif with_peer:
         row["note"] = NO_PEER
     return row
 
 
 def time_to_first_update(project: Path, cache: Path) -> float:
-    """Starts the run anew in a process, and kills it as soon as it reports an update. Seconds.
+    """Starts the run in a new process, and kills it as soon as it reports an update; returns the seconds until then.
 
     Raises:
-      WorkerFailed: it ended before that.
+      WorkerFailed: it ended before that, or took over `STARTUP_LIMIT_SECONDS`.
     """
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JAX_COMPILATION_CACHE_DIR": str(cache)}
     command = [sys.executable, "-m", "textclf_jax", "pretrain", "startup", "--fresh"]

@@ -1,4 +1,4 @@
-"""Processes that measure on request: one JSON object a line in each direction."""
+"""Child processes that measure on request: one JSON object per line in each direction."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ Handlers = dict[str, Callable[..., dict[str, Any]]]
 
 
 class WorkerFailed(Exception):
-    """A worker raised, died or took too long; the message says which, and ends with the error."""
+    """A worker raised, died or took too long; the message says which, and ends with the error or its last output."""
 
 
 class Worker:
@@ -28,8 +28,8 @@ class Worker:
 
         Args:
           module: dotted name.
-          log: file that takes all the child prints.
-          environment: variables on top of this process's own.
+          log: file for everything that the child prints.
+          environment: variables to add to those of this process.
         """
         self._log = log
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
@@ -44,10 +44,18 @@ class Worker:
             )
 
     def ask(self, do: str, *, timeout_seconds: float = 300.0, **arguments: Any) -> dict[str, Any]:
-        """Waits for what the handler `do` answers.
+        """Sends a request, and waits for the answer.
+
+        Args:
+          do: name of the handler.
+          timeout_seconds: after these the process is killed.
+          arguments: of the handler; JSON values.
+
+        Returns:
+          What the handler returned.
 
         Raises:
-          WorkerFailed: it raised, the process died, or it took longer than `timeout_seconds`.
+          WorkerFailed: the handler raised, the process died, or it took longer than `timeout_seconds`.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -78,7 +86,7 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # of a process that has died
+        with contextlib.suppress(BrokenPipeError):  # the process has died
             self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
@@ -90,7 +98,7 @@ class Worker:
 
 
 def serve(handlers: Handlers) -> None:
-    """Answers requests on standard input until it is closed. What else is printed goes to standard error."""
+    """Answers requests on standard input until it is closed. All other output goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -104,7 +112,7 @@ def serve(handlers: Handlers) -> None:
 
 
 def peak_process_mb() -> float:
-    """The most memory this process has held so far, MB, as Linux counts it."""
+    """The peak resident memory of this process so far, MB, as Linux counts it."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6

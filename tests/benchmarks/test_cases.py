@@ -24,6 +24,7 @@ def test_rows_are_chosen_by_name_and_platform():
         "mlm-small-4x512",
     ]
     assert {case.rounds for case in chosen(None, "gpu", quickly=True)} == {1, 2}
+    assert {case.trial_steps for case in chosen(None, "gpu", quickly=True)} == {1}
     with pytest.raises(UserError, match="there is no row 'mlm-base-64x512' on a cpu"):
         chosen("mlm-base-64x512", "cpu", quickly=False)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report
+from benchmarks.bench import COLUMNS, new_row
 from benchmarks.cases import CASES
-from benchmarks.turns import COLUMNS, new_row
 from textclf_jax.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -41,6 +41,13 @@ def test_new_rows_replace_old_ones_of_the_same_device(tmp_path):
     assert [row["ours"] for row in json.loads(path.read_text())["rows"]] == [1.235, 3.0, 4.0]
     report.write_results(path, "another", [a_row(2, ours=5.0)])
     assert [row["ours"] for row in json.loads(path.read_text())["rows"]] == [5.0]
+
+
+def test_results_from_before_the_peer_had_modes_are_read(tmp_path):
+    row = {name: value for name, value in a_row(0, ours=1.0, peer=2.0).items() if name != "peer_mode"}
+    report.write_results(tmp_path / "x.json", "CPU", [row])
+    assert "peer_mode" not in json.loads((tmp_path / "x.json").read_text())["rows"][0]
+    assert "| mlm-small-16x128 | 1 | 2 | – | – | – | – | – | – | – |" in report.table(tmp_path)
 
 
 def test_no_results_are_refused(tmp_path):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from benchmarks import suite, turns
+from benchmarks import cases, rounds, suite
+from benchmarks.bench import Bench, new_row
 from benchmarks.cases import Case
 from benchmarks.suite import measure, run_suite
-from benchmarks.turns import Bench
 from benchmarks.worker import WorkerFailed
 
 TINY = Case("tiny", "training", "tiny", 2, 16, median_length=10, spread=0.3, rows=32, rounds=2)
@@ -13,16 +13,19 @@ TINY = Case("tiny", "training", "tiny", 2, 16, median_length=10, spread=0.3, row
 
 @pytest.fixture
 def short_rounds(monkeypatch):
-    monkeypatch.setitem(turns.ROUND_SECONDS, "cpu", 0.05)
+    monkeypatch.setitem(rounds.ROUND_SECONDS, "cpu", 0.05)
 
 
-def test_both_sides_train(tmp_path, short_rounds):
+def test_both_sides_train(tmp_path, short_rounds, monkeypatch):
     pytest.importorskip("transformers")
+    for name in ("float32 compiled", "bfloat16 autocast compiled"):
+        monkeypatch.delitem(cases.PEER_MODES, name)
     row = measure(Bench("cpu", tmp_path / "bench"), TINY)
     assert row["ratio"] == pytest.approx(row["ours"] / row["peer"])
     assert 0 < row["limit_share"] < 1
     assert 0 < row["padding_waste"] < 1
     assert min(row["peak_mb"], row["peer_peak_mb"]) > 50
+    assert row["peer_mode"] in cases.PEER_MODES
     assert "note" not in row
 
 
@@ -37,7 +40,7 @@ def test_a_failure_leaves_an_empty_row_with_a_note(tmp_path, monkeypatch):
     def fail(bench, case, *, with_peer):
         raise WorkerFailed("take died: out of memory")
 
-    monkeypatch.setattr(suite, "measure_turns", fail)
+    monkeypatch.setattr(suite, "measure_rounds", fail)
     row = measure(Bench("cpu", tmp_path / "bench"), TINY)
     assert (row["ours"], row["note"]) == (None, "failed: take died: out of memory")
 
@@ -47,17 +50,18 @@ def test_another_row_may_lend_its_peer(tmp_path, monkeypatch):
 
     def measured(bench, case, *, with_peer):
         asked.append(with_peer)
-        return turns.new_row(case) | {"ours": 30.0}
+        return new_row(case) | {"ours": 30.0}
 
-    monkeypatch.setattr(suite, "measure_turns", measured)
-    lender = turns.new_row(TINY) | {"row": "exact", "peer": 10.0, "peer_peak_mb": 7.0}
+    monkeypatch.setattr(suite, "measure_rounds", measured)
+    lender = new_row(TINY) | {"row": "exact", "peer": 10.0, "peer_peak_mb": 7.0, "peer_mode": "float32"}
     row = measure(Bench("cpu", tmp_path / "bench"), TINY, lender)
     assert (row["ratio"], row["peer_peak_mb"], row["note"]) == (3.0, 7.0, "the peer's figures are exact's")
+    assert row["peer_mode"] == "float32"
     assert asked == [False]
 
 
 def test_rows_without_time_are_skipped_and_say_so(monkeypatch, capsys):
-    monkeypatch.setattr(suite, "measure", lambda bench, case, peer: bench.folder.mkdir() or turns.new_row(case))
+    monkeypatch.setattr(suite, "measure", lambda bench, case, peer: bench.folder.mkdir() or new_row(case))
     _, rows = run_suite("mlm-small-16x128,loader-16x128", quickly=False, minutes=-1.0)
     assert [row["note"] for row in rows] == ["skipped: -1 minutes (--minutes) were not enough"] * 2
     assert "skipped" in capsys.readouterr().out

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from benchmarks import report, suite
+from benchmarks.bench import new_row
 from benchmarks.cases import CASES
-from benchmarks.turns import new_row
-from textclf_jax.cli import main
+from textclf_jax.cli import bench, main
 
 
 @pytest.fixture
@@ -41,3 +41,12 @@ def test_the_table_is_written_anew(project):
     (project / report.TABLE_PATH).write_text("edited by hand")
     assert main(["bench", "--table"]) == 0
     assert (project / report.TABLE_PATH).read_text() == table
+
+
+def test_it_needs_the_repository(project, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "REPOSITORY", project)
+    assert main(["bench", "--table"]) == 2
+    assert "textclf bench needs the project's repository: its benchmarks/ folder is not installed." in (
+        capsys.readouterr().err
+    )
+    assert list(project.iterdir()) == []

@@ -27,7 +27,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measures, and writes results and table."""
+    """Measures, and writes results and table, as the options say."""
     _find_benchmarks()
     from benchmarks import report
     from benchmarks.suite import run_suite
