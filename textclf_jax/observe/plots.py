@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textclf_jax.files import write_whole
-from textclf_jax.runs.metrics_files import read_rows
+from textclf_jax.runs.metrics_files import read_metrics
 
 # from the palette of Okabe and Ito, told apart with any colour vision
 COLOURS = {"train": "#0072B2", "eval": "#D55E00", "test": "#009E73"}
@@ -28,7 +28,7 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
 
     Args:
       run_dir: the folder of the run; its name is in the title.
-      csv_paths: the CSV file of each split (train, eval, test), as `logging.csv_paths` gives them; any may be missing.
+      csv_paths: the CSV file of each split (train, eval, test), as `metrics_files.csv_paths` gives it; any may lack.
       out: the PNG to write.
 
     Returns:
@@ -40,7 +40,7 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
 
     curves: Curves = {}
     for split in filter(csv_paths.__contains__, COLOURS):
-        curves |= _curves_of(split, read_rows(csv_paths[split]))
+        curves |= _curves_of(split, read_metrics(csv_paths[split]))
     candidates = (
         (_draw_loss, 3.4, {key: s for key, s in curves.items() if key[1] == "loss"}),
         (_draw_scores, 2.4, {key: s for key, s in curves.items() if key[1] in SCORES}),

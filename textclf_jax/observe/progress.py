@@ -165,7 +165,9 @@ class _Clock:
         return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
 
 
-def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str], *, stream: IO[str] | None = None) -> None:
+def print_table(
+    title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str], *, stream: IO[str] | None = None
+) -> None:
     """Prints a table: with rules and colours on a terminal, as aligned text elsewhere.
 
     Args:

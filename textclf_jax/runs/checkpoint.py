@@ -85,7 +85,7 @@ class Checkpoints:
         self.wait()
         if self._host is None:
             self._host = _host_memory(state)
-        # a view would not do: the training step overwrites the memory of the state it is given
+        # not a view: while there is one the next step cannot reuse the state's memory, and fresh memory costs it more
         jax.tree.map(lambda array, leaf: np.copyto(array, np.asarray(leaf)), self._host, state)
         host, is_new = self._host, step != self.saved_step
 
