@@ -78,7 +78,7 @@ def test_fault_33_out_of_memory_in_a_step(project, monkeypatch):
     original = loop.TrainingLoop.after_step
 
     def after_step(self, state, batch):
-        original(self, state, host)
+        original(self, state, batch)
         if batch.step >= 9:
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
 
