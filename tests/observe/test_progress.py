@@ -126,11 +126,11 @@ def test_updates_are_cheap_and_rarely_drawn(terminal, monkeypatch, stream_kind):
         report(display, 1)
         draw = display._view.draw
         monkeypatch.setattr(display._view, "draw", lambda *args: (drawn.append(args), draw(*args)))
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         for update in range(2, count):
             report(display, update)
-        seconds = time.perf_counter() - start
-    assert seconds / count < 50e-6
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
+    assert cpu_seconds / count < 50e-6
     assert len(drawn) <= 10 * seconds + 2
 
 

@@ -33,7 +33,7 @@ def profiled(steps: int, folder: Path, programs: Programs, note: Note) -> Iterat
 
     Args:
       steps: how many to trace, after `WARM_UP_STEPS` others; 0 traces none.
-      folder: where the trace is written; that of an earlier one is kept beside it.
+      folder: where the trace is written; earlier traces stay in it.
       programs: the compiled training steps, whose HLO says which scope an operation belongs to.
       note: prints a line or more.
 

@@ -138,8 +138,8 @@ class Checkpoints:
             raise UserError(f"{self._folder}: the checkpoint of step {step} was not saved: a later one exists")
 
     def restore(
-        self, like: Any, notes: list[str], check: Callable[[dict[str, Any]], None] = lambda position: None
-    ) -> tuple[Any, dict[str, Any]] | None:
+        self, like: PyTree, notes: list[str], check: Callable[[dict[str, Any]], None] = lambda position: None
+    ) -> tuple[PyTree, dict[str, Any]] | None:
         """Restores the newest sound checkpoint; damaged ones that are newer are removed (unless `read_only`).
 
         Args:
@@ -174,8 +174,10 @@ class Checkpoints:
         return None
 
     @quiet_orbax()
-    def _restore_step(self, step: int, like: Any, check: Callable[[dict[str, Any]], None]):
-        # the position holds the checksums, and tells whether the arrays are wanted at all
+    def _restore_step(
+        self, step: int, like: PyTree, check: Callable[[dict[str, Any]], None]
+    ) -> tuple[PyTree, dict[str, Any]]:
+        # first the position: it has the checksums, and `check` may find that the arrays are not wanted
         saved = self._manager.restore(step, args=ocp.args.Composite(**{POSITION: ocp.args.JsonRestore()}))[POSITION]
         saved = unsealed(saved)
         check(saved["position"])
@@ -203,7 +205,7 @@ def _host_memory(like: PyTree) -> PyTree[np.ndarray]:
 
 
 def _remove(folder: Path) -> None:
-    """Removes a folder of checkpoints; if that is cut short, what is left does not look like one."""
+    """Removes a folder of checkpoints. It is renamed first: a kill must not leave half a folder under its name."""
     removed = folder.with_name(f".{folder.name}-removed")
     shutil.rmtree(removed, ignore_errors=True)
     if folder.exists():
@@ -226,7 +228,7 @@ class SavedModel:
     """
 
     folder: Path
-    variables: Any
+    variables: PyTree[np.ndarray]
     metadata: dict[str, Any]
 
     @property
@@ -236,8 +238,8 @@ class SavedModel:
 
 
 @quiet_orbax()
-def save_model(run_dir: Path, variables: Any, metadata: dict[str, Any], vocabulary: Iterable[Path]) -> Path:
-    """Writes `model.ckpt` into a run folder: arrays, metadata and vocabulary; replaces an earlier one at one stroke.
+def save_model(run_dir: Path, variables: PyTree, metadata: dict[str, Any], vocabulary: Iterable[Path]) -> Path:
+    """Writes `model.ckpt` into a run folder: arrays, metadata and vocabulary; replaces an earlier one by renaming.
 
     Raises:
       UserError: it could not be written; an earlier model stays as it was.
@@ -248,7 +250,7 @@ def save_model(run_dir: Path, variables: Any, metadata: dict[str, Any], vocabula
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        # not StandardCheckpointer, which has threads of its own: this runs beside the training already
+        # not StandardCheckpointer, which starts threads: this runs in the background already
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save((temporary / "variables").resolve(), args=ocp.args.StandardSave(host))
         (temporary / "vocab").mkdir()

@@ -35,20 +35,20 @@ class RunLogger:
           run_dir: the folder of the run; every file stays inside it.
           settings: the `logging` section.
           resolved: the whole resolved config, shown in W&B.
-          keep_until_step: None starts afresh and removes earlier CSV files; a step resumes after it.
-          evaluation_due: the evaluation of that step will be made again, so its row is cut off, too.
+          keep_until_step: None starts anew and removes earlier CSV files; a step resumes after it.
+          evaluation_due: the evaluation of that step is to be repeated, so its row is cut off, too.
 
         Raises:
           UserError: a path leads out of the run folder, is no .csv or is used twice; a file cannot be written; a file
             that is to be continued holds something else.
         """
         self._files = {split: CsvFile(path) for split, path in csv_paths(run_dir, settings).items()}
-        kept: dict[str, int | None] = dict.fromkeys(self._files, keep_until_step)
+        last_steps: dict[str, int | None] = dict.fromkeys(self._files, keep_until_step)
         if keep_until_step is not None:
-            kept["eval"] = keep_until_step - evaluation_due
-        kept["test"] = None  # the test comes once, at the end
+            last_steps["eval"] = keep_until_step - evaluation_due
+        last_steps["test"] = None  # the test comes once, at the end
         for split, file in self._files.items():
-            file.start(kept[split])
+            file.start(last_steps[split])
         self._wandb = None
         if settings.use_wandb:
             self._wandb = WandbRun(_wandb_arguments(run_dir, settings, resolved, resume=keep_until_step is not None))
@@ -69,7 +69,7 @@ class RunLogger:
         self.log("throughput", figures, step=step, update=update, epoch=epoch)
 
     def sync(self) -> None:
-        """Has the disk take all rows; may be called beside `log`, from another thread."""
+        """Writes all rows to the disk (fsync); may be called from another thread while `log` runs."""
         for file in self._files.values():
             file.sync()
 
@@ -87,7 +87,7 @@ class RunLogger:
 
 
 def _wandb_arguments(run_dir: Path, settings: Logging, resolved: dict[str, Any], *, resume: bool) -> dict[str, Any]:
-    """The arguments of `wandb.init`; a resumed run continues the W&B run whose id is kept in the run folder."""
+    """The arguments of `wandb.init`; a resumed run continues the W&B run whose id is stored in the run folder."""
     id_file = run_dir / RUN_ID_PATH
     resume = resume and id_file.exists()
     if not resume:

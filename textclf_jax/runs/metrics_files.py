@@ -103,19 +103,19 @@ class CsvFile:
         self._columns = lines[0].split(",")
         if tuple(self._columns[: len(POSITION_COLUMNS)]) != POSITION_COLUMNS:
             raise UserError(f"{self._path}: the first line is not the header of a metrics file. Move the file away.")
-        kept = [lines[0]]
+        rows = [lines[0]]
         for number, line in enumerate(lines[1:], start=2):
             step, *others = line.split(",")
             if not step.isdigit() or len(others) != len(self._columns) - 1:
                 raise UserError(f"{self._path}: line {number} is not a row of this run. Remove the line or the file.")
             if int(step) <= last_step:
-                kept.append(line)
-        cut = "".join(line + "\n" for line in kept)
+                rows.append(line)
+        cut = "".join(line + "\n" for line in rows)
         if cut != text:
             write_whole(self._path, cut)
 
     def sync(self) -> None:
-        """Has the disk take what was appended."""
+        """Writes what was appended to the disk (fsync)."""
         if self._path.exists():
             with open(self._path, "ab") as file:
                 os.fsync(file.fileno())
