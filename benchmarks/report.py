@@ -111,7 +111,7 @@ def write_table() -> None:
 
 def show(device: str, rows: Sequence[dict[str, Any]]) -> None:
     """Prints the rows of a device as a table."""
-    from textclf_jax.observe.progress import table as print_table
+    from textclf_jax.observe.progress import print_table
 
     print_table(device, [cells(row) for row in rows], COLUMNS)
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from docstrings import build_corpus, write_corpus
 
-from textclf_jax.observe.progress import table
+from textclf_jax.observe.progress import print_table
 
 NAME = "demo"
 TEXTS, DATA = Path("data", f"{NAME}-texts"), Path("data", NAME)
@@ -168,14 +168,16 @@ def report(baselines: list[dict[str, Any]], seconds: dict[str, float]) -> None:
     rows = [(score["model"], score["accuracy"], score["f1_macro"]) for score in baselines]
     rows.append(("pretrained and finetuned here", test["accuracy"], test["f1_macro"]))
     print()
-    table(f"test results, {test['num_examples']:,.0f} docstrings", rows, ("model", "accuracy", "macro-F1"))
+    print_table(f"test results, {test['num_examples']:,.0f} docstrings", rows, ("model", "accuracy", "macro-F1"))
     print()
-    table("seconds", [(name, round(s)) for name, s in (*seconds.items(), ("total", sum(seconds.values())))], ("", "s"))
+    print_table(
+        "seconds", [(name, round(s)) for name, s in (*seconds.items(), ("total", sum(seconds.values())))], ("", "s")
+    )
     print()
     made = {"texts": TEXTS, "dataset": DATA, "pretraining run": PRETRAINING, "finetuning run": FINETUNING}
     made["learning curves"] = FINETUNING / "learning_curves.png"
     made["classifier"] = FINETUNING / "model.ckpt"
-    table("files", list(made.items()), ("what", "path"))
+    print_table("files", list(made.items()), ("what", "path"))
     python = shlex.join([os.path.relpath(sys.executable)])
     print(f"""
 try next

@@ -11,7 +11,7 @@ from tests import tiny
 from textclf_jax.config.schema import RunConfig
 from textclf_jax.observe.progress import Progress
 from textclf_jax.runs.checkpoint import Checkpoints, load_model
-from textclf_jax.runs.metrics_files import read_rows
+from textclf_jax.runs.metrics_files import read_metrics
 from textclf_jax.training.fit import fit
 
 # all that a resumed run must repeat: accumulation and dropout in both; random features redrawn; layers frozen at first
@@ -83,7 +83,7 @@ def check_same_run(one: Path, other: Path) -> None:
 
 def read_column(folder: Path, name: str) -> list[float]:
     """A column of the metrics file of its split, e.g. train/loss."""
-    return [row[name] for row in read_rows(folder / "metrics" / name.split("/")[0] / "metrics.csv")]
+    return [row[name] for row in read_metrics(folder / "metrics" / name.split("/")[0] / "metrics.csv")]
 
 
 def assert_same(found, expected) -> None:

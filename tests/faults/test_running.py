@@ -11,7 +11,7 @@ import pytest
 from tests.faults.harness import end_of, process
 from tests.trained import last_state, read_column, saved_steps
 from textclf_jax.evaluation.evaluator import Evaluator
-from textclf_jax.runs import metrics_files, wandb_run
+from textclf_jax.runs import logger, wandb_run
 from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.training import log, loop
 
@@ -126,7 +126,7 @@ def test_fault_34_wandb_never_stands_in_the_way(project, monkeypatch, fault, env
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     if fault == "dying":
-        monkeypatch.setattr(metrics_files, "WandbRun", dying)
+        monkeypatch.setattr(logger, "WandbRun", dying)
     project.train("pretraining", *EVERY_UPDATE)  # compiles
     start = time.monotonic()
     project.train("pretraining", "--fresh", *EVERY_UPDATE)

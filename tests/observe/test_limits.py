@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import pytest
 
 from textclf_jax.kernels.precision import FULL
+from textclf_jax.observe import limits
 from textclf_jax.observe.limits import known_peak, measured_limit, training_limit
 
 
@@ -22,6 +25,13 @@ def test_known_peaks(kind, tera):
 
 def test_an_unknown_device_has_no_peak():
     assert known_peak("NVIDIA GeForce GT 710") is None
+
+
+def test_the_fastest_product_counts(monkeypatch):
+    """On a clock that shows products of 0.5, 0.25 and 0.5 s."""
+    times = [0.0, 0.0, 0.5, 0.5, 0.75, 0.75, 1.25, 1.25]
+    monkeypatch.setattr(limits, "time", SimpleNamespace(perf_counter=iter(times).__next__))
+    assert measured_limit(jnp.float32, 64, seconds=1.0) == 2 * 64**3 / 0.25  # pyright: ignore[reportArgumentType]
 
 
 def test_limits_of_a_cpu_are_measured():

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from textclf_jax.config.schema import Logging
 from textclf_jax.observe.plots import learning_curves, smooth
-from textclf_jax.runs.metrics_files import RunLogger, csv_paths
+from textclf_jax.runs.logger import RunLogger
+from textclf_jax.runs.metrics_files import csv_paths
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from textclf_jax.runs.metrics_files import THROUGHPUT_PATH, read_rows
+from textclf_jax.runs.metrics_files import THROUGHPUT_PATH, read_metrics
 from textclf_jax.training.fit import fit
 
 ONE_BUCKET = {"num_length_buckets": 1}
@@ -25,6 +25,7 @@ def test_a_profile_shows_scopes_and_leaves_a_trace(data, tmp_path, capsys):
     scopes = [line.split()[0] for line in lines[3:13]]
     assert any("attention" in scope for scope in scopes)
     assert any("mlp" in scope for scope in scopes)
+    assert not any("losses" in scope for scope in scopes)
     assert "the device waited for the host" in lines[13]
     (trace,) = (tmp_path / "run" / "profile").rglob("*.trace.json.gz")
     assert f"{trace.name} in {trace.parent}" in shown
@@ -32,7 +33,7 @@ def test_a_profile_shows_scopes_and_leaves_a_trace(data, tmp_path, capsys):
     # one annotation a step, with its number
     steps = {event["args"]["step_num"] for event in events if event.get("name") == "train"}
     assert steps == {"5", "6", "7"}
-    for row in read_rows(tmp_path / "run" / THROUGHPUT_PATH):
+    for row in read_metrics(tmp_path / "run" / THROUGHPUT_PATH):
         assert row["throughput/mfu"] > 0
         assert 0 <= row["throughput/padding_waste"] < 1
 

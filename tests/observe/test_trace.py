@@ -19,6 +19,12 @@ from textclf_jax.observe.trace import Operation, own_times, place_of, places_of,
             ("layers/mlp/down", "backward"),
         ),
         ("jit(step)/transpose(jvp(loss))/neg", ("loss", "backward")),
+        ("jit(step)/jvp(Model.losses)/Model/encoder/layers_3/mlp/up/dot_general", ("layers/mlp/up", "forward")),
+        (
+            "jit(step)/transpose(jvp(Model.losses))/Model/Model.decode/transform/norm/mul",
+            ("decode/transform/norm", "backward"),
+        ),
+        ("jit(step)/jvp(Model.losses)/jit(log_softmax)/neg", ("loss", "forward")),
         ("jit(step)/optimizer/jit(clip)/min", ("optimizer", "")),
         ("jit(step)/jvp(Model)/encoder/embeddings/while/body/closed_call/or", ("embeddings", "forward")),
         (

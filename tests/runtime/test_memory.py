@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from textclf_jax.runtime import memory as allocation
+from textclf_jax.runtime import memory
 from textclf_jax.runtime.memory import REQUEST, VARIABLE, allocation_environment
 
 
@@ -12,7 +12,7 @@ from textclf_jax.runtime.memory import REQUEST, VARIABLE, allocation_environment
 def kernel(monkeypatch, tmp_path):
     """Sets what the kernel says, on a C library that can ask."""
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(allocation, "KERNEL_SETTING", tmp_path / "enabled")
+    monkeypatch.setattr(memory, "KERNEL_SETTING", tmp_path / "enabled")
     monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36")
     return (tmp_path / "enabled").write_text
 
@@ -49,10 +49,10 @@ def test_the_command_runs_once_in_the_same_process_with_its_arguments(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os, sys\n"
-        "from textclf_jax.runtime import memory as allocation\n"
+        "from textclf_jax.runtime import memory\n"
         f"added = {{}} if '{VARIABLE}' in os.environ else {{'{VARIABLE}': '{REQUEST}'}}\n"
-        "allocation.allocation_environment = lambda: added\n"
-        "allocation.restart_with_environment()\n"
+        "memory.allocation_environment = lambda: added\n"
+        "memory.restart_with_environment()\n"
         f"print(os.getpid(), os.environ['{VARIABLE}'], sys.argv[1:])\n"
     )
     environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
@@ -63,7 +63,7 @@ def test_the_command_runs_once_in_the_same_process_with_its_arguments(tmp_path):
     assert output == f"{process.pid} {REQUEST} ['a b', '--c']\n"
 
 
-@pytest.mark.skipif(not allocation._is_glibc_with_tunables(), reason="another C library")
+@pytest.mark.skipif(not memory._is_glibc_with_tunables(), reason="another C library")
 def test_unused_memory_is_returned():
     """Resident MB after small blocks were freed below one that is still there, before and after."""
     code = (
@@ -84,8 +84,8 @@ def test_unused_memory_is_returned():
     assert int(subprocess.check_output([sys.executable, "-c", code], text=True)) > 80
 
 
-@pytest.mark.skipif(not allocation._is_glibc_with_tunables(), reason="another C library")
-@pytest.mark.skipif(not allocation.KERNEL_SETTING.exists(), reason="a kernel without huge pages")
+@pytest.mark.skipif(not memory._is_glibc_with_tunables(), reason="another C library")
+@pytest.mark.skipif(not memory.KERNEL_SETTING.exists(), reason="a kernel without huge pages")
 def test_what_was_returned_is_not_filled_again_by_huge_pages():
     """Whether the heap's mappings are kept in small pages, before and after."""
     code = (

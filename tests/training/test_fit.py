@@ -13,7 +13,7 @@ from tests.trained import FEATURES, check_same_run, interrupted, last_state, run
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.runs.checkpoint import Checkpoints, load_model
-from textclf_jax.runs.metrics_files import read_rows
+from textclf_jax.runs.metrics_files import read_metrics
 from textclf_jax.runs.pretrained import load_pretrained
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.training.fit import fit
@@ -63,7 +63,7 @@ def test_evaluations_and_checkpoints_come_where_they_are_due(data, tmp_path):
         data, training=intervals, data={"num_length_buckets": 1}, logging={"log_interval_updates": 1}
     )
     folder = run(config, tmp_path / "run")
-    evaluations = read_rows(folder / "metrics/eval/metrics.csv")
+    evaluations = read_metrics(folder / "metrics/eval/metrics.csv")
     assert [row["update"] for row in evaluations] == [3, 6, 7, 9, 12, 14]
     assert saved_steps(folder) == [12, 14]
 

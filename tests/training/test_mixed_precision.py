@@ -3,7 +3,7 @@
 import pytest
 
 from tests import tiny
-from textclf_jax.runs.metrics_files import read_rows
+from textclf_jax.runs.metrics_files import read_metrics
 from textclf_jax.runtime.device import compute_precision
 from textclf_jax.training.fit import fit
 
@@ -18,7 +18,7 @@ def test_losses_of_200_steps_agree(tmp_path):
             pytest.skip("this device multiplies float32 only")
         folder = tmp_path / str(use_amp)
         assert fit(config, folder) == 0
-        losses[use_amp] = [row["train/loss"] for row in read_rows(folder / "metrics" / "train" / "metrics.csv")]
+        losses[use_amp] = [row["train/loss"] for row in read_metrics(folder / "metrics" / "train" / "metrics.csv")]
     assert len(losses[True]) == 10
     assert losses[True] != losses[False]
     assert losses[True] == pytest.approx(losses[False], rel=0.02)

@@ -23,7 +23,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints accuracy, macro-F1 and seconds of each baseline."""
     from textclf_jax.evaluation.baselines import score_baselines
-    from textclf_jax.observe.progress import table
+    from textclf_jax.observe.progress import print_table
     from textclf_jax.prepare.texts import ReadOptions, read_rows
 
     options = ReadOptions(args.text_column, args.label_column, not args.no_quotes)
@@ -32,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print("\n".join(json.dumps(score._asdict()) for score in scores))
     else:
-        table(f"baselines on {len(test):,} test rows", scores, scores[0]._fields)
+        print_table(f"baselines on {len(test):,} test rows", scores, scores[0]._fields)
     return 0

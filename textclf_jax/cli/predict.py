@@ -51,10 +51,10 @@ def _read(path: Path, text_column: str | None) -> list[str]:
 
 def _write_table(predictions: Iterable["Prediction"], labels: Sequence[str]) -> None:
     del labels
-    from textclf_jax.observe.progress import table
+    from textclf_jax.observe.progress import print_table
 
     rows = [(_shortened(p.text), p.label, p.probability) for p in predictions]
-    table("predictions", rows, ("text", "label", "probability"))
+    print_table("predictions", rows, ("text", "label", "probability"))
 
 
 def _shortened(text: str) -> str:

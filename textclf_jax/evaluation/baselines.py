@@ -96,7 +96,7 @@ def tfidf_logistic_regression(
     )
     try:
         features = vectorizer.fit_transform(texts)
-    except ValueError as error:  # its word for an empty vocabulary
+    except ValueError as error:  # raised for an empty vocabulary
         raise UserError(f"no training text has a word: {error}") from None
     with threadpool_limits(1):  # its steps are too small to share: two busy cores took four times as long
         model = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=1000).fit(features, labels)

@@ -5,27 +5,26 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.prefetch import prefetched
 from textclf_jax.model.heads import Batch, Sums, forward
-from textclf_jax.runtime.programs import Programs, compiled, shapes_of
+from textclf_jax.runtime.programs import Compiled, Programs, compiled, shapes_of
 from textclf_jax.tasks.task import EVALUATION_MASKS, Task
 
 
-def evaluation_step(variables: Any, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
+def evaluation_step(variables: PyTree, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
     """Runs the model without dropout: the sums of `forward`, and a classifier's logits [N, C] (None for MLM)."""
     return forward(module, variables, batch, train=False)
 
 
-def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variables: Any) -> Any:
+def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variables: PyTree) -> Compiled:
     """Compiles the evaluation step of a model.
 
     Args:
@@ -48,14 +47,14 @@ class Evaluator:
     Attributes:
       task: MLM or classification.
       programs: evaluation steps by shape.
-      batching: how texts become batches.
+      batching: plans the batches of a split.
     """
 
     task: Task
     programs: Programs
     batching: Batching
 
-    def __call__(self, variables: Any, data: Dataset) -> dict[str, float]:
+    def __call__(self, variables: PyTree, data: Dataset) -> dict[str, float]:
         """Computes the task's metrics of all rows of a split; the same masks each time."""
         sums: dict[str, float] = defaultdict(float)
         rows, logits = [], []
@@ -69,11 +68,11 @@ class Evaluator:
             return self.task.metrics(sums, np.zeros((0, 0)), None)
         return self.task.metrics(sums, np.concatenate(logits), data.labels[np.concatenate(rows)])
 
-    def results(self, variables: Any, data: Dataset) -> Iterator[tuple[BatchRows, Any]]:
-        """Yields each batch with its sums and logits; the device is already at work on the next one then."""
+    def results(self, variables: PyTree, data: Dataset) -> Iterator[tuple[BatchRows, tuple[Sums, Array | None]]]:
+        """Yields each batch with its sums and logits; meanwhile the device works on the next one."""
         seed, plans = self.task.config.experiment.seed, self.batching.evaluation(data.lengths)
 
-        def prepare(item: tuple[int, BatchRows]):
+        def prepare(item: tuple[int, BatchRows]) -> tuple[BatchRows, Batch]:
             index, batch = item
             return batch, jax.device_put(self.task.batch(data, batch, (seed, EVALUATION_MASKS, index)))
 

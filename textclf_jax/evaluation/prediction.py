@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -14,7 +14,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.runs.checkpoint import load_model
-from textclf_jax.runtime.programs import Programs, Shape
+from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
 from textclf_jax.tokenizer.loading import load_wrapper
 
@@ -79,7 +79,7 @@ class Predictor:
                 probabilities /= probabilities.sum()
                 yield Prediction(text, self.labels[int(logits.argmax())], probabilities)
 
-    def _program(self, shape: Shape) -> Any:
+    def _program(self, shape: Shape) -> Compiled:
         empty = BatchRows(np.zeros(0, np.int64), shape)
         return evaluation_program(self._task, self._module, empty, self._variables)
 

@@ -42,7 +42,7 @@ def measured_limit(products: jnp.dtype, size: int, *, seconds: float) -> float:
     Args:
       products: dtype of the operands.
       size: of the square matrices.
-      seconds: how long to measure; the first product, which compiles, comes on top.
+      seconds: how long to measure, without the first product, which compiles.
 
     Returns:
       FLOP/s of the fastest product.

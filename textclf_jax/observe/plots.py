@@ -3,13 +3,16 @@
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from textclf_jax.files import write_whole
-from textclf_jax.runs.metrics_files import read_rows
+from textclf_jax.runs.metrics_files import read_metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # from the palette of Okabe and Ito, told apart with any colour vision
 COLOURS = {"train": "#0072B2", "eval": "#D55E00", "test": "#009E73"}
@@ -19,7 +22,8 @@ SMOOTHED_FROM_POINTS = 30
 MARKED_UP_TO_POINTS = 60
 LOG_SCALE_FROM_RATIO = 20.0
 
-Series = tuple[NDArray[np.float64], NDArray[np.float64]]  # updates, values
+Values = NDArray[np.float64]
+Series = tuple[Values, Values]  # updates, values
 Curves = dict[tuple[str, str], Series]  # by split and metric
 
 
@@ -28,7 +32,7 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
 
     Args:
       run_dir: the folder of the run; its name is in the title.
-      csv_paths: the CSV file of each split (train, eval, test), as `logging.csv_paths` gives them; any may be missing.
+      csv_paths: the CSV file of each split (train, eval, test), as `metrics_files.csv_paths` gives it; any may lack.
       out: the PNG to write.
 
     Returns:
@@ -40,7 +44,7 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
 
     curves: Curves = {}
     for split in filter(csv_paths.__contains__, COLOURS):
-        curves |= _curves_of(split, read_rows(csv_paths[split]))
+        curves |= _curves_of(split, read_metrics(csv_paths[split]))
     candidates = (
         (_draw_loss, 3.4, {key: s for key, s in curves.items() if key[1] == "loss"}),
         (_draw_scores, 2.4, {key: s for key, s in curves.items() if key[1] in SCORES}),
@@ -67,7 +71,7 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
     return out
 
 
-def smooth(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def smooth(values: Values) -> Values:
     """Centred moving average of [N] values over about sqrt(N) of them; values that are not finite are left out.
 
     The window shrinks towards both ends, so that it stays centred there and a steep start is not flattened.
@@ -95,7 +99,7 @@ def _curves_of(split: str, rows: list[dict[str, float]]) -> Curves:
     }
 
 
-def _draw_loss(axes: Any, curves: Curves) -> None:
+def _draw_loss(axes: "Axes", curves: Curves) -> None:
     """Train loss raw (faint) and smoothed, eval and test loss with their points, and where a loss was not finite."""
     shown = []
     for (split, _), (updates, values) in curves.items():
@@ -117,7 +121,7 @@ def _draw_loss(axes: Any, curves: Curves) -> None:
     axes.legend(frameon=False, fontsize=9)
 
 
-def _draw_scores(axes: Any, curves: Curves) -> None:
+def _draw_scores(axes: "Axes", curves: Curves) -> None:
     for (split, name), (updates, values) in curves.items():
         style = LINE_STYLES[list(SCORES).index(name)]
         _plot(axes, updates, _finite(values), split, f"{split} {SCORES[name]}", style)
@@ -126,7 +130,7 @@ def _draw_scores(axes: Any, curves: Curves) -> None:
     axes.legend(frameon=False, fontsize=9)
 
 
-def _draw_learning_rate(axes: Any, curves: Curves) -> None:
+def _draw_learning_rate(axes: "Axes", curves: Curves) -> None:
     for i, ((split, name), (updates, values)) in enumerate(curves.items()):
         _plot(axes, updates, values, split, name, LINE_STYLES[i % len(LINE_STYLES)])
     axes.set_title("Learning rate", loc="left", fontsize=11)
@@ -137,7 +141,7 @@ def _draw_learning_rate(axes: Any, curves: Curves) -> None:
         axes.legend(frameon=False, fontsize=9)
 
 
-def _plot(axes: Any, updates: Any, values: Any, split: str, label: str, style: str = "-") -> None:
+def _plot(axes: "Axes", updates: Values, values: Values, split: str, label: str, style: str = "-") -> None:
     """One curve; few points are marked, and a test score is a star (hollow where the line would be broken)."""
     colour = COLOURS[split]
     if split == "test":
@@ -148,19 +152,19 @@ def _plot(axes: Any, updates: Any, values: Any, split: str, label: str, style: s
     axes.plot(updates, values, style, color=colour, marker="o" if few else "", markersize=4, linewidth=1.6, label=label)
 
 
-def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _finite(values: Values) -> Values:
     """[N] values with NaN, which is not drawn, for every infinity, which would stretch the axis."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def _lowest(split: str, updates: Any, values: Any) -> str:
+def _lowest(split: str, updates: Values, values: Values) -> str:
     if split != "eval" or not np.isfinite(values).any():
         return ""
     best = int(np.nanargmin(_finite(values)))
     return f" (lowest {values[best]:.4g} at update {updates[best]:.0f})"
 
 
-def _log_scale_if_wide(axes: Any, values: NDArray[np.float64]) -> None:
+def _log_scale_if_wide(axes: "Axes", values: Values) -> None:
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     if values.size and values.min() > 0 and values.max() / values.min() > LOG_SCALE_FROM_RATIO:

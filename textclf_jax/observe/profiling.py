@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from textclf_jax.observe.progress import table
+from textclf_jax.observe.progress import print_table
 from textclf_jax.observe.trace import Trace, read_trace
 from textclf_jax.runtime.programs import Compiled, Programs
 
@@ -33,7 +33,7 @@ def profiled(steps: int, folder: Path, programs: Programs, note: Note) -> Iterat
 
     Args:
       steps: how many to trace, after `WARM_UP_STEPS` others; 0 traces none.
-      folder: where the trace is written; that of an earlier one is kept beside it.
+      folder: where the trace is written; earlier traces stay in it.
       programs: the compiled training steps, whose HLO says which scope an operation belongs to.
       note: prints a line or more.
 
@@ -90,10 +90,10 @@ class Profiler:
     def _stop(self, steps: int) -> None:
         jax.profiler.stop_trace()
         path = max(self._folder.rglob("*.xplane.pb"), key=lambda file: file.stat().st_mtime)
-        self._note(describe(read_trace(path, self._programs.compiled.values()), steps, path))
+        self._note(trace_report(read_trace(path, self._programs.compiled.values()), steps, path))
 
 
-def describe(trace: Trace, steps: int, path: Path) -> str:
+def trace_report(trace: Trace, steps: int, path: Path) -> str:
     """The ten costliest scopes, the time the device waited, and how to see more."""
     total = sum(trace.seconds.values())
     ranked = sorted(trace.seconds.items(), key=lambda item: -item[1])[:SHOWN_SCOPES]
@@ -103,10 +103,9 @@ def describe(trace: Trace, steps: int, path: Path) -> str:
     ]
     text = io.StringIO()
     title = f"profile of {steps} steps: the costliest scopes"
-    table(title, rows, ("scope", "pass", "ms a step", "share"), stream=text)
-    folder = path.parent.parent.parent.parent
+    print_table(title, rows, ("scope", "pass", "ms a step", "share"), stream=text)
     return (
         f"{text.getvalue()}the device waited for the host {trace.waiting:.1%} of the time\n"
-        f"to see more: pip install xprof && xprof --logdir {folder}\n"
+        f"to see more: pip install xprof && xprof --logdir {path.parents[3]}\n"
         f"or open {path.name.removesuffix('.xplane.pb')}.trace.json.gz in {path.parent} at https://ui.perfetto.dev"
     )

@@ -4,9 +4,12 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from textclf_jax.observe.throughput import Speed
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PLAIN_INTERVAL_SECONDS = 10.0
 DRAW_INTERVAL_SECONDS = 0.1
@@ -68,7 +71,7 @@ class _Bar:
 
     interval_seconds = DRAW_INTERVAL_SECONDS
 
-    def __init__(self, console: Any, total: int, start: int, description: str):
+    def __init__(self, console: "Console", total: int, start: int, description: str):
         from rich import progress as rich_progress
 
         def fits(name: str) -> bool:
@@ -120,7 +123,7 @@ class _Lines:
 
     interval_seconds = PLAIN_INTERVAL_SECONDS
 
-    def __init__(self, console: Any, total: int, start: int, description: str):
+    def __init__(self, console: "Console", total: int, start: int, description: str):
         self._console, self._description, self._clock = console, description, _Clock(total)
         self._first = start + 1
 
@@ -165,7 +168,9 @@ class _Clock:
         return f"{hours}:{minutes:02d}:{seconds % 60:02d}" if hours else f"{minutes}:{seconds % 60:02d}"
 
 
-def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str], *, stream: IO[str] | None = None) -> None:
+def print_table(
+    title: str, rows: Sequence[Sequence[object]], columns: Sequence[str], *, stream: IO[str] | None = None
+) -> None:
     """Prints a table: with rules and colours on a terminal, as aligned text elsewhere.
 
     Args:
@@ -190,7 +195,9 @@ def table(title: str, rows: Sequence[Sequence[Any]], columns: Sequence[str], *, 
     print("\n".join([title, *lines]), file=console.file, flush=True)
 
 
-def _rich_table(console: Any, title: str, cells: list[list[str]], columns: Sequence[str], right: list[bool]) -> None:
+def _rich_table(
+    console: "Console", title: str, cells: list[list[str]], columns: Sequence[str], right: list[bool]
+) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -203,18 +210,18 @@ def _rich_table(console: Any, title: str, cells: list[list[str]], columns: Seque
     console.print(drawn)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, float):
         tiny_or_huge = value != 0 and math.isfinite(value) and not 1e-3 <= abs(value) < 1e6
         return f"{value:.3e}" if tiny_or_huge else f"{value:.4f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _console(stream: IO[str] | None) -> Any:
+def _console(stream: IO[str] | None) -> "Console":
     from rich.console import Console
 
     return Console(file=stream or sys.stdout)
 
 
-def _interactive(console: Any) -> bool:
+def _interactive(console: "Console") -> bool:
     return console.is_terminal and not console.is_dumb_terminal

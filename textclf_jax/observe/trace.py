@@ -1,12 +1,13 @@
-"""Reads a trace: which scope of the model the time of the device went to.
+"""Reads a trace: how much of the device's time each scope of the model took.
 
 XLA's events carry the name of an HLO operation and of its module. The compiled program's text says which path of
-modules and named scopes each operation comes from.
+Flax modules and named scopes each operation comes from.
 """
 
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,55 +48,51 @@ class Operation(NamedTuple):
     end: float
 
 
-def read_trace(path: Path, programs: Iterable[Any]) -> Trace:
+def read_trace(path: Path, programs: Iterable[jax.stages.Compiled]) -> Trace:
     """Reads the operations of compiled programs from a trace.
 
     Args:
       path: an `.xplane.pb` file.
-      programs: compiled programs; operations of others are left out of `seconds`, but not of what counts as busy.
+      programs: compiled programs; operations of others are left out of `seconds`, but the device is busy with them.
     """
-    texts = [program.as_text() for program in programs]
+    texts = [program.as_text() or "" for program in programs]
     places = {match[1]: places_of(text) for text in texts if (match := MODULE.match(text))}
     seconds: dict[Place, float] = defaultdict(float)
-    operations = list(operations_by_thread(jax.profiler.ProfileData.from_file(str(path))))
-    for thread in operations:
-        for operation, own in own_times(thread):
-            if operation.module in places:
-                seconds[places[operation.module].get(operation.name, (OTHER, ""))] += own * 1e-9
-    return Trace(dict(seconds), waiting_share(operation for thread in operations for operation in thread))
+    threads = list(operations_by_thread(jax.profiler.ProfileData.from_file(str(path))))
+    for operation, own in chain.from_iterable(map(own_times, threads)):
+        if operation.module in places:
+            seconds[places[operation.module].get(operation.name, (OTHER, ""))] += own * 1e-9
+    return Trace(dict(seconds), waiting_share(chain.from_iterable(threads)))
 
 
 def operations_by_thread(data: Any) -> Iterator[list[Operation]]:
     """The operations of each line of a trace: a thread on CPUs, a stream on GPUs."""
-    for plane in data.planes:
-        for line in plane.lines:
-            found = []
-            for event in line.events:
-                stats = dict(event.stats)
-                if "hlo_op" in stats and event.duration_ns > 0:
-                    end = event.start_ns + event.duration_ns
-                    found.append(Operation(str(stats.get("hlo_module")), str(stats["hlo_op"]), event.start_ns, end))
-            if found:
-                yield found
+    for line in chain.from_iterable(plane.lines for plane in data.planes):
+        found = []
+        for event in line.events:
+            stats = dict(event.stats)
+            if "hlo_op" in stats and event.duration_ns > 0:
+                end = event.start_ns + event.duration_ns
+                found.append(Operation(str(stats.get("hlo_module")), str(stats["hlo_op"]), event.start_ns, end))
+        yield found
 
 
-def own_times(thread: list[Operation]) -> Iterator[tuple[Operation, float]]:
-    """Each operation of a thread with its ns, less those of the operations inside it (a loop holds its body's)."""
-    inside: dict[int, float] = defaultdict(float)
+def own_times(thread: Iterable[Operation]) -> Iterator[tuple[Operation, float]]:
+    """Each operation of a thread with its ns, less those of the operations inside it (a loop contains its body)."""
     ordered = sorted(thread, key=lambda operation: (operation.start, -operation.end))
-    open_ones: list[int] = []
+    own = [operation.end - operation.start for operation in ordered]
+    around: list[int] = []  # indices of the operations that contain this one, the innermost last
     for i, operation in enumerate(ordered):
-        while open_ones and ordered[open_ones[-1]].end <= operation.start:
-            open_ones.pop()
-        if open_ones:
-            inside[open_ones[-1]] += operation.end - operation.start
-        open_ones.append(i)
-    for i, operation in enumerate(ordered):
-        yield operation, max(operation.end - operation.start - inside[i], 0.0)
+        while around and ordered[around[-1]].end <= operation.start:
+            around.pop()
+        if around:
+            own[around[-1]] -= operation.end - operation.start
+        around.append(i)
+    return ((operation, max(time, 0.0)) for operation, time in zip(ordered, own, strict=True))
 
 
 def waiting_share(operations: Iterable[Operation]) -> float:
-    """The share of the time between first and last operation that none covers."""
+    """The share of the time between first and last operation in which none runs."""
     ordered = sorted(operations, key=lambda operation: operation.start)
     if not ordered:
         return 0.0
@@ -117,25 +114,23 @@ def places_of(text: str) -> dict[str, Place]:
     computation = ""
     for line in text.splitlines():
         if instruction := INSTRUCTION.match(line):
-            name = instruction[1]
             if (op_name := OP_NAME.search(line)) and (place := place_of(op_name[1])):
-                places[name] = place
+                places[instruction[1]] = place
                 within[computation][place] += 1
             elif called := CALLED.search(line):
-                calls[name] = called[1]
+                calls[instruction[1]] = called[1]
         elif start := COMPUTATION.match(line):
             computation = start[1]
-    for name, called in calls.items():
-        if within[called]:
-            places[name] = within[called].most_common(1)[0][0]
-    return places
+    inherited = {name: within[called].most_common(1)[0][0] for name, called in calls.items() if within[called]}
+    return places | inherited
 
 
 def place_of(op_name: str) -> Place | None:
-    """The place that a path such as jit(f)/transpose(jvp(Model))/encoder/layers_0/mlp/up/dot_general names.
+    """The place that a path such as jit(f)/transpose(jvp(Model.losses))/encoder/layers_0/mlp/up/dot_general names.
 
-    Layers count as one, methods of modules only at the top (Model.decode); the last part, the operation, and what
-    functions of JAX name inside a scope do not count. None for a path without scopes.
+    All layers count as one. A method of a module counts only where the path starts (Model.decode). The last part,
+    the operation, and the names that JAX's own functions add inside a scope do not count. The model's method `losses`
+    is a scope, "loss", only for what it computes itself. None for a path without scopes.
     """
     direction = "backward" if "transpose(" in op_name else "forward" if "jvp(" in op_name else ""
     parts: list[str] = []
@@ -145,9 +140,11 @@ def place_of(op_name: str) -> Place | None:
         if wrapped := WRAPPED_SCOPE.fullmatch(part):
             part = wrapped[1]
             if part[0].isupper():
-                parts = []  # what is computed again names the whole path once more
+                parts = []  # the path of a recomputed operation contains the whole path a second time
         owner, _, method = part.rpartition(".")
         name = method if owner[:1].isupper() else part
         if name.isidentifier() and name[0].islower() and name not in IGNORED:
             parts.append(re.sub(r"_\d+$", "", name))
+    if parts[:1] == ["losses"]:
+        parts = parts[1:] or ["loss"]
     return ("/".join(parts[:3]), direction) if parts else None

@@ -1,13 +1,12 @@
 """Checkpoints: `checkpoints/<step>` to resume from, and `model.ckpt`, the trained model by itself.
 
-Orbax restores flipped bits in array data silently, so checksums of all that is stored are kept beside it and compared.
+Orbax restores flipped bits in array data silently, so checksums of all that is stored are saved beside it and compared.
 """
 
 import json
-import logging
 import shutil
-import sys
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,92 +14,115 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jaxtyping import PyTree
 
 from textclf_jax.errors import UserError
-from textclf_jax.runs.background import Background, Snapshot
 from textclf_jax.runs.checksums import check_arrays, check_files, checksums, file_checksums, sealed, unsealed
+from textclf_jax.runs.quiet import quiet_orbax
 
 STATE, POSITION = "state", "position"
 MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
 CHECKPOINTS_FOLDER = "checkpoints"
-KEPT = 2
-for _name in ("absl", "asyncio"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what is wrong with a checkpoint is said here
-
-
-def _quiet_about_closed_loops(previous: Callable[[Any], Any]) -> Callable[[Any], None]:
-    """Orbax gives up at the first array that fails and closes its event loop, to which others still report."""
-
-    def hook(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            previous(unraisable)
-
-    return hook
-
-
-sys.unraisablehook = _quiet_about_closed_loops(sys.unraisablehook)
+MAX_CHECKPOINTS = 2
 
 
 class Checkpoints:
-    """The folder of checkpoints to resume from; the newest two are kept. Saving goes on in the background.
+    """The folder of checkpoints to resume from, of which the newest two stay. Saves run in a thread of their own.
 
     Attributes:
       saved_step: the latest step that was given to `save` or is in the folder; None where there is none.
     """
 
+    @quiet_orbax()
     def __init__(self, folder: Path, *, fresh: bool = False, read_only: bool = False):
         """Opens the folder; `fresh` removes what is in it, `read_only` leaves everything as it is."""
         self._folder, self._read_only = folder.resolve(), read_only
         if fresh:
             _remove(self._folder)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else KEPT,
+            max_to_keep=None if read_only else MAX_CHECKPOINTS,
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
-            enable_async_checkpointing=False,  # the thread of our own does checksums, too
+            enable_async_checkpointing=False,  # our own thread computes checksums and saves the model, too
         )
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=(STATE, POSITION))
         self.saved_step = self._manager.latest_step()
-        self._background = Background("checkpoints")
-        self._snapshot: Snapshot | None = None
+        self._thread = ThreadPoolExecutor(1, "checkpoints")
+        self._job: Future[None] | None = None
+        self._host: PyTree[np.ndarray] | None = None
 
-    def reserve(self, like: Any) -> None:
-        """Prepares, in the background, the memory that saving states of these shapes takes."""
-        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+    def reserve(self, like: PyTree) -> None:
+        """Reserves, in the background, the host memory that saving states of these shapes takes.
+
+        Args:
+          like: a state, or its shapes and dtypes.
+        """
 
         def reserve() -> None:
-            self._snapshot = Snapshot(shapes)
+            self._host = _host_memory(like)
 
-        self._background.submit(reserve)
+        self._submit(reserve)
 
     def save(
-        self, step: int, state: Any, position: dict[str, Any], first: Callable[[Any], None] = lambda host: None
+        self,
+        step: int,
+        state: PyTree,
+        position: dict[str, Any],
+        *,
+        before_save: Callable[[PyTree[np.ndarray]], None] = lambda host: None,
     ) -> None:
         """Copies the state, and saves the copy in the background; waits for an earlier save to end.
 
         Args:
           step: its number; one that is saved already is not saved again.
           state: what to save.
-          position: JSON-able; what is kept beside it.
-          first: done in the background before saving, with the copy of the state (numpy arrays).
+          position: JSON-able; what is saved beside it.
+          before_save: called in the background with the copy of the state, before that is saved.
 
         Raises:
           UserError: an earlier save has failed.
         """
-        self._background.wait()
-        if self._snapshot is None:
-            self._snapshot = Snapshot(state)
-        host, is_new = self._snapshot.take(state), step != self.saved_step
+        self.wait()
+        if self._host is None:
+            self._host = _host_memory(state)
+        # not a view: while there is one the next step cannot reuse the state's memory, and fresh memory costs it more
+        jax.tree.map(lambda array, leaf: np.copyto(array, np.asarray(leaf)), self._host, state)
+        host, is_new = self._host, step != self.saved_step
 
         def save() -> None:
-            first(host)
+            before_save(host)
             if is_new:
                 self._write(step, host, position)
 
-        self._background.submit(save)
+        self._submit(save)
         self.saved_step = step
 
-    def _write(self, step: int, host: Any, position: dict[str, Any]) -> None:
+    def _submit(self, job: Callable[[], None]) -> None:
+        """Starts a job once the one before it has ended. Raises what that raised, so nothing follows a failed job."""
+        self.wait()
+        self._job = self._thread.submit(job)
+
+    def check(self) -> None:
+        """Raises UserError if a save has failed; does not wait."""
+        if self._job is not None and self._job.done():
+            self._job.result()
+
+    def wait(self) -> None:
+        """Waits until all is on disk. Raises UserError if a save has failed."""
+        if self._job is not None:
+            self._job.result()
+
+    @quiet_orbax()
+    def close(self) -> None:
+        """Lets the running save end, and frees the threads; raises nothing if it fails.
+
+        To be called before the process ends: while the interpreter shuts down Orbax can save nothing.
+        """
+        self._thread.shutdown()
+        self._manager.close()
+
+    @quiet_orbax()
+    def _write(self, step: int, host: PyTree[np.ndarray], position: dict[str, Any]) -> None:
         content = sealed({"position": position, "checksums": checksums(host)})
         arguments = {STATE: ocp.args.StandardSave(host), POSITION: ocp.args.JsonSave(content)}
         try:
@@ -116,8 +138,8 @@ class Checkpoints:
             raise UserError(f"{self._folder}: the checkpoint of step {step} was not saved: a later one exists")
 
     def restore(
-        self, like: Any, notes: list[str], check: Callable[[dict[str, Any]], None] = lambda position: None
-    ) -> tuple[Any, dict[str, Any]] | None:
+        self, like: PyTree, notes: list[str], check: Callable[[dict[str, Any]], None] = lambda position: None
+    ) -> tuple[PyTree, dict[str, Any]] | None:
         """Restores the newest sound checkpoint; damaged ones that are newer are removed (unless `read_only`).
 
         Args:
@@ -151,8 +173,11 @@ class Checkpoints:
             )
         return None
 
-    def _restore_step(self, step: int, like: Any, check: Callable[[dict[str, Any]], None]):
-        # the position holds the checksums, and tells whether the arrays are wanted at all
+    @quiet_orbax()
+    def _restore_step(
+        self, step: int, like: PyTree, check: Callable[[dict[str, Any]], None]
+    ) -> tuple[PyTree, dict[str, Any]]:
+        # first the position: it has the checksums, and `check` may find that the arrays are not wanted
         saved = self._manager.restore(step, args=ocp.args.Composite(**{POSITION: ocp.args.JsonRestore()}))[POSITION]
         saved = unsealed(saved)
         check(saved["position"])
@@ -162,6 +187,7 @@ class Checkpoints:
         check_arrays(state, saved["checksums"])
         return state, saved["position"]
 
+    @quiet_orbax()
     def _drop(self, damaged: list[int]) -> None:
         """Removes checkpoints, so that the run can save those steps again."""
         if self._read_only or not damaged:
@@ -171,22 +197,15 @@ class Checkpoints:
         self._manager.reload()
         self.saved_step = self._manager.latest_step()
 
-    def check(self) -> None:
-        """Raises UserError if a save has failed; does not wait."""
-        self._background.check()
 
-    def wait(self) -> None:
-        """Waits until all is on disk. Raises UserError if a save has failed."""
-        self._background.wait()
-
-    def close(self) -> None:
-        """Lets the save that is under way end, and frees the threads."""
-        self._background.close()
-        self._manager.close()
+def _host_memory(like: PyTree) -> PyTree[np.ndarray]:
+    """Host memory for trees of these shapes and dtypes. It is used again: fresh memory costs ten times the copy."""
+    # filled, so that the kernel has given the pages when the first copy comes
+    return jax.tree.map(lambda leaf: np.full(leaf.shape, 0, leaf.dtype), like)
 
 
 def _remove(folder: Path) -> None:
-    """Removes a folder of checkpoints; if that is cut short, what is left does not look like one."""
+    """Removes a folder of checkpoints. It is renamed first: a kill must not leave half a folder under its name."""
     removed = folder.with_name(f".{folder.name}-removed")
     shutil.rmtree(removed, ignore_errors=True)
     if folder.exists():
@@ -209,7 +228,7 @@ class SavedModel:
     """
 
     folder: Path
-    variables: Any
+    variables: PyTree[np.ndarray]
     metadata: dict[str, Any]
 
     @property
@@ -218,8 +237,9 @@ class SavedModel:
         return self.folder / "vocab"
 
 
-def save_model(run_dir: Path, variables: Any, metadata: dict[str, Any], vocabulary: Iterable[Path]) -> Path:
-    """Writes `model.ckpt` into a run folder: arrays, metadata and vocabulary; replaces an earlier one at one stroke.
+@quiet_orbax()
+def save_model(run_dir: Path, variables: PyTree, metadata: dict[str, Any], vocabulary: Iterable[Path]) -> Path:
+    """Writes `model.ckpt` into a run folder: arrays, metadata and vocabulary; replaces an earlier one by renaming.
 
     Raises:
       UserError: it could not be written; an earlier model stays as it was.
@@ -230,7 +250,7 @@ def save_model(run_dir: Path, variables: Any, metadata: dict[str, Any], vocabula
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        # not StandardCheckpointer, which has threads of its own: this runs beside the training already
+        # not StandardCheckpointer, which starts threads: this runs in the background already
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save((temporary / "variables").resolve(), args=ocp.args.StandardSave(host))
         (temporary / "vocab").mkdir()
@@ -270,6 +290,7 @@ def contents_of(folder: Path) -> str:
     return f"{folder} holds: {', '.join(sorted(path.name for path in folder.iterdir())) or 'nothing'}."
 
 
+@quiet_orbax()
 def load_model(folder: Path) -> SavedModel:
     """Loads a `model.ckpt` folder with nothing but the folder itself.
 

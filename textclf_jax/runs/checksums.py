@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 
-def checksums(tree: Any) -> dict[str, int]:
+def checksums(tree: PyTree) -> dict[str, int]:
     """The CRC-32 of dtype, shape and bytes of each array, by its path."""
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
     return {jax.tree_util.keystr(path): _checksum(np.ascontiguousarray(leaf)) for path, leaf in leaves}
@@ -20,7 +21,7 @@ def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(array.data, zlib.crc32(f"{array.dtype}{array.shape}".encode()))
 
 
-def check_arrays(tree: Any, expected: dict[str, int]) -> None:
+def check_arrays(tree: PyTree, expected: dict[str, int]) -> None:
     """Raises ValueError unless the arrays are the ones that had these `checksums`."""
     # fields of a NamedTuple come back as keys of a dict where the structure is not known
     found, expected = ({_plain(name): crc for name, crc in sums.items()} for sums in (checksums(tree), expected))

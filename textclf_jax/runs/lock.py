@@ -1,4 +1,4 @@
-"""One process at a time on a run folder, and a folder that takes files: both are settled before anything else."""
+"""One process at a time on a run folder, in which files can be made: both are checked before a run starts."""
 
 import errno
 import fcntl
@@ -13,9 +13,9 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 class RunLock:
-    """Holds a run folder while it is entered; the kernel lets go of it however the process ends.
+    """Locks a run folder while it is entered; the kernel releases the lock however the process ends.
 
-    The lock is that of the open file (flock), not its existence: one that a killed process left behind locks nothing.
+    The lock belongs to the open file (flock): a file that a killed process left behind locks nothing.
     """
 
     def __init__(self, run_dir: Path):

@@ -1,95 +1,19 @@
-"""The record of a run: CSV files that survive a kill and repeat byte for byte, and W&B beside them where asked for."""
+"""CSV files of metrics: rows are whole after a kill, and a resumed run writes the same bytes as an unbroken one."""
 
 import os
-import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
-from typing import Any, SupportsFloat
+from typing import SupportsFloat
 
 from textclf_jax.config.schema import Logging
 from textclf_jax.errors import UserError
 from textclf_jax.files import write_whole
-from textclf_jax.runs.wandb_run import WandbRun
 
-POSITION = ("step", "update", "epoch")
+POSITION_COLUMNS = ("step", "update", "epoch")
 THROUGHPUT_PATH = "metrics/train/throughput.csv"
-RUN_ID_PATH = "wandb/run_id"
 
 Number = SupportsFloat
-
-
-class RunLogger:
-    """Writes the metrics of a run as `<split>/<name>` columns of one CSV file a split, and to W&B.
-
-    Rows belong to a step. Log what was measured at a step before the checkpoint of that step is saved: when the run is
-    resumed from it, rows up to that step stay and later ones are cut off and written again.
-    """
-
-    def __init__(
-        self,
-        run_dir: Path,
-        settings: Logging,
-        *,
-        resolved: dict[str, Any],
-        keep_until_step: int | None,
-        evaluation_due: bool = False,
-    ):
-        """Opens the record.
-
-        Args:
-          run_dir: the folder of the run; every file stays inside it.
-          settings: the `logging` section.
-          resolved: the whole resolved config, shown in W&B.
-          keep_until_step: None starts afresh and removes earlier CSV files; a step resumes after it.
-          evaluation_due: the evaluation of that step will be made again, so its row is cut off, too.
-
-        Raises:
-          UserError: a path leads out of the run folder, is no .csv or is used twice; a file cannot be written; a file
-            that is to be continued holds something else.
-        """
-        self._files = {split: CsvFile(path) for split, path in csv_paths(run_dir, settings).items()}
-        kept: dict[str, int | None] = dict.fromkeys(self._files, keep_until_step)
-        if keep_until_step is not None:
-            kept["eval"] = keep_until_step - evaluation_due
-        kept["test"] = None  # the test comes once, at the end
-        for split, file in self._files.items():
-            file.start(kept[split])
-        self._wandb = None
-        if settings.use_wandb:
-            self._wandb = WandbRun(_wandb_arguments(run_dir, settings, resolved, resume=keep_until_step is not None))
-
-    def log(self, split: str, metrics: Mapping[str, Number], *, step: int, update: int, epoch: Number) -> None:
-        """Appends one row to the file of `split`: train, eval or test. Metric names come without the split.
-
-        Figures of time and speed differ between equal runs: they go to `log_throughput`.
-        """
-        position = dict(zip(POSITION, (step, update, epoch), strict=True))
-        row = position | {f"{split}/{name}": value for name, value in metrics.items()}
-        self._files[split].append(row)
-        if self._wandb:
-            self._wandb.log({name: _plain(value) for name, value in row.items()})
-
-    def log_throughput(self, figures: Mapping[str, Number], *, step: int, update: int, epoch: Number) -> None:
-        """Appends one row to `metrics/train/throughput.csv`."""
-        self.log("throughput", figures, step=step, update=update, epoch=epoch)
-
-    def sync(self) -> None:
-        """Has the disk take all rows; may be called beside `log`, from another thread."""
-        for file in self._files.values():
-            file.sync()
-
-    def close(self, *, failed: bool = False) -> None:
-        """Ends the W&B run, waiting 7 s at most (2 s where the run failed). The CSV files are complete at any time."""
-        if self._wandb:
-            self._wandb.finish(failed=failed)
-            self._wandb = None
-
-    def __enter__(self) -> "RunLogger":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self.close(failed=kind is not None)
 
 
 def csv_paths(run_dir: Path, settings: Logging) -> dict[str, Path]:
@@ -157,7 +81,7 @@ class CsvFile:
             ) from error
 
     def _line_of(self, row: Mapping[str, Number]) -> str:
-        return _line(repr(_plain(row[name])) if name in row else "" for name in self._columns)
+        return _line(repr(plain_number(row[name])) if name in row else "" for name in self._columns)
 
     def _write(self, text: str) -> None:
         data = text.encode()
@@ -177,27 +101,27 @@ class CsvFile:
             self._path.unlink()
             return
         self._columns = lines[0].split(",")
-        if tuple(self._columns[: len(POSITION)]) != POSITION:
+        if tuple(self._columns[: len(POSITION_COLUMNS)]) != POSITION_COLUMNS:
             raise UserError(f"{self._path}: the first line is not the header of a metrics file. Move the file away.")
-        kept = [lines[0]]
+        rows = [lines[0]]
         for number, line in enumerate(lines[1:], start=2):
             step, *others = line.split(",")
             if not step.isdigit() or len(others) != len(self._columns) - 1:
                 raise UserError(f"{self._path}: line {number} is not a row of this run. Remove the line or the file.")
             if int(step) <= last_step:
-                kept.append(line)
-        cut = "".join(line + "\n" for line in kept)
+                rows.append(line)
+        cut = "".join(line + "\n" for line in rows)
         if cut != text:
             write_whole(self._path, cut)
 
     def sync(self) -> None:
-        """Has the disk take what was appended."""
+        """Writes what was appended to the disk (fsync)."""
         if self._path.exists():
             with open(self._path, "ab") as file:
                 os.fsync(file.fileno())
 
 
-def read_rows(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, float]]:
     """Reads a metrics file: one dict a whole row, without the fields that are empty. A missing file has no rows."""
     if not path.exists():
         return []
@@ -207,28 +131,10 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return [{name: float(value) for name, value in row if value} for row in fields]
 
 
-def _line(fields: Any) -> str:
+def _line(fields: Iterable[str]) -> str:
     return ",".join(fields) + "\n"
 
 
-def _plain(value: Number) -> int | float:
+def plain_number(value: Number) -> int | float:
     """A Python number of any scalar, numpy's and JAX's too; its repr is the shortest that reads back as the same."""
     return int(value) if isinstance(value, Integral) else float(value)
-
-
-def _wandb_arguments(run_dir: Path, settings: Logging, resolved: dict[str, Any], *, resume: bool) -> dict[str, Any]:
-    """The arguments of `wandb.init`; a resumed run continues the W&B run whose id is kept in the run folder."""
-    id_file = run_dir / RUN_ID_PATH
-    resume = resume and id_file.exists()
-    if not resume:
-        id_file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(id_file, secrets.token_hex(4) + "\n")
-    return {
-        "dir": str(run_dir),
-        "entity": settings.wandb.entity,
-        "project": settings.wandb.project,
-        "name": settings.wandb.run_name or run_dir.resolve().name,
-        "id": id_file.read_text().strip(),
-        "resume": "allow" if resume else None,
-        "config": resolved,
-    }

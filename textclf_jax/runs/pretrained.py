@@ -1,9 +1,10 @@
-"""Starting from pretrained weights: what must agree, what is loaded, what is new."""
+"""Starting from pretrained weights: what must agree with them, what is loaded, what stays new."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jaxtyping import PyTree
 
 from textclf_jax.config.schema import Architecture, FinetuningConfig, RunConfig
 from textclf_jax.errors import UserError
@@ -32,7 +33,7 @@ class Pretrained(NamedTuple):
     """
 
     source: Path
-    variables: Any
+    variables: PyTree
     architecture: Architecture
     vocabulary: str | None
     unread: tuple[str, ...] = ()
@@ -88,15 +89,15 @@ def _load_newest(folder: Path) -> Pretrained:
         print(note, flush=True)
     assert restored is not None
     state, position = restored
-    begun = position["fingerprint"]
+    fingerprint = position["fingerprint"]
     variables = {"params": state["params"], **(state["collections"] or {})}
-    architecture = Architecture.model_validate(begun["config"]["architecture"])
-    return Pretrained(folder, variables, architecture, begun["vocabulary"])
+    architecture = Architecture.model_validate(fingerprint["config"]["architecture"])
+    return Pretrained(folder, variables, architecture, fingerprint["vocabulary"])
 
 
 def adopt(
-    pretrained: Pretrained, variables: Any, architecture: Architecture, vocabulary: str, *, heads: bool = False
-) -> tuple[Any, list[str]]:
+    pretrained: Pretrained, variables: PyTree, architecture: Architecture, vocabulary: str, *, heads: bool = False
+) -> tuple[PyTree, list[str]]:
     """Puts pretrained weights into fresh variables.
 
     Args:
@@ -135,7 +136,7 @@ def adopt(
     ]
 
 
-def _check_vocabulary(pretrained: Pretrained, variables: Any, fingerprint: str) -> None:
+def _check_vocabulary(pretrained: Pretrained, variables: PyTree, fingerprint: str) -> None:
     remedy = "Set tokenizer.vocab_dir to the vocabulary it was trained with, and prepare the data with that."
     here, there = (
         tree["params"][ENCODER]["embeddings"]["word"]["embedding"].shape[0]
@@ -154,16 +155,15 @@ def _others(params: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
     return {name: tree for name, tree in params.items() if name not in taken}
 
 
-def _names(tree: Any) -> list[str]:
+def _names(tree: PyTree) -> list[str]:
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(tree)]
 
 
-def check_shapes(source: Path, ours: Any, theirs: Any) -> None:
+def check_shapes(source: Path, ours: PyTree, theirs: PyTree) -> None:
     """Raises UserError unless two trees have the same arrays of the same shapes; lists the others."""
 
-    def shapes(tree):
-        paths = jax.tree.leaves_with_path(tree)
-        return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in paths}
+    def shapes(tree: PyTree) -> dict[str, tuple[int, ...]]:
+        return dict(zip(_names(tree), (leaf.shape for leaf in jax.tree.leaves(tree)), strict=True))
 
     expected, found = shapes(ours), shapes(theirs)
     wrong = [

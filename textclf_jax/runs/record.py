@@ -1,4 +1,4 @@
-"""What a result depends on besides the code of the project: kept with each run and in each model."""
+"""What a result depends on besides the code of the project; stored with each run and in each model."""
 
 import platform
 import subprocess

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import PyTree
 
 from textclf_jax.config.schema import RunConfig
 from textclf_jax.errors import UserError
@@ -62,12 +63,12 @@ class Position:
 class Resumption(NamedTuple):
     """What a checkpoint gives back: the train state, and the position of the run."""
 
-    state: Any
+    state: PyTree
     position: Position
 
 
 def fingerprint_of(config: RunConfig, data: Mapping[str, str], vocabulary: str, *, packed: bool) -> dict[str, Any]:
-    """What must be the same when a run is resumed: data, vocabulary and every key that has to do with numbers.
+    """What must be the same when a run is resumed: data, vocabulary and every key that changes numbers.
 
     Args:
       config: of the run.
@@ -82,7 +83,7 @@ def fingerprint_of(config: RunConfig, data: Mapping[str, str], vocabulary: str, 
 
 
 def resume(
-    checkpoints: Checkpoints, like: Any, fingerprint: dict[str, Any], *, changed_data: bool
+    checkpoints: Checkpoints, like: PyTree, fingerprint: dict[str, Any], *, changed_data: bool
 ) -> Resumption | None:
     """Restores the newest sound checkpoint of an interrupted run; None where there is none.
 
@@ -90,7 +91,7 @@ def resume(
       checkpoints: of the run.
       like: its train state, or the shapes of one.
       fingerprint: of the run now.
-      changed_data: accept other data; what counts as best is then found anew.
+      changed_data: accept other data; the best score then starts anew.
 
     Raises:
       UserError: settings or data have changed, or no checkpoint is sound.
@@ -111,11 +112,11 @@ def resume(
     return restored._replace(position=replace(restored.position, best_score=math.inf))
 
 
-def continue_earlier(path: Path, like: Any, fingerprint: dict[str, Any], *, epochs: int, steps: int) -> Resumption:
+def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, epochs: int, steps: int) -> Resumption:
     """Takes over state and position of an earlier run (`training.resume.path`).
 
-    Training goes on at its step, on the learning-rate schedule of the new run. The best model is looked for anew: the
-    earlier one stays where it is.
+    Training resumes at its step, on the learning-rate schedule of the new run. The best score starts anew: the earlier
+    run's best model stays where it is.
 
     Args:
       path: the folder of the earlier run, or its `checkpoints/`.
@@ -164,7 +165,7 @@ def _checkpoints_folder(path: Path) -> Path:
     )
 
 
-def _restore(checkpoints: Checkpoints, like: Any, check: Callable[[dict[str, Any]], None]) -> Resumption | None:
+def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, Any]], None]) -> Resumption | None:
     notes: list[str] = []
     restored = checkpoints.restore(like, notes, check)
     for note in notes:
@@ -185,7 +186,7 @@ def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] 
     ]
 
 
-def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+def _flat(tree: PyTree, path: str = "") -> dict[str, Any]:
     if not isinstance(tree, dict):
         return {path: tree}
     return {k: v for key, value in tree.items() for k, v in _flat(value, f"{path}.{key}".lstrip(".")).items()}

@@ -1,7 +1,7 @@
 """Stopping on request: what can be repeated ends at once, training ends where its state is saved.
 
 Python runs its handlers between instructions of the main thread alone, and a compilation is one such instruction that
-can take minutes. So a thread of its own hears of each signal, too, and ends the process where the main one does not.
+can take minutes. So a second thread is told of each signal, too, and ends the process where the main thread does not.
 """
 
 import os
@@ -34,23 +34,23 @@ class StopRequest:
         self._previous = {}
 
     def __enter__(self) -> "StopRequest":
-        self._heard, self._bell = socket.socketpair()
-        self._bell.setblocking(False)
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._watcher.start()
         for number in SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
-        self._previous_bell = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
+        self._previous_wakeup = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._previous_bell)
+        signal.set_wakeup_fd(self._previous_wakeup)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        self._bell.send(END)
+        self._sender.send(END)
         self._watcher.join()
-        self._heard.close()
-        self._bell.close()
+        self._receiver.close()
+        self._sender.close()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -84,7 +84,7 @@ class StopRequest:
         seen: int | None = None
         while True:
             try:
-                byte = self._heard.recv(1)
+                byte = self._receiver.recv(1)
             except TimeoutError:
                 if not self._must_save:
                     os._exit(128 + (seen or 0))
@@ -96,7 +96,7 @@ class StopRequest:
             if seen is not None:
                 os._exit(128 + byte[0])
             seen = byte[0]
-            self._heard.settimeout(GRACE_SECONDS)
+            self._receiver.settimeout(GRACE_SECONDS)
 
     @property
     def exit_code(self) -> int:

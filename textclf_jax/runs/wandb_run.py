@@ -24,7 +24,7 @@ class WandbRun:
 
     def __init__(self, init: dict[str, Any]):
         """Starts the run in the background; `init` holds the keyword arguments of `wandb.init`."""
-        # -P: this folder must not come first on the module path of the child, where logging.py would hide logging
+        # -P: the child must not find modules of this folder in place of others of the same name
         self._process = subprocess.Popen(
             [sys.executable, "-P", __file__],
             stdin=subprocess.PIPE,

@@ -52,7 +52,7 @@ def set_up_device(training: Training) -> str:
 
 @contextmanager
 def explained_exhaustion(config: RunConfig) -> Iterator[None]:
-    """Turns running out of memory, on the device or the host, into a UserError that says what needs less."""
+    """Raises a UserError that says what needs less memory where the device or the host has too little."""
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:

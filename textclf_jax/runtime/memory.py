@@ -1,4 +1,4 @@
-"""Asks the C library for memory in huge pages: an execution of training steps on a CPU touches all its memory anew.
+"""Asks the C library for memory in huge pages: each training step on a CPU touches all of its memory again.
 
 In pages of 4 KB the kernel's work on them takes 1 to 3% of the time (docs/decisions.md). glibc reads the request from
 the environment, and only when a process starts.
@@ -31,9 +31,10 @@ def restart_with_environment() -> None:
 
 
 def return_unused() -> None:
-    """Gives the kernel what the C library keeps without need, such as a compiler's memory once it is done.
+    """Returns memory to the kernel that the C library holds unused, such as a compiler's once it is done.
 
-    In huge pages the kernel would fill the holes again, by and by. Memory that is asked for later is not affected.
+    Huge pages are then off for it: with them the kernel would slowly fill the freed parts again. Memory that is asked
+    for later is not affected.
     """
     if not _is_glibc_with_tunables():
         return
@@ -44,7 +45,7 @@ def return_unused() -> None:
 
 
 def _anonymous_memory() -> list[tuple[int, int]]:
-    """Addresses of this process's writable memory that is no file's."""
+    """Addresses of this process's writable memory that maps no file."""
     ranges = []
     for line in MEMORY_MAP.read_text(encoding="utf-8").splitlines():
         addresses, access, _, _, _, *path = line.split(maxsplit=5)

@@ -5,17 +5,20 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import PyTree
 
 from textclf_jax.kernels.backend import platform
 from textclf_jax.kernels.barriers import COMPILER_OPTIONS
 from textclf_jax.runtime.memory import return_unused
 
 Shape = tuple[int, int]
-Compiled = Callable[..., Any]
+Compiled = jax.stages.Compiled
 
 
-def compiled(function: Callable[..., Any], *arguments: Any, name: str | None = None, donate: tuple[int, ...] = ()):
-    """Compiles a function ahead of time, with the options that the kernels count on.
+def compiled(
+    function: Callable[..., Any], *arguments: PyTree, name: str | None = None, donate: tuple[int, ...] = ()
+) -> Compiled:
+    """Compiles a function ahead of time, with the compiler options that the kernels need.
 
     Args:
       function: pure.
@@ -24,7 +27,7 @@ def compiled(function: Callable[..., Any], *arguments: Any, name: str | None = N
       donate: which arguments the program may overwrite.
 
     Returns:
-      The program (`jax.stages.Compiled`); it takes arguments of exactly these shapes.
+      The program; it takes arguments of exactly these shapes.
     """
 
     def call(*arguments):
@@ -39,7 +42,7 @@ def compiled(function: Callable[..., Any], *arguments: Any, name: str | None = N
     return program
 
 
-def shapes_of(tree: Any) -> Any:
+def shapes_of(tree: PyTree) -> PyTree[jax.ShapeDtypeStruct]:
     """Shapes and dtypes of a tree of arrays."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), tree)
 
@@ -48,10 +51,10 @@ class Programs:
     """A mapping from shapes (B, L) to compiled programs, each compiled when it is first asked for.
 
     Attributes:
-      compiled: those there are so far.
+      compiled: those compiled so far.
     """
 
-    def __init__(self, kind: str, make: Callable[[Shape], Any], note: Callable[[str], None] = lambda text: None):
+    def __init__(self, kind: str, make: Callable[[Shape], Compiled], note: Callable[[str], None] = lambda text: None):
         """Compiles nothing yet.
 
         Args:
@@ -60,7 +63,7 @@ class Programs:
           note: says what is being compiled.
         """
         self._kind, self._make, self._note = kind, make, note
-        self.compiled: dict[Shape, Any] = {}
+        self.compiled: dict[Shape, Compiled] = {}
 
     def __contains__(self, shape: Shape) -> bool:
         return shape in self.compiled

@@ -84,7 +84,7 @@ class Keeper:
                 save_model(session.run_dir, host.variables, model, vocabulary)
 
         position = {**asdict(self.position), "fingerprint": self.plan.fingerprint()}
-        session.checkpoints.save(self.position.step, state, position, before_save)
+        session.checkpoints.save(self.position.step, state, position, before_save=before_save)
         self.saved_at = time.monotonic()
 
     def minutes_since_save(self) -> float:

@@ -10,7 +10,7 @@ from textclf_jax.config.file import dump_config
 from textclf_jax.files import write_whole
 from textclf_jax.observe.progress import Progress
 from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints
-from textclf_jax.runs.metrics_files import RunLogger
+from textclf_jax.runs.logger import RunLogger
 from textclf_jax.runs.record import RECORD_FILE, SUMMARY_FILE
 from textclf_jax.runs.signals import StopRequest
 from textclf_jax.training.plan import Plan

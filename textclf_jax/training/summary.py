@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from textclf_jax.data.collate import padding_waste
-from textclf_jax.observe.progress import table
+from textclf_jax.observe.progress import print_table
 from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.plan import Plan
 
@@ -20,7 +20,7 @@ def show_plan(plan: Plan, device: str, *, dry_run: bool) -> None:
         held, extra = step_memory(plan)
         what = f"{held / 1e6:,.0f} MB of parameters, optimizer state and batches, {extra / 1e6:,.0f} MB of activations"
         facts.append(("memory", f"{what} (as XLA plans it)"))
-    table(f"{'dry run of ' * dry_run}{plan.config.experiment.name}", facts, ("what", "value"))
+    print_table(f"{'dry run of ' * dry_run}{plan.config.experiment.name}", facts, ("what", "value"))
 
 
 def describe(plan: Plan) -> list[tuple[str, str]]:
@@ -65,9 +65,11 @@ def show_results(which: str, place: Mapping[str, int], results: Mapping[str, Map
         return
     names = [n for n in SHOWN_METRICS if all(n in r for r in results.values())]
     rows = [(split, *(metrics[n] for n in names)) for split, metrics in results.items()]
-    table(f"results of the {which} model (epoch {place['epoch']}, update {place['update']})", rows, ("split", *names))
+    print_table(
+        f"results of the {which} model (epoch {place['epoch']}, update {place['update']})", rows, ("split", *names)
+    )
 
 
 def show_files(files: Mapping[str, Path]) -> None:
     """Prints where a run has left what."""
-    table("files", [(name, str(path)) for name, path in files.items()], ("what", "path"))
+    print_table("files", [(name, str(path)) for name, path in files.items()], ("what", "path"))
