@@ -14,7 +14,7 @@ from benchmarks.waits import measure_epoch, measure_startup
 from benchmarks.worker import WorkerFailed
 
 MEASURES = {"epoch": measure_epoch, "startup": measure_startup}
-MINUTES = {"cpu": 40.0, "gpu": 8.0}
+MINUTES = {"cpu": 60.0, "gpu": 8.0}
 PEER_FIGURES = ("peer", "peer_peak_mb", "peer_mode")
 
 

@@ -20,7 +20,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first impression")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write rows there, beside other rows it holds")
     parser.add_argument(
-        "--minutes", type=float, help="skip rows that might not end within these (default: 40 on a CPU, 8 on a GPU)"
+        "--minutes", type=float, help="skip rows that might not end within these (default: 60 on a CPU, 8 on a GPU)"
     )
     parser.add_argument("--memory", action="store_true", help="compile only; write docs/memory.md, by kind and length")
     parser.add_argument("--table", action="store_true", help="measure nothing; write docs/benchmarks.md anew")

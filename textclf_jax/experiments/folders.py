@@ -9,8 +9,10 @@ from textclf_jax.config.file import Kind
 from textclf_jax.errors import UserError
 
 MAX_NAME_LENGTH = 100
+# a trained model, and the file that marks its folder
+MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
 # ours, then those of the PyTorch reference, which wrote the last weights to model.ckpt and the best ones beside it
-CHECKPOINTS = ("model.ckpt", "checkpoints/best-model.ckpt", "checkpoints/model.ckpt")
+CHECKPOINTS = (MODEL_FOLDER, "checkpoints/best-model.ckpt", "checkpoints/model.ckpt")
 
 
 def validate_name(name: str) -> str:
@@ -73,10 +75,10 @@ def find_model(name: str, kinds: Sequence[Kind]) -> Path:
     Raises:
       UserError: there is no such run, or one of each kind.
     """
-    if (Path(name) / "metadata.json").is_file():
+    if (Path(name) / METADATA_FILE).is_file():
         return Path(name)
     runs = [run_folder(kind, name) for kind in kinds]
-    found = [folder / "model.ckpt" for folder in runs if (folder / "config.yaml").is_file()]
+    found = [folder / MODEL_FOLDER for folder in runs if (folder / "config.yaml").is_file()]
     if len(found) > 1:
         raise UserError(f"there are two runs {name}. Give the path of one: {found[0]} or {found[1]}")
-    return found[0] if found else find_run(kinds[0], name) / "model.ckpt"
+    return found[0] if found else find_run(kinds[0], name) / MODEL_FOLDER

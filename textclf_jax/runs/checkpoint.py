@@ -17,11 +17,11 @@ import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from textclf_jax.errors import UserError
+from textclf_jax.experiments.folders import METADATA_FILE, MODEL_FOLDER
 from textclf_jax.runs.checksums import check_arrays, check_files, checksums, file_checksums, sealed, unsealed
 from textclf_jax.runs.quiet import quiet_orbax
 
 STATE, POSITION = "state", "position"
-MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
 CHECKPOINTS_FOLDER = "checkpoints"
 MAX_CHECKPOINTS = 2
 
