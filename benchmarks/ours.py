@@ -20,11 +20,11 @@ from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.evaluation.prediction import Predictor
 from textclf_jax.kernels.backend import platform
 from textclf_jax.observe.limits import measured_limit
-from textclf_jax.runtime.device import compute_precision, set_up_device
+from textclf_jax.runtime.device import compute_precision, set_up_device, steps_in_flight
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.training.batches import plan_epoch, training_batches
 from textclf_jax.training.fit import fit
-from textclf_jax.training.loop import on_device, steps_in_flight
+from textclf_jax.training.loop import on_device
 from textclf_jax.training.plan import Plan, make_plan
 from textclf_jax.training.summary import step_memory
 

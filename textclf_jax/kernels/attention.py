@@ -74,7 +74,7 @@ class Segments(NamedTuple):
 
 
 def attention_reference(q, k, v, bias):
-    """What `attention` computes, without dropout: the context, and the logarithm of each query's partition function."""
+    """What `attention` computes, without dropout; q [..., L, K], k and v [..., S, K], bias an array."""
     scores = jnp.einsum("...lk,...sk->...ls", q, k) * q.shape[-1] ** -0.5 + bias
     return jnp.einsum("...ls,...sk->...lk", jax.nn.softmax(scores), v), jax.nn.logsumexp(scores, axis=-1)
 
@@ -99,7 +99,8 @@ def attention(
 
     Args:
       q, k, v: [..., L or S, K], any float dtype; scores and softmax are float32 or wider.
-      bias: broadcasts to [..., L, S], or what it is computed from; gets no gradient.
+      bias: broadcasts to [..., L, S], or what it is computed from; gets no gradient. Without `expand` it is
+        `Segments`, or an array whose L axis is 1: others are not cut into blocks of queries.
       precision: of the products.
       dropout_rate: of the weights.
       dropout_key: None in evaluation.
@@ -111,7 +112,7 @@ def attention(
 
     Source: Vaswani et al. 2017, eq. 1; Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
     """
-    # before the product: XLA would give it an array of the scores' size with nothing but this number
+    # scaled before the product: XLA would write out an array of the scores' size with nothing but this number
     q = q * q.shape[-1] ** -0.5
     blocks = BLOCKS["gpu" if platform() == "gpu" else "cpu"]
     num_keys = jax.eval_shape(expand, k).shape[-2]
@@ -186,14 +187,14 @@ def _forward(q, k, v, bias, dropout_key, options: Options):
 def _by_parts(compute, options: Options, arguments, parts, leading) -> Any:
     """compute(options, *arguments), for one part after the other where there are parts."""
     compute = functools.partial(compute, options)
-    return loop_over_parts(compute, arguments, parts, leading) if parts else compute(*arguments)
+    return loop_over_parts(compute, arguments, parts, leading, at_once=2) if parts else compute(*arguments)
 
 
 def _forward_part(options: Options, q, k, v, bias, dropout_key):
     """The context, the logarithm of the partition function, and what the weights are made of again."""
     keys, values = options.expand(k), options.expand(v)
     scores = _scores(q, keys, bias, options.precision)
-    # apart: the logarithm of their product has no digits left where everything is masked (1e9)
+    # largest and total are returned apart: where every key is masked (1e9), their sum has no digits of log(total) left
     largest = scores.max(axis=-1, keepdims=True)
     exponentials = jnp.exp(scores - largest)
     total = exponentials.sum(axis=-1, keepdims=True)
@@ -205,7 +206,7 @@ def _forward_part(options: Options, q, k, v, bias, dropout_key):
 
 
 def _scores(q, k, bias, precision: Precision):
-    # delayed: XLA on CPU would make one bias of the scores' size, and hold it for all layers
+    # XLA on CPU would otherwise make one bias of the scores' size, and hold it for all layers
     bias, q = delay_until(bias, q)
     added = bias if isinstance(bias, jax.Array) else bias.bias()
     return batched_matmul(q, k, precision, transposed=True) + added
@@ -220,7 +221,7 @@ def _backward(options: Options, residuals, cotangents):
     arguments = (*cotangents, *residuals, bias, dropout_key)
     dq, *of_kv = _by_parts(_backward_part, options, arguments, parts, leading)
     if options.expand is _unchanged:
-        # here, not with each part: XLA on CPU adds up transposed parts at a fifth of the speed
+        # transposed after the sum over parts: XLA on CPU adds up transposed parts at a fifth of the speed
         of_kv = [_transposed(gradient, options.precision) for gradient in of_kv]
     gradients = (dq, *of_kv)
     if not options.precision.rounds_products:

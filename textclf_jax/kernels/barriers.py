@@ -1,8 +1,8 @@
-"""When XLA's CPU compiler computes what: barriers that it heeds, and buffers that it does not make too early.
+"""When XLA's CPU compiler computes what: barriers that it respects, and buffers that it does not make too early.
 
-XLA on CPU drops barriers before it fuses and orders operations. It then computes in the backward pass again what was
-to be kept, from larger arrays that live till then, and widens rounded arrays as soon as they exist. Programs compiled
-with `COMPILER_OPTIONS` heed the barriers; on other platforms `materialize` and `delay_until` do nothing.
+XLA on CPU drops barriers before it fuses and orders operations. It then computes residuals again in the backward pass,
+from larger arrays that live till then, and widens rounded arrays as soon as they exist. Programs compiled with
+`COMPILER_OPTIONS` respect the barriers; on other platforms `materialize` and `delay_until` do nothing.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ COMPILER_OPTIONS: dict[str, dict[str, bool | str]] = {"cpu": {"xla_disable_hlo_p
 
 def materialize(arrays: Any) -> Any:
     """A tree of arrays that are written out as they are: whoever reads them does not compute them again."""
-    return jax.lax.optimization_barrier(arrays) if _heeds_barriers() else arrays
+    return jax.lax.optimization_barrier(arrays) if _respects_barriers() else arrays
 
 
 def delay_until(arrays: Any, others: Any) -> tuple[Any, Any]:
@@ -25,7 +25,7 @@ def delay_until(arrays: Any, others: Any) -> tuple[Any, Any]:
 
     In a backward pass: residuals are not touched before the cotangents are there.
     """
-    return jax.lax.optimization_barrier((arrays, others)) if _heeds_barriers() else (arrays, others)
+    return jax.lax.optimization_barrier((arrays, others)) if _respects_barriers() else (arrays, others)
 
 
 def buffer_after(shape: tuple[int, ...], dtype: Any, known: Any) -> jax.Array:
@@ -37,7 +37,10 @@ def buffer_after(shape: tuple[int, ...], dtype: Any, known: Any) -> jax.Array:
 
 
 def to_bits(x: Any) -> Any:
-    """An array in bfloat16 as its bits, and any other as it is: XLA on CPU turns bfloat16 in loops into float32."""
+    """An array in bfloat16 as its bits, any other unchanged: XLA on CPU turns bfloat16 in loops into float32.
+
+    Not for arrays in uint16, which `from_bits` would take for bits.
+    """
     return x.view(jnp.uint16) if x.dtype == jnp.bfloat16 else x
 
 
@@ -46,5 +49,5 @@ def from_bits(x: Any) -> Any:
     return x.view(jnp.bfloat16) if x.dtype == jnp.uint16 else x
 
 
-def _heeds_barriers() -> bool:
+def _respects_barriers() -> bool:
     return platform() in COMPILER_OPTIONS

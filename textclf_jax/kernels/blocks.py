@@ -13,7 +13,12 @@ Shape = tuple[int, ...]
 
 
 def loop_over_parts(
-    compute: Callable[..., tuple[Any, ...]], arguments: tuple[Any, ...], parts: Shape, leading: tuple[Shape, ...]
+    compute: Callable[..., tuple[Any, ...]],
+    arguments: tuple[Any, ...],
+    parts: Shape,
+    leading: tuple[Shape, ...],
+    *,
+    at_once: int = 1,
 ) -> tuple[Any, ...]:
     """Calls `compute` for one part of its arguments after the other. Has no gradient.
 
@@ -23,6 +28,7 @@ def loop_over_parts(
       parts: sizes of the first axes, which tell parts apart.
       leading: for each result the sizes of its first axes, which broadcast to `parts`. Results of parts with the same
         place are added up.
+      at_once: how many parts an iteration computes, so that one works where another waits.
 
     Returns:
       What `compute` returns, with first axes.
@@ -44,7 +50,7 @@ def loop_over_parts(
         found = compute_part(place)
         return jax.tree.map(lambda whole, part: _with_part(whole, part, place, parts), results, found)
 
-    return jax.lax.fori_loop(0, math.prod(parts), visit, results)
+    return jax.lax.fori_loop(0, math.prod(parts), visit, results, unroll=at_once)
 
 
 def _start(x, place) -> list[Any]:

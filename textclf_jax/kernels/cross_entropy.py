@@ -21,7 +21,7 @@ Losses = tuple[Float[Array, " N"], Float[Array, " N"]]
 
 
 def cross_entropy_reference(logits, targets) -> Losses:
-    """What `cross_entropy` computes."""
+    """What `cross_entropy` computes of logits [N, C] and targets [N]."""
     chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
     return jax.nn.logsumexp(logits, axis=-1) - chosen, (chosen >= logits.max(axis=-1)).astype(jnp.float32)
 
@@ -161,7 +161,7 @@ def _in_parts_backward(size: int, options: tuple[Precision, bool], residuals, co
         dlogits = jnp.where(is_target, jnp.expm1(-losses)[:, None], probabilities) * dlosses[:, None]
         if dbias is not None:
             dbias = jax.lax.dynamic_update_slice_in_dim(dbias, dlogits.sum(axis=0), start, 0)
-        # once, for both that follow; the second one overwrites what this is computed from
+        # written out once, for both readers; the second one overwrites what it is computed from
         dlogits = materialize(precision.rounded(dlogits, in_integers=True))
         dx += linear(dlogits, part.kernel, precision, transposed=not decoder.transposed)
         return dx, dbias, jax.lax.dynamic_update_slice_in_dim(stored, to_bits(dlogits), start, 1)

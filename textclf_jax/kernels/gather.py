@@ -25,7 +25,8 @@ def _forward(x, places, count: int):
 
 
 def _backward(count: int, places, cotangent):
-    # zeros that are made now; NaN where the cotangent is not finite, and then no gradient is
+    # zeros made of the cotangent, so that XLA does not allocate them earlier. If its first element is not finite they
+    # are NaN, and the step is skipped, as it would be anyway
     first = cotangent.reshape(-1, cotangent.shape[-1])[0]
     zeros = buffer_after((count, cotangent.shape[-1]), cotangent.dtype, 0 * first)
     return zeros.at[places].add(cotangent), None

@@ -14,7 +14,7 @@ EPSILON = 1e-12  # BERT's
 
 
 def layer_norm_reference(x, scale, bias):
-    """Normalises each vector to mean 0 and variance 1, then scales and shifts it."""
+    """What `layer_norm` computes of x [..., D], scale and bias [D]."""
     centred = x - x.mean(axis=-1, keepdims=True)
     return centred * jax.lax.rsqrt((centred * centred).mean(axis=-1, keepdims=True) + EPSILON) * scale + bias
 

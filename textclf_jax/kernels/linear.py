@@ -34,13 +34,13 @@ def linear(
     """
     if precision.rounds_products:
         return _rounded_product(x.astype(jnp.float32), kernel, transposed)
-    return linear_reference(x, kernel, precision, transposed=transposed)
-
-
-def linear_reference(x, kernel, precision: Precision, *, transposed: bool = False):
-    """What `linear` computes, but for the rounding of operands."""
     x, kernel = x.astype(precision.activations), kernel.astype(precision.activations)
     return jnp.matmul(x, kernel.T if transposed else kernel)
+
+
+def linear_reference(x, kernel, *, transposed: bool = False):
+    """What `linear` computes, but for the precision."""
+    return jnp.einsum("...i,oi->...o" if transposed else "...i,io->...o", x, kernel)
 
 
 def kernel_gradient(

@@ -20,7 +20,7 @@ class Precision(NamedTuple):
 
     @property
     def rounds_products(self) -> bool:
-        """Whether products round operands that flow in float32 (CPUs with bfloat16 instructions)."""
+        """Whether float32 operands are rounded: on CPUs with bfloat16 instructions, and for MLM logits on GPUs."""
         return self.products == jnp.bfloat16 and self.activations == jnp.float32
 
     def rounded(self, x: Any, *, in_integers: bool = False) -> Any:

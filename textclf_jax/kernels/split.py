@@ -18,6 +18,9 @@ def split(x: Float[Array, "*N D"], count: int, precision: Precision) -> list[Flo
       x: [..., D].
       count: how many parts; divides D.
       precision: where products round, the parts of the gradient are rounded before they are put together.
+
+    Returns:
+      `count` arrays [..., D / count].
     """
     return _split(x, count, precision)
 

@@ -68,13 +68,13 @@ def classifier_flops(
 def encoder_products(c: Architecture, batch: int, length: int, wanted: int) -> Iterator[Product]:
     """The products of all layers on [batch, length] tokens; of the last one, only `wanted` vectors are read."""
     tokens, inputs = batch * length, 2 if c.attention.kind == "lsh" else 3
-    after = c.attention_dim + 2 * c.mlp_size  # attention
+    width_after = c.attention_dim + 2 * c.mlp_size  # output projection, and the two layers of the feed-forward network
     for layer in range(c.num_layers):
         is_last = layer == c.num_layers - 1
         read = wanted if is_last else tokens
         few = is_last and attends_from_few(c.attention, length, wanted)
         projected = (inputs - 1) * tokens + (wanted if few else tokens)
-        yield Product(2 * c.embedding_dim * (projected * c.attention_dim + read * after))
+        yield Product(2 * c.embedding_dim * (projected * c.attention_dim + read * width_after))
         if few:
             yield _attending(c, wanted, tokens)
         else:

@@ -187,12 +187,12 @@ def forward(
     Returns:
       Sums over the weighted predictions (loss in nats, correct, count), each () float32, and a classifier's logits.
     """
-    losses: Any = module.losses  # pyright: ignore[reportAttributeAccessIssue]
+    method: Any = module.losses  # pyright: ignore[reportAttributeAccessIssue]
     logits: Any
-    (losses, hits), logits = module.apply(variables, batch, train=train, rngs=rngs, method=losses)
+    (losses, hits), logits = module.apply(variables, batch, train=train, rngs=rngs, method=method)
     with jax.named_scope("loss"):
         weights = batch["weights"]
-        # a selection, not a product: the logits of rows that do not count may be anything
+        # a selection, not a product: losses of ignored rows that are not finite stay out of the sum
         summed = jnp.where(weights > 0, losses * weights, 0.0).sum()
         sums = {"loss": summed, "correct": (hits * weights).sum(), "count": weights.sum()}
     return sums, logits

@@ -11,7 +11,7 @@ Pool = Callable[[Float[Array, "B L D"], Bool[Array, "B L"], int], Float[Array, "
 
 
 def first(x, real, stride: int):
-    """The vector of token 0, which is [CLS]."""
+    """The vector of token 0, which is [CLS]. x [B, L, D] float32 or wider, real [B, L] -> [B, D], as all of these."""
     del real, stride
     return x[:, 0]
 

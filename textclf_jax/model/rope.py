@@ -61,8 +61,8 @@ def rotate(
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     if settings.variant == "reference":
         even, odd = wide[..., 0::2], wide[..., 1::2]
-        turned = jnp.stack([-odd, even], axis=-1).reshape(x.shape)
+        partner = jnp.stack([-odd, even], axis=-1).reshape(x.shape)
     else:
         first, second = jnp.split(wide, 2, axis=-1)
-        turned = jnp.concatenate([-second, first], axis=-1)
-    return (wide * cos + turned * sin).astype(x.dtype)
+        partner = jnp.concatenate([-second, first], axis=-1)
+    return (wide * cos + partner * sin).astype(x.dtype)

@@ -71,12 +71,13 @@ def fit(
             device = set_up_device(config.training)
             plan = make_plan(config, root or Path.cwd())
             _say(*plan.notes)
-            csv_paths(run_dir, config.logging)
+            csv_paths(run_dir, config.logging)  # refuses paths that clash or leave the folder
             start = find_start(plan, run_dir, pretrained, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
             show_plan(plan, device, dry_run=dry_run)
             if not dry_run:
                 _say(start.note)
-                _train_and_test(plan, start, stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh)))
+                session = stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh))
+                _train_and_test(plan, start, session)
     except Stopped:
         _say("stopped; the same command goes on from the last checkpoint, if there is one")
     return stop.exit_code

@@ -12,7 +12,7 @@ from textclf_jax.training.plan import Plan
 from textclf_jax.training.session import Session
 from textclf_jax.training.steps import TrainState
 
-SHOWN_METRICS = ("loss", "accuracy", "f1_macro")
+PROGRESS_METRICS = ("loss", "accuracy", "f1_macro")
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Keeper:
             return None
         p.evaluation_due = False
         self.session.logger.log("eval", metrics, **place)
-        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in SHOWN_METRICS if name in metrics)
+        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in PROGRESS_METRICS if name in metrics)
         self.session.progress.note(f"epoch {place['epoch']}, update {place['update']}: validation {shown}")
         score = metrics["loss"]
         # a NaN never counts as an improvement

@@ -9,8 +9,8 @@ import jax
 
 from textclf_jax.config.schema import Training
 from textclf_jax.data.prefetch import prefetched
-from textclf_jax.kernels.backend import platform
 from textclf_jax.observe.profiling import RunStep
+from textclf_jax.runtime.device import steps_in_flight
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.training.batches import MicroBatch, training_batches
 from textclf_jax.training.keeper import Keeper
@@ -19,15 +19,6 @@ from textclf_jax.training.plan import Plan
 from textclf_jax.training.schedule import TrainingLength
 from textclf_jax.training.session import Session
 from textclf_jax.training.steps import TrainState
-
-
-def steps_in_flight() -> int:
-    """How many steps may be under way when the figures of the one before them are read.
-
-    On a CPU none: memory of two steps would be held for a moment, and the host's work takes the CPU's time anyway. On a
-    GPU three, so that it never waits for the host.
-    """
-    return 0 if platform() == "cpu" else 3
 
 
 class Due(NamedTuple):

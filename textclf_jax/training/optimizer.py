@@ -18,7 +18,7 @@ class Group(NamedTuple):
 
     decays: bool
     is_head: bool
-    is_frozen_first: bool
+    starts_frozen: bool
 
 
 def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -35,11 +35,11 @@ def group_of(names: tuple[str, ...], training: Training) -> Group:
     is_bias = "bias" in names[-1]
     is_norm = names[-1] == "scale"
     decays = not is_bias if training.variant == "reference" else not (is_bias or is_norm)
-    return Group(decays, names[0] in CLASSIFIER_PARTS, training.freeze_epochs > 0 and is_frozen_first(names, training))
+    return Group(decays, names[0] in CLASSIFIER_PARTS, training.freeze_epochs > 0 and starts_frozen(names, training))
 
 
-def is_frozen_first(names: tuple[str, ...], training: Training) -> bool:
-    """Whether a parameter rests during the first `freeze_epochs` epochs."""
+def starts_frozen(names: tuple[str, ...], training: Training) -> bool:
+    """Whether a parameter is frozen during the first `freeze_epochs` epochs."""
     if names[0] != "encoder":
         return False
     if names[1] == "embeddings":
@@ -70,14 +70,14 @@ def clip_by_recorded_norm(max_norm: float) -> optax.GradientTransformation:
 
 
 class DelayedState(NamedTuple):
-    """How many updates there were, and the state of the transformation that waits."""
+    """How many updates there were, and the state of the delayed transformation."""
 
     count: jax.Array
     inner: Any
 
 
 def delayed(inner: optax.GradientTransformationExtraArgs, start: int) -> optax.GradientTransformationExtraArgs:
-    """Keeps `inner` and its parameters at rest until update `start`: no update, no decay, no moments."""
+    """Freezes parameters until update `start`: no update, no decay, no change of moments."""
 
     def init(params):
         return DelayedState(jnp.zeros((), jnp.int32), inner.init(params))
@@ -159,7 +159,7 @@ def _group_transformation(group: Group, training: Training, length: TrainingLeng
     direction: optax.GradientTransformationExtraArgs = adam()
     if group.decays and training.weight_decay > 0:
         direction = optax.chain(direction, optax.add_decayed_weights(training.weight_decay))
-    if group.is_frozen_first:
+    if group.starts_frozen:
         # the first update whose window holds a step that is no longer frozen
         direction = delayed(direction, training.freeze_epochs * length.steps_per_epoch // length.accumulation)
     multiplier = training.head_lr_mult if group.is_head else training.backbone_lr_mult
@@ -170,8 +170,9 @@ def _group_transformation(group: Group, training: Training, length: TrainingLeng
 def make_optimizer(training: Training, length: TrainingLength, params: Any) -> Optimizer:
     """Builds the optimizer: accumulate, clip, AdamW with a schedule for each group.
 
-    A micro-batch whose gradient is not finite is left out of its window. Gradients are averaged over the window, so the
-    loss of each micro-batch must be scaled by (steps of the window / examples of the window) times its examples' sum.
+    A micro-batch whose gradient is not finite is left out of its window. Gradients are averaged over the k
+    micro-batches of a window: for the gradient of the window's mean loss, scale each summed loss by k / (examples in
+    the window), as `batches._set_scales` does.
 
     Args:
       training: rates, decay, freezing, accumulation.
@@ -194,12 +195,12 @@ def make_optimizer(training: Training, length: TrainingLength, params: Any) -> O
 
 
 def zero_frozen(grads: Any, training: Training, step: jax.Array, frozen_steps: int) -> Any:
-    """Zeroes the gradients of the parameters that rest until step `frozen_steps`."""
+    """Zeroes the gradients of the parameters that are frozen until step `frozen_steps`."""
     if not frozen_steps:
         return grads
 
     def mask(path, grad):
-        rests = is_frozen_first(path_names(path), training)
-        return jnp.where(step < frozen_steps, jnp.zeros_like(grad), grad) if rests else grad
+        is_frozen = starts_frozen(path_names(path), training)
+        return jnp.where(step < frozen_steps, jnp.zeros_like(grad), grad) if is_frozen else grad
 
     return jax.tree_util.tree_map_with_path(mask, grads)

@@ -50,7 +50,7 @@ def make_schedule(training: Training, scheduled_updates: int, multiplier: float)
 
     Standard: the warm-up of W = floor(updates * warmup_ratio) updates starts at base / (W + 1), so that no update runs
     at rate 0, and the cosine ends at base * min_lr_ratio for every group. The reference's schedule starts at 0; without
-    warm-up it ends every group at the floor of the first one, and it climbs again past its end.
+    warm-up it ends every group at the backbone's floor, and it climbs again past its end.
 
     Args:
       training: rate, warm-up, floor and variant.

@@ -37,7 +37,7 @@ class Session(NamedTuple):
 
 @contextmanager
 def open_session(plan: Plan, run_dir: Path, start: Start, stop: StopRequest, *, fresh: bool) -> Iterator[Session]:
-    """Opens the files of a run; nothing in its folder has changed before.
+    """Opens the files of a run. Before this, its folder has got a lock, and lost damaged checkpoints, nothing else.
 
     Args:
       plan: the run.

@@ -1,6 +1,6 @@
 """Self-attention: projections around one of several ways to attend, each in its own file.
 
-A kind is a function in a file of its own and a line in `ATTEND`.
+A kind is a function in a file of its own and a line in `ATTEND`; docs/architecture.md lists what else there is to do.
 """
 
 from collections.abc import Callable
@@ -92,12 +92,12 @@ class SelfAttention(nn.Module):
         """[B, L, D] -> three times [B, L, H, K]; kind lsh has one projection for queries and keys."""
         count = 2 if self.config.attention.kind == "lsh" else 3
         projected = split(self.linear(count * self.config.attention_dim, "qkv")(x), count, self.precision)
-        q, *k, v = (self.split_heads(part) for part in projected)
-        q, *k = (self.rotate(part, packing and packing.position_ids) for part in (q, *k))
-        return q, k[0] if k else q, v
+        *queries_keys, v = (self.split_heads(part) for part in projected)
+        rotated = [self.rotate(x, packing and packing.position_ids) for x in queries_keys]
+        return rotated[0], rotated[-1], v
 
-    def attend_from_few(self, positions: Int[Array, " P"], x, inputs: Inputs) -> Float[Array, "P W"]:
-        """The context of the tokens at `positions`: each attends among all tokens of the batch, to its text's."""
+    def attend_from_few(self, positions: Int[Array, " P"], x, inputs: Inputs) -> Float[Array, "P HK"]:
+        """The context of the tokens at `positions`: each attends, among all tokens of the batch, to its text's."""
         length, width, packing = x.shape[1], self.config.attention_dim, inputs.packing
         segments = segments_of(inputs.lengths, length, packing).reshape(-1)
         columns = columns_of(len(x), length, packing).reshape(-1)

@@ -35,8 +35,8 @@ class Inputs(NamedTuple):
         """Of the products."""
         return self.module.precision  # pyright: ignore[reportAttributeAccessIssue]
 
-    def options(self) -> dict[str, Any]:
-        """Precision and dropout of the attention weights, as keywords of the functions that attend."""
+    def draw_options(self) -> dict[str, Any]:
+        """Precision and dropout of the attention weights, as keywords; each call draws another dropout key."""
         rate = self.attention.attn_dropout
         key = self.module.make_rng("dropout") if self.train and rate > 0 else None
         return {"precision": self.precision, "dropout_rate": rate, "dropout_key": key}

@@ -19,7 +19,7 @@ def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
     settings, layer = inputs.attention.local, inputs.module.layer  # pyright: ignore[reportAttributeAccessIssue]
     if is_exact_layer(settings, layer):
         return softmax.attend(q, k, v, inputs)
-    return local_attention(q, k, v, inputs.lengths, settings=settings, **inputs.options())
+    return local_attention(q, k, v, inputs.lengths, settings=settings, **inputs.draw_options())
 
 
 def is_exact_layer(settings: Local, layer: int) -> bool:
@@ -95,7 +95,6 @@ def local_attention(
     options = {"precision": precision, "dropout_rate": dropout_rate}
     if window >= length - 1:
         return softmax_attention(q, k, v, lengths, dropout_key=keys[0], **options)
-
     q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
 
     def blocks(x):

@@ -22,7 +22,7 @@ def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
     """Kind `lsh`: within hash buckets; queries and keys are the same."""
     del k
     rotations = _rotations(inputs, q.shape[1])
-    return lsh_attention(q, v, inputs.lengths, rotations, settings=inputs.attention.lsh, **inputs.options())
+    return lsh_attention(q, v, inputs.lengths, rotations, settings=inputs.attention.lsh, **inputs.draw_options())
 
 
 def _rotations(inputs: Inputs, length: int) -> Float[Array, "R H K N"]:

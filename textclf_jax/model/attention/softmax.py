@@ -15,7 +15,7 @@ def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
     if inputs.packing is not None:
         segments = inputs.packing.segments
         return attend_within_segments(q, k, v, segments, segments, inputs)
-    options = inputs.options()
+    options = inputs.draw_options()
     implementation = inputs.attention.mha.implementation
     if implementation == "auto":
         fits = flash_attention_fits(q.dtype, q.shape[-1], drops_weights=options["dropout_key"] is not None)
@@ -24,9 +24,9 @@ def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
 
 
 def attend_within_segments(q, k, v, query_segments, key_segments, inputs: Inputs) -> Float[Array, "B L H K"]:
-    """Attends from each query to the keys of its text: segments [B, L] and [B, S]."""
+    """Attends from each query [B, L, H, K] to the keys [B, S, H, K] of its text, as segments [B, L] and [B, S] tell."""
     segments = Segments(query_segments, key_segments)
-    return softmax_attention(q, k, v, inputs.lengths, segments=segments, **inputs.options())
+    return softmax_attention(q, k, v, inputs.lengths, segments=segments, **inputs.draw_options())
 
 
 def padding_bias(lengths: Int[Array, " B"], size: int) -> Float[Array, "B S"]:
