@@ -17,13 +17,19 @@ class _ClosedLoopHook:
             self._previous(unraisable)
 
 
+def _is_no_orbax_task(record: logging.LogRecord) -> bool:
+    return "orbax" not in record.getMessage()
+
+
 @contextmanager
 def quiet_orbax() -> Iterator[None]:
     """Drops what Orbax and asyncio log in here: what is wrong with a checkpoint is raised, and said by us."""
-    # Not taken away again. Orbax gives up at the first array that fails and closes its event loop; the reads of the
-    # other arrays report to it when they end: measured up to 6 ms after the call, and after the manager was closed
+    # These two stay. Orbax gives up at the first array that fails and closes its event loop. The other arrays report to
+    # it up to 6 ms after the call, even after the manager was closed; asyncio reports failed tasks when they are
+    # collected
     if not isinstance(sys.unraisablehook, _ClosedLoopHook):
         sys.unraisablehook = _ClosedLoopHook(sys.unraisablehook)
+    logging.getLogger("asyncio").addFilter(_is_no_orbax_task)
 
     def drop(record: logging.LogRecord) -> bool:
         del record
