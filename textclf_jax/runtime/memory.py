@@ -1,7 +1,7 @@
 """Asks the C library for memory in huge pages: each training step on a CPU touches all of its memory again.
 
-In pages of 4 KB the kernel's work on them takes 1 to 3% of the time (docs/decisions.md). glibc reads the request from
-the environment, and only when a process starts.
+In pages of 4 KB the kernel's work on them takes 5 to 10% of the time (docs/performance/memory.md). glibc reads the
+request from the environment, and only when a process starts.
 """
 
 import ctypes
