@@ -49,6 +49,35 @@ def test_one_step_changes_every_parameter(data, kind, build):
         assert not np.array_equal(old, new), jax.tree_util.keystr(path)
 
 
+def test_the_names_of_a_state_are_those_that_checkpoints_have(data):
+    """Renamed fields would make checkpoints of before unreadable."""
+    frozen = {"freeze_epochs": 1, "freeze_n_layers": 1, "grad_accum_steps": 2}
+    shapes = make_plan(tiny.finetuning(data, training=frozen), tiny.Path("/")).state_shapes
+    names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(shapes)}
+    groups = {name.split("/")[4] for name in names if "/inner_states/" in name}
+    assert groups == {
+        f"Group(decays={decays}, is_head={is_head}, is_frozen_first={frozen})"
+        for decays in (True, False)
+        for is_head, frozen in ((False, False), (False, True), (True, False))
+    }
+    state = {name for name in names if not name.startswith("params/") and "/inner_states/" not in name}
+    assert {name for name in state if "/acc_grads/" not in name} == {
+        "step",
+        "opt_state/gradient_step",
+        "opt_state/mini_step",
+        "opt_state/inner_opt_state/0/grad_norm",
+        "opt_state/skip_state/num_not_finite",
+        "opt_state/skip_state/should_skip",
+    }
+    single = make_plan(tiny.pretraining(data), tiny.Path("/")).state_shapes
+    names = {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in jax.tree.leaves_with_path(single)}
+    assert {name for name in names if name.startswith("opt_state/") and "/inner_states/" not in name} == {
+        "opt_state/gradient_step",
+        "opt_state/inner_opt_state/0/grad_norm",
+        "opt_state/skip_state/should_skip",
+    }
+
+
 def test_an_empty_batch_changes_nothing_but_decay_and_step(data):
     plan = make_plan(tiny.pretraining(data, training={"weight_decay": 0.0}), tiny.Path("/"))
     state = plan.initial_state(plan.draw_variables())

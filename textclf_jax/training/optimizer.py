@@ -20,6 +20,11 @@ class Group(NamedTuple):
     is_head: bool
     starts_frozen: bool
 
+    @property
+    def label(self) -> str:
+        """Its name in the optimizer's state and so in checkpoints: another one, and those of before do not load."""
+        return f"Group(decays={self.decays}, is_head={self.is_head}, is_frozen_first={self.starts_frozen})"
+
 
 def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
     """The keys of a tree path as strings."""
@@ -183,8 +188,8 @@ def make_optimizer(training: Training, length: TrainingLength, params: Any) -> O
       An optax.MultiSteps, or its equal for windows of one step; its updates are added to the parameters.
     """
     groups = jax.tree_util.tree_map_with_path(lambda path, _: group_of(path_names(path), training), params)
-    labels = jax.tree.map(repr, groups, is_leaf=lambda x: isinstance(x, Group))
-    distinct = {repr(g): g for g in jax.tree.leaves(groups, is_leaf=lambda x: isinstance(x, Group))}
+    labels = jax.tree.map(lambda group: group.label, groups, is_leaf=lambda x: isinstance(x, Group))
+    distinct = {g.label: g for g in jax.tree.leaves(groups, is_leaf=lambda x: isinstance(x, Group))}
     transformations: dict[Any, optax.GradientTransformation] = {
         name: _group_transformation(g, training, length) for name, g in distinct.items()
     }
