@@ -124,6 +124,14 @@ def test_the_summary_has_the_figures_of_the_saved_model(data, tmp_path):
     assert json.loads((folder / "summary.json").read_text())["results"]["val"] == metrics
 
 
+def test_a_folder_without_a_checkpoint_in_it_is_no_start(data, tmp_path, capsys):
+    """A stray file with a number for its name."""
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "3").touch()
+    run(tiny.pretraining(data, training={"epochs": 1}), tmp_path / "run")
+    assert "resuming" not in capsys.readouterr().out
+
+
 def test_a_finished_run_is_not_started_over(data, tmp_path):
     config = tiny.pretraining(data)
     run(config, tmp_path / "run")

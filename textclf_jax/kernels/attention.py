@@ -34,18 +34,24 @@ class Blocks(NamedTuple):
       scores: that are held at once, of a block of queries with all keys.
       single_heads: one head after the other. XLA's products on CPU are faster for one matrix than for several.
       from_scores: the number of scores of a layer above which this is done; fewer are held whole.
+      at_once: how many blocks an iteration computes.
     """
 
     scores: int
     single_heads: bool
     from_scores: int
+    at_once: int = 2
 
 
 # on a CPU a block stays in the cache, on a GPU it fills the device
 BLOCKS = {
     "cpu": Blocks(scores=2**20, single_heads=True, from_scores=2**22),
-    "gpu": Blocks(scores=2**28, single_heads=False, from_scores=2**28),
+    "gpu": Blocks(scores=2**28, single_heads=False, from_scores=2**28, at_once=1),
 }
+
+
+def _blocks() -> Blocks:
+    return BLOCKS["gpu" if platform() == "gpu" else "cpu"]
 
 
 class Bias(Protocol):
@@ -114,7 +120,7 @@ def attention(
     """
     # scaled before the product: XLA would write out an array of the scores' size with nothing but this number
     q = q * q.shape[-1] ** -0.5
-    blocks = BLOCKS["gpu" if platform() == "gpu" else "cpu"]
+    blocks = _blocks()
     num_keys = jax.eval_shape(expand, k).shape[-2]
     is_whole = math.prod(q.shape[:-1]) * num_keys <= blocks.from_scores
     options = Options(dropout_rate, precision, expand, loop_axes=0)
@@ -187,7 +193,9 @@ def _forward(q, k, v, bias, dropout_key, options: Options):
 def _by_parts(compute, options: Options, arguments, parts, leading) -> Any:
     """compute(options, *arguments), for one part after the other where there are parts."""
     compute = functools.partial(compute, options)
-    return loop_over_parts(compute, arguments, parts, leading, at_once=2) if parts else compute(*arguments)
+    if not parts:
+        return compute(*arguments)
+    return loop_over_parts(compute, arguments, parts, leading, at_once=_blocks().at_once)
 
 
 def _forward_part(options: Options, q, k, v, bias, dropout_key):

@@ -18,7 +18,7 @@ def loop_over_parts(
     parts: Shape,
     leading: tuple[Shape, ...],
     *,
-    at_once: int = 1,
+    at_once: int,
 ) -> tuple[Any, ...]:
     """Calls `compute` for one part of its arguments after the other. Has no gradient.
 

@@ -110,7 +110,6 @@ class Plan:
 
     def initial_state(self, variables: dict[str, Any]) -> TrainState:
         """The state before the first step, around these variables."""
-
         # compiled: the moments are then written once, and need not be there while the first program is compiled
         rest = compiled(
             lambda params: initial_state({"params": params}, self.settings.tx).replace(params=None),

@@ -60,9 +60,9 @@ def find_start(
             return Start(Position())
         with closing(Checkpoints(folder)) as checkpoints:
             resumption = resume(checkpoints, plan.state_shapes, plan.fingerprint(), changed_data=changed_data)
-        assert resumption is not None
-        note = f"resuming after step {resumption.position.step} of {plan.length.steps}"
-        return Start(resumption.position, resumption.state, resumes=True, note=note)
+        if resumption is not None:
+            note = f"resuming after step {resumption.position.step} of {plan.length.steps}"
+            return Start(resumption.position, resumption.state, resumes=True, note=note)
     earlier = plan.config.training.resume
     if earlier.path is not None and not earlier.weights_only:
         path, length = plan.root / earlier.path, plan.length
