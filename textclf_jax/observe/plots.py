@@ -118,7 +118,7 @@ def _draw_loss(axes: "Axes", curves: Curves) -> None:
     axes.set_title("Loss", loc="left", fontsize=11)
     axes.set_ylabel("cross-entropy (nats)")
     _log_scale_if_wide(axes, np.concatenate(shown))
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
 
 
 def _draw_scores(axes: "Axes", curves: Curves) -> None:
@@ -127,7 +127,7 @@ def _draw_scores(axes: "Axes", curves: Curves) -> None:
         _plot(axes, updates, _finite(values), split, f"{split} {SCORES[name]}", style)
     axes.set_title("Scores", loc="left", fontsize=11)
     axes.set_ylabel("score (0 to 1)")
-    axes.legend(frameon=False, fontsize=9)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
 
 
 def _draw_learning_rate(axes: "Axes", curves: Curves) -> None:
@@ -138,7 +138,7 @@ def _draw_learning_rate(axes: "Axes", curves: Curves) -> None:
     axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     axes.set_ylim(bottom=0)
     if len(curves) > 1:
-        axes.legend(frameon=False, fontsize=9)
+        axes.legend(loc="upper right", frameon=False, fontsize=9)
 
 
 def _plot(axes: "Axes", updates: Values, values: Values, split: str, label: str, style: str = "-") -> None:
