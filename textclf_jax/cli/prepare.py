@@ -69,7 +69,10 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
     add("--vocab", type=Path, metavar="PATH", help="use this vocab.txt, tokenizer.json or folder; train none")
     add("--vocab-size", type=int, metavar="V", help="train one of this size on the training rows (default 30000)")
     add("--min-frequency", type=int, metavar="N", help="pieces seen less often are not made (default 2)")
-    add("--no-lowercase", action="store_true", help="keep capitals and accents apart")
+    add("--lowercase", action=argparse.BooleanOptionalAction, default=True, help="capitals become small (default)")
+    add("--strip-accents", action="store_true", help="remove accents, vowel signs and tone marks (default: keep them)")
+    add("--limit-alphabet", type=int, metavar="N", help="characters in the vocabulary (default: all, if they fit)")
+    add("--max-word-length", type=int, metavar="N", help="characters; longer words are [UNK] (default 100)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,7 +103,10 @@ def _options(args: argparse.Namespace) -> "PrepareOptions":
         vocab=args.vocab,
         vocab_size=args.vocab_size,
         min_frequency=args.min_frequency,
-        lowercase=not args.no_lowercase,
+        lowercase=args.lowercase,
+        strip_accents=args.strip_accents,
+        limit_alphabet=args.limit_alphabet,
+        max_word_length=args.max_word_length,
         max_length=args.max_length,
         val_fraction=args.val_fraction,
         test_fraction=args.test_fraction,
@@ -148,6 +154,8 @@ def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -
     console.print(table)
     for line in _remarks(report):
         console.print(line, markup=False)
+    for warning in report.warnings():
+        console.print(f"warning: {warning}", markup=False)
     for advice in report.advice(options.max_length):
         console.print(f"note: {advice}", markup=False)
     console.print(f"{options.out} is ready after {seconds:.1f} s", markup=False)

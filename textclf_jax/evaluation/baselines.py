@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from textclf_jax.errors import UserError
+from textclf_jax.evaluation.words import count_units
 from textclf_jax.prepare.splitting import class_ids
 from textclf_jax.prepare.texts import Row
 from textclf_jax.tasks.metrics import classification_metrics
@@ -71,6 +72,8 @@ def tfidf_logistic_regression(
 ) -> LogProbabilities:
     """Fits logistic regression on words and pairs of words, and predicts the test texts.
 
+    Where a script puts no spaces between words, on sequences of one to three characters: see `count_units`.
+
     Args:
       texts: N training texts.
       labels: [N] classes in 0..C-1, all of which occur.
@@ -88,11 +91,9 @@ def tfidf_logistic_regression(
     from threadpoolctl import threadpool_limits
 
     vectorizer = TfidfVectorizer(
-        ngram_range=(1, 2),
-        token_pattern=r"(?u)\b\w+\b",  # words of one letter count too
+        analyzer=count_units,
         max_features=MAX_FEATURES,
         sublinear_tf=True,
-        lowercase=True,
     )
     try:
         features = vectorizer.fit_transform(texts)

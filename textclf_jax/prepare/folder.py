@@ -11,17 +11,19 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
+from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.prepare.report import NUM_SPECIAL, Report, SplitReport, describe_split
 from textclf_jax.prepare.splitting import Splits
 from textclf_jax.prepare.texts import Row
+from textclf_jax.prepare.vocabulary_report import VocabularyReport, refuse_mostly_unknown
 from textclf_jax.tokenizer.rows import Encoded
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
@@ -75,6 +77,8 @@ class RowWriter:
     task: str
     options: PrepareOptions
     stage: Stage
+    vocabulary: VocabularyReport
+    equal_rows: RowCollector = field(default_factory=RowCollector)
 
     def write(
         self, name: str, rows: list[Row], extra: list[Row], labels: np.ndarray | None, num_labels: int
@@ -89,20 +93,23 @@ class RowWriter:
           num_labels: C.
 
         Raises:
-          UserError: no text has a token in the vocabulary.
+          UserError: no text has a token in the vocabulary, or more than half of the tokens are [UNK].
         """
         texts, report = [row.text for row in rows], SplitReport()
         if self.task != "cls":
-            encoded = self._encode(f"encoding {name} for MLM", [*texts, *(row.text for row in extra)], mlm=True)
-            report = describe_split(encoded, mlm_rows=self._write_mlm(name, encoded))
+            all_texts = [*texts, *(row.text for row in extra)]
+            encoded = self._encode(name, all_texts, mlm=True)
+            report = self._describe(name, all_texts, encoded, mlm_rows=self._write_mlm(name, encoded))
         if labels is not None:
-            encoded = self._encode(f"encoding {name} for CLS", texts, mlm=False)
+            encoded = self._encode(name, texts, mlm=False)
             write_tensors(self._path("cls", name), encoded.input_ids, encoded.attention_mask, labels)
+            self.equal_rows.add(rows, encoded, labels, self.options.max_length - NUM_SPECIAL)
             counts = np.bincount(labels, minlength=num_labels)
-            report = describe_split(encoded, mlm_rows=report.mlm_rows, class_counts=counts)
+            report = self._describe(name, texts, encoded, mlm_rows=report.mlm_rows, class_counts=counts)
         return report
 
-    def _encode(self, what: str, texts: list[str], *, mlm: bool) -> Encoded:
+    def _encode(self, name: str, texts: list[str], *, mlm: bool) -> Encoded:
+        what = f"encoding {name} for {'MLM' if mlm else 'CLS'}"
         self.stage(what, 0, len(texts))
         return self.tokenizer.encode(
             texts,
@@ -110,6 +117,16 @@ class RowWriter:
             overflow=self.options.long_texts if mlm else "truncate",
             progress=lambda done: self.stage(what, done, len(texts)),
         )
+
+    def _describe(
+        self, name: str, texts: list[str], encoded: Encoded, *, mlm_rows: int, class_counts: np.ndarray | None = None
+    ) -> SplitReport:
+        """The figures of a split; raises UserError where more than half of its tokens are [UNK]."""
+        unknown = self.tokenizer.explain_unknown([texts[i] for i in encoded.unknown_texts])
+        characters = sum(map(len, texts))
+        report = describe_split(encoded, unknown, characters, mlm_rows=mlm_rows, class_counts=class_counts)
+        refuse_mostly_unknown(name, report.unknown_rates, self.vocabulary)
+        return report
 
     def _write_mlm(self, name: str, encoded: Encoded) -> int:
         """Writes the rows with at least one token (control characters alone give none); returns their number."""

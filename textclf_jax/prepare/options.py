@@ -6,6 +6,7 @@ from typing import Literal
 
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.texts import ReadOptions
+from textclf_jax.tokenizer.vocabulary import LONGEST_WORD_LENGTH
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class PrepareOptions:
       read: how files are read.
       task: which rows to write; None: "both" where there are labels, else "mlm".
       vocab: a vocabulary to use, instead of training one of vocab_size (None: 30,000) with
-        min_frequency (None: 2) and lowercase.
+        min_frequency (None: 2), lowercase, strip_accents, limit_alphabet (None: all characters that there is room for)
+        and max_word_length (None: 100 characters; longer words are [UNK]).
       max_length: L of all rows.
       val_fraction, test_fraction: shares of all texts.
       seed: decides the split.
@@ -43,6 +45,9 @@ class PrepareOptions:
     vocab_size: int | None = None
     min_frequency: int | None = None
     lowercase: bool = True
+    strip_accents: bool = False
+    limit_alphabet: int | None = None
+    max_word_length: int | None = None
     max_length: int = 128
     val_fraction: float = 0.1
     test_fraction: float = 0.1
@@ -75,11 +80,26 @@ def check_options(options: PrepareOptions) -> None:
         raise UserError(f"--max-length {options.max_length} must be at least 3: [CLS], a token, [SEP]")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed} must not be negative")
-    training_flags = {
-        "--vocab-size": options.vocab_size is not None,
-        "--min-frequency": options.min_frequency is not None,
-        "--no-lowercase": not options.lowercase,
+    _check_training_flags(options)
+
+
+def _check_training_flags(options: PrepareOptions) -> None:
+    numbers = {
+        "--vocab-size": options.vocab_size,
+        "--min-frequency": options.min_frequency,
+        "--limit-alphabet": options.limit_alphabet,
+        "--max-word-length": options.max_word_length,
     }
-    given = [flag for flag, is_given in training_flags.items() if is_given]
+    for flag, number in numbers.items():
+        if number is not None and number < 1:
+            raise UserError(f"{flag} {number} must be at least 1")
+    if (options.max_word_length or 0) > LONGEST_WORD_LENGTH:
+        raise UserError(
+            f"--max-word-length {options.max_word_length} must be at most {LONGEST_WORD_LENGTH}: encoding a word takes "
+            "time with the square of its length. Divide longer words by spaces."
+        )
+    switches = {"--no-lowercase": not options.lowercase, "--strip-accents": options.strip_accents}
+    given = [flag for flag, number in numbers.items() if number is not None]
+    given += [flag for flag, is_given in switches.items() if is_given]
     if options.vocab is not None and given:
         raise UserError(f"--vocab uses a vocabulary as it is, {given[0]} is for training one: give one of the two")

@@ -15,6 +15,8 @@ from textclf_jax.prepare.splitting import (
     stratified_split,
 )
 from textclf_jax.prepare.texts import Row, read_rows
+from textclf_jax.prepare.vocabulary_report import describe_vocabulary
+from textclf_jax.tokenizer.vocabulary import MAX_WORD_LENGTH
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 DEFAULT_VOCAB_SIZE, DEFAULT_MIN_FREQUENCY = 30_000, 2
@@ -50,13 +52,15 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
         names = None if options.label_names is None else read_label_names(options.label_names)
         report.label_names, labels = class_ids(splits, names)
     tokenizer = _vocabulary([*splits["train"], *extra], options, stage)
-    report.vocab_size, report.fingerprint = tokenizer.vocab_size, tokenizer.fingerprint
+    texts = [row.text for part in (*splits.values(), extra) for row in part]
+    report.vocabulary = describe_vocabulary(tokenizer, texts, options)
     with whole_folder(options.out, options.force) as folder:
         tokenizer.save(folder / "vocab")
-        writer = RowWriter(folder, tokenizer, task, options, stage)
+        writer = RowWriter(folder, tokenizer, task, options, stage, report.vocabulary)
         for name, part in splits.items():
             further = extra if name == "train" else []
             report.splits[name] = writer.write(name, part, further, labels.get(name), len(report.label_names or []))
+        report.equal_rows = writer.equal_rows.with_different_labels()
         write_texts(folder, splits, report)
         write_description(folder, task, options, report)
     return report
@@ -111,9 +115,13 @@ def _vocabulary(rows: list[Row], options: PrepareOptions, stage: Stage) -> WordP
     if options.vocab is not None:
         return WordPieceTokenizerWrapper().load(options.vocab)
     stage("training the vocabulary", 0, 0)
+    size, min_frequency, length = options.vocab_size, options.min_frequency, options.max_word_length
     return WordPieceTokenizerWrapper().train(
         texts=[row.text for row in rows],
-        vocab_size=options.vocab_size or DEFAULT_VOCAB_SIZE,
-        min_frequency=options.min_frequency or DEFAULT_MIN_FREQUENCY,
+        vocab_size=DEFAULT_VOCAB_SIZE if size is None else size,
+        min_frequency=DEFAULT_MIN_FREQUENCY if min_frequency is None else min_frequency,
         lowercase=options.lowercase,
+        strip_accents=options.strip_accents,
+        limit_alphabet=options.limit_alphabet,
+        max_word_length=MAX_WORD_LENGTH if length is None else length,
     )

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from textclf_jax.prepare.equal_rows import EqualRows
+from textclf_jax.prepare.vocabulary_report import WARNED_RATE, UnknownRates, VocabularyReport, unknown_advice
 from textclf_jax.tokenizer.rows import Encoded
+from textclf_jax.tokenizer.unknown import UnknownWords
 
 PERCENTILES = (50, 95, 99, 100)
 NUM_SPECIAL = 2  # [CLS] and [SEP]
@@ -21,22 +24,36 @@ class SplitReport:
     cls_rows: int = 0
     class_counts: tuple[int, ...] = ()  # CLS rows of each class, in the order of ids
     without_tokens: int = 0  # texts that have characters but no token, such as control characters alone
+    characters: int = 0
     tokens: int = 0
     unknown_tokens: int = 0  # [UNK] among the tokens
     truncated_texts: int = 0
     dropped_tokens: int = 0  # that truncated texts lost
     length_percentiles: tuple[int, ...] = ()  # tokens of a text, at PERCENTILES
+    unknown_words: UnknownWords = field(default_factory=UnknownWords)  # why they are [UNK]
 
     @property
     def unknown_rate(self) -> float:
         return self.unknown_tokens / max(self.tokens, 1)
 
     @property
+    def unknown_rates(self) -> UnknownRates:
+        of_characters = self.unknown_words.characters / max(self.characters, 1)
+        return UnknownRates(self.unknown_rate, of_characters, self.unknown_words)
+
+    @property
     def dropped_rate(self) -> float:
         return self.dropped_tokens / max(self.tokens, 1)
 
 
-def describe_split(encoded: Encoded, *, mlm_rows: int = 0, class_counts: np.ndarray | None = None) -> SplitReport:
+def describe_split(
+    encoded: Encoded,
+    unknown_words: UnknownWords,
+    characters: int,
+    *,
+    mlm_rows: int = 0,
+    class_counts: np.ndarray | None = None,
+) -> SplitReport:
     """Computes the figures of one encoded split; `class_counts` [C] are its CLS rows of each class."""
     lengths = encoded.num_tokens + NUM_SPECIAL
     return SplitReport(
@@ -45,11 +62,13 @@ def describe_split(encoded: Encoded, *, mlm_rows: int = 0, class_counts: np.ndar
         cls_rows=0 if class_counts is None else int(class_counts.sum()),
         class_counts=() if class_counts is None else tuple(class_counts.tolist()),
         without_tokens=int(np.count_nonzero(encoded.num_tokens == 0)),
+        characters=characters,
         tokens=int(encoded.num_tokens.sum()),
         unknown_tokens=encoded.num_unknown,
         truncated_texts=encoded.num_truncated,
         dropped_tokens=encoded.num_dropped_tokens,
         length_percentiles=tuple(np.percentile(lengths, PERCENTILES, method="higher").astype(int).tolist()),
+        unknown_words=unknown_words,
     )
 
 
@@ -64,32 +83,51 @@ class Report:
     deduplicated: bool = False  # whether duplicates were dropped
     contradictions: int = 0  # texts with more than one label
     label_names: list[str] | None = None  # in the order of ids
-    vocab_size: int = 0
-    fingerprint: str = ""  # of the vocabulary
+    vocabulary: VocabularyReport = field(default_factory=VocabularyReport)
+    equal_rows: EqualRows = field(default_factory=EqualRows)
 
     def as_json(self) -> dict[str, Any]:
         """Lists the figures as dataset.json has them."""
         return {
-            "vocabulary": {"size": self.vocab_size, "fingerprint": self.fingerprint},
+            "vocabulary": asdict(self.vocabulary),
             "label_names": self.label_names,
             "splits": {name: asdict(split) for name, split in self.splits.items()},
             "empty": self.empty,
             "duplicates": self.duplicates,
             "deduplicated": self.deduplicated,
             "contradictions": self.contradictions,
+            "equal_rows": {"rows": self.equal_rows.num_rows, "texts": self.equal_rows.num_texts},
         }
+
+    @property
+    def vocab_size(self) -> int:
+        return self.vocabulary.size
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the vocabulary."""
+        return self.vocabulary.fingerprint
+
+    def warnings(self) -> Iterator[str]:
+        """Yields a sentence for everything that makes a dataset of little use."""
+        yield from unknown_advice(self._unknown_rates, self.vocabulary, warned=True)
+
+    @property
+    def _unknown_rates(self) -> dict[str, UnknownRates]:
+        return {name: split.unknown_rates for name, split in self.splits.items()}
 
     def advice(self, max_length: int) -> Iterator[str]:
         """Yields a sentence for everything that the user may want to change."""
         train = self.splits["train"]
         yield from self._class_advice(train)
         yield from _length_advice(train, max_length)
-        if train.unknown_rate > 0.01:
-            yield f"{train.unknown_rate:.1%} of the tokens are [UNK]: the vocabulary does not fit these texts."
+        yield from unknown_advice(self._unknown_rates, self.vocabulary, warned=False)
+        yield from self.vocabulary.notes()
         if any(" in " in name for name in self.duplicates) and not self.deduplicated:
             yield "Some texts stand in several splits, which flatters the scores. Drop them with --deduplicate."
         if self.contradictions:
             yield f"Texts that occur with more than one label: {self.contradictions}."
+        yield from self.equal_rows.advice(self.vocabulary)
 
     def _class_advice(self, train: SplitReport) -> Iterator[str]:
         if not self.label_names:
@@ -107,7 +145,7 @@ def _length_advice(train: SplitReport, max_length: int) -> Iterator[str]:
             f"--max-length {max_length} cuts off {train.dropped_rate:.0%} of the training tokens. "
             f"{_round_up(p95)} would hold 95% of the texts whole."
         )
-    elif p99 <= max_length // 2 and max_length > 16:
+    elif p99 <= max_length // 2 and max_length > 16 and train.unknown_rate <= WARNED_RATE:
         yield (
             f"--max-length {max_length} is much: 99% of the texts have at most {p99} tokens, "
             f"so {_round_up(p99)} would do."

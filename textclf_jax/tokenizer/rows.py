@@ -21,6 +21,7 @@ class Encoded:
       labels: [N] int64, or None.
       num_tokens: [texts] int64, tokens of each text before cutting, without [CLS] and [SEP].
       num_unknown: number of [UNK] among those.
+      unknown_texts: int64 numbers of the texts that have [UNK], increasing.
       num_truncated: number of texts that lost tokens.
       num_dropped_tokens: number of tokens they lost.
     """
@@ -30,6 +31,7 @@ class Encoded:
     labels: np.ndarray | None
     num_tokens: np.ndarray
     num_unknown: int
+    unknown_texts: np.ndarray
     num_truncated: int
     num_dropped_tokens: int
 
@@ -58,7 +60,7 @@ class RowBuilder:
         self.blocks: list[np.ndarray] = []  # int32: half the memory of the result they become
         self.row_lengths: list[int] = []
         self.num_tokens: list[int] = []
-        self.num_unknown = 0
+        self.num_unknown: list[int] = []
 
     def add(self, token_lists: Sequence[list[int]]) -> None:
         """Adds the ids of a batch of texts, without special tokens."""
@@ -70,7 +72,7 @@ class RowBuilder:
             self.row_lengths.append(len(ids))
         self.blocks.append(block)
         self.num_tokens.extend(map(len, token_lists))
-        self.num_unknown += sum(tokens.count(self.unk_id) for tokens in token_lists)
+        self.num_unknown.extend(tokens.count(self.unk_id) for tokens in token_lists)
 
     def _cut(self, tokens: list[int]) -> Iterator[list[int]]:
         """Yields what goes between [CLS] and [SEP] in each row of one text; an empty text has one empty row."""
@@ -91,7 +93,8 @@ class RowBuilder:
             attention_mask=np.arange(self.max_length) >= lengths[:, None],
             labels=labels,
             num_tokens=num_tokens,
-            num_unknown=self.num_unknown,
+            num_unknown=sum(self.num_unknown),
+            unknown_texts=np.flatnonzero(np.array(self.num_unknown, dtype=np.int64)),
             num_truncated=int(np.count_nonzero(lost)),
             num_dropped_tokens=int(lost.sum()),
         )

@@ -1,22 +1,23 @@
-"""WordPiece vocabularies: reproducible training, reading and writing of vocab.txt and tokenizer.json."""
+"""WordPiece vocabularies: what they hold, reading and writing of vocab.txt and tokenizer.json."""
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from textclf_jax.errors import UserError
+from textclf_jax.tokenizer.normalization import bert_normalizer, has_marks
 from textclf_jax.tokenizer.text_files import require_file
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CONTINUES = "##"
+MAX_WORD_LENGTH = 100  # characters, as in BERT
+LONGEST_WORD_LENGTH = 1000  # that may be asked for: the time of encoding a word grows with the square of its length
 VOCAB_FILE, TOKENIZER_FILE = "vocab.txt", "tokenizer.json"
 
 
@@ -71,20 +72,15 @@ def fingerprint_of(tokens: Iterable[str]) -> str:
 # --- building -------------------------------------------------------------------------------------------------
 
 
-def bert_normalizer(lowercase: bool, strip_accents: bool | None) -> normalizers.Normalizer:
-    """Makes BERT's normalizer: no control characters, CJK characters apart, lower case and no accents where asked.
+def build_tokenizer(
+    tokens: Sequence[str], normalizer: normalizers.Normalizer, max_word_length: int = MAX_WORD_LENGTH
+) -> Tokenizer:
+    """Makes a WordPiece tokenizer whose ids follow the order of `tokens`; it recognises the special ones in texts.
 
-    `strip_accents` None removes accents when lower-casing.
+    Words of more than `max_word_length` characters become [UNK].
     """
-    return normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=lowercase
-    )
-
-
-def build_tokenizer(tokens: Sequence[str], normalizer: normalizers.Normalizer) -> Tokenizer:
-    """Makes a WordPiece tokenizer whose ids follow the order of `tokens`; it recognises the special ones in texts."""
     ids = {token: i for i, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordPiece(vocab=ids, unk_token="[UNK]", max_input_chars_per_word=max_word_length))
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix=CONTINUES)
@@ -103,88 +99,6 @@ def _declare_special(tokenizer: Tokenizer) -> None:
     tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is not None])
 
 
-def train_vocabulary(
-    read: Callable[[], Iterable[str]],
-    normalizer: normalizers.Normalizer,
-    vocab_size: int,
-    min_frequency: int,
-    limit_alphabet: int,
-) -> list[str]:
-    """Trains WordPiece so that the same texts give the same pieces with the same ids.
-
-    The library gives the first `##x` pieces ids in the order of a randomly seeded hash map, and decides between equally
-    frequent merges by those ids; at limit_alphabet it drops equally frequent characters at random. So a first pass
-    without merges finds the characters, and the second one starts from a fixed, sorted list of them.
-
-    Args:
-      read: gives all texts, each time it is called.
-      normalizer: applied to the texts first.
-      vocab_size: V, special tokens included.
-      min_frequency: pairs seen less often are never merged.
-      limit_alphabet: the largest number of characters; the most frequent stay, of equal ones the lower code points.
-
-    Returns:
-      Special tokens, sorted characters, sorted `##` characters, merged pieces in the order of merging.
-
-    Raises:
-      UserError: no text, or vocab_size too small for the characters.
-    """
-    found = _run_trainer(read(), normalizer, vocab_size=1, min_frequency=0, limit_alphabet=0x110000, fixed=[])
-    alphabet = sorted(piece for piece in found if len(piece) == 1)
-    if not alphabet:
-        raise UserError("there is no text to train a vocabulary on")
-    if len(alphabet) > limit_alphabet:
-        alphabet = _most_frequent(alphabet, read(), normalizer, limit_alphabet)
-    continuing = [CONTINUES + character for character in alphabet if CONTINUES + character in found]
-    fixed = [*SPECIAL_TOKENS, *alphabet, *continuing]
-    if len(fixed) > vocab_size:
-        raise UserError(
-            f"vocab_size {vocab_size} is too small: special tokens and single characters take {len(fixed)}. "
-            "Use a larger one."
-        )
-    ids = _run_trainer(
-        read(), normalizer, vocab_size, min_frequency, limit_alphabet=len(alphabet), fixed=fixed, alphabet=alphabet
-    )
-    return in_id_order(ids, "the trained vocabulary")
-
-
-def _run_trainer(
-    texts: Iterable[str],
-    normalizer: normalizers.Normalizer,
-    vocab_size: int,
-    min_frequency: int,
-    limit_alphabet: int,
-    fixed: list[str],
-    alphabet: Sequence[str] = (),
-) -> dict[str, int]:
-    """One pass of the library's trainer; `fixed` pieces get the first ids, in their order."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizer
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        min_frequency=min_frequency,
-        limit_alphabet=limit_alphabet,
-        initial_alphabet=list(alphabet),
-        special_tokens=list(fixed),
-        continuing_subword_prefix=CONTINUES,
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(iter(texts), trainer)
-    return tokenizer.get_vocab()
-
-
-def _most_frequent(
-    alphabet: list[str], texts: Iterable[str], normalizer: normalizers.Normalizer, limit: int
-) -> list[str]:
-    """The `limit` characters seen most often in the normalised texts, sorted."""
-    counts: Counter[str] = Counter()
-    lines = iter(texts)
-    while chunk := "\n".join(islice(lines, 1000)):
-        counts.update(normalizer.normalize_str(chunk))
-    return sorted(sorted(alphabet, key=lambda character: (-counts[character], character))[:limit])
-
-
 # --- files ----------------------------------------------------------------------------------------------------
 
 
@@ -193,7 +107,8 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
 
     Args:
       vocab_dir: the folder or file.
-      lowercase: used for vocab.txt without tokenizer.json; None: unless one of its pieces has a capital letter.
+      lowercase: used for vocab.txt without tokenizer.json, accents are then removed as by BERT; None: as the pieces
+        have it: lower case unless one has a capital letter, without accents unless one has an accent.
 
     Returns:
       The tokenizer, and the file it came from.
@@ -216,9 +131,12 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
         return tokenizer, json_path
     if tokens is None or text_path is None:
         raise UserError(f"{vocab_dir}: holds neither {TOKENIZER_FILE} nor {VOCAB_FILE}. Make them: textclf prepare")
+    strip_accents = None
     if lowercase is None:
-        lowercase = all(token == token.lower() for token in tokens if not token.startswith("["))
-    return build_tokenizer(tokens, bert_normalizer(lowercase, None)), text_path
+        pieces = [token for token in tokens if not token.startswith("[")]
+        lowercase = all(token == token.lower() for token in pieces)
+        strip_accents = False if any(map(has_marks, pieces)) else None
+    return build_tokenizer(tokens, bert_normalizer(lowercase, strip_accents)), text_path
 
 
 def _read_vocab_text(path: Path) -> list[str]:

@@ -3,7 +3,8 @@
 Attention masks are True = PAD, as in data files.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,27 +12,33 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from textclf_jax.errors import UserError
+from textclf_jax.tokenizer.arguments import Paths, as_paths, check_labels, check_texts, file_rows, lines_of, require_one
+from textclf_jax.tokenizer.normalization import bert_normalizer, removed_characters
 from textclf_jax.tokenizer.rows import Encoded, Overflow, RowBuilder, chunks_by_size
-from textclf_jax.tokenizer.text_files import iterate_lines, well_formed
+from textclf_jax.tokenizer.training import TrainedVocabulary, train_vocabulary
+from textclf_jax.tokenizer.unknown import UnknownWords, explain_unknown
 from textclf_jax.tokenizer.vocabulary import (
+    LONGEST_WORD_LENGTH,
+    MAX_WORD_LENGTH,
     Vocabulary,
-    bert_normalizer,
     build_tokenizer,
     load_tokenizer,
     save_tokenizer,
-    train_vocabulary,
 )
 
 IGNORED = -100  # the label of positions that are not predicted
 CHARACTERS_PER_BATCH = 2_000_000  # handed to the Rust encoder at once: bounds the memory beside the result
 
-Paths = Sequence[str | Path] | str | Path
-
 
 class WordPieceTokenizerWrapper:
-    """Trains or loads a WordPiece vocabulary, encodes texts and draws MLM masks."""
+    """Trains or loads a WordPiece vocabulary, encodes texts and draws MLM masks.
+
+    Attributes:
+      trained: what `train` found; None for a vocabulary that was loaded.
+    """
 
     def __init__(self):
+        self.trained: TrainedVocabulary | None = None
         self._loaded: tuple[Tokenizer, Vocabulary] | None = None
 
     # --- making and loading -----------------------------------------------------------------------------------
@@ -45,7 +52,8 @@ class WordPieceTokenizerWrapper:
         min_frequency: int = 2,
         lowercase: bool = True,
         strip_accents: bool | None = None,
-        limit_alphabet: int = 1000,
+        limit_alphabet: int | None = None,
+        max_word_length: int = MAX_WORD_LENGTH,
         out_dir: str | Path | None = None,
     ) -> Self:
         """Trains a vocabulary; the same texts give the same vocabulary, id by id, in every run.
@@ -56,25 +64,28 @@ class WordPieceTokenizerWrapper:
           vocab_size: V, special tokens included; the result is smaller where the text has no more pieces.
           min_frequency: pairs seen less often are never merged.
           lowercase: whether to lower-case.
-          strip_accents: whether to remove accents; None: when lower-casing.
-          limit_alphabet: the largest number of characters; the most frequent stay.
+          strip_accents: whether to remove accents, vowel signs and tone marks; None: when lower-casing, as BERT.
+          limit_alphabet: the largest number of characters; the most frequent stay. None: all that there is room for.
+          max_word_length: words of more characters are [UNK]; kept in tokenizer.json, while a lone vocab.txt has 100.
           out_dir: folder for vocab.txt and tokenizer.json; None: they are not written.
 
         Returns:
           The wrapper itself.
 
         Raises:
-          UserError: no text, or vocab_size below the number of characters.
+          UserError: no text, numbers out of range, or vocab_size below the number of characters.
         """
-        _require_one(files, texts, "train")
-        paths = _as_paths(files)
+        require_one(files, texts, "train")
+        _check_numbers(vocab_size, min_frequency, limit_alphabet, max_word_length)
+        paths = as_paths(files)
 
         def read() -> Iterable[str]:
-            return _lines_of(paths) if texts is None else _check_texts(texts, "train")
+            return lines_of(paths) if texts is None else check_texts(texts, "train")
 
         normalizer = bert_normalizer(lowercase, strip_accents)
-        tokens = train_vocabulary(read, normalizer, vocab_size, min_frequency, limit_alphabet)
-        self._adopt(build_tokenizer(tokens, normalizer), "the trained vocabulary")
+        trained = train_vocabulary(read, normalizer, vocab_size, min_frequency, limit_alphabet, max_word_length)
+        self._adopt(build_tokenizer(trained.tokens, normalizer, max_word_length), "the trained vocabulary")
+        self.trained = trained
         if out_dir is not None:
             self.save(out_dir)
         return self
@@ -84,7 +95,8 @@ class WordPieceTokenizerWrapper:
 
         Args:
           vocab_dir: the folder or file.
-          lowercase: used for vocab.txt without tokenizer.json; None: unless one of its pieces has a capital letter.
+          lowercase: used for vocab.txt without tokenizer.json, accents are then removed as by BERT; None: as the pieces
+            have it: lower case unless one has a capital letter, without accents unless one has an accent.
 
         Returns:
           The wrapper itself.
@@ -104,7 +116,7 @@ class WordPieceTokenizerWrapper:
         """Makes `tokenizer` this wrapper's own; `RowBuilder` cuts and pads rows, not the library."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        self._loaded = (tokenizer, Vocabulary.of(tokenizer, source))
+        self._loaded, self.trained = (tokenizer, Vocabulary.of(tokenizer, source)), None
 
     def _require_loaded(self) -> tuple[Tokenizer, Vocabulary]:
         if self._loaded is None:
@@ -201,13 +213,13 @@ class WordPieceTokenizerWrapper:
         Raises:
           UserError: both or neither of texts and files, labels that do not fit, or a blank line with labels.
         """
-        _require_one(files, texts, "encode")
+        require_one(files, texts, "encode")
         if texts is None:
-            texts = _file_rows(_as_paths(files), skip_blank, labelled=labels is not None)
-        texts = _check_texts(texts, "encode")
+            texts = file_rows(as_paths(files), skip_blank, labelled=labels is not None)
+        texts = check_texts(texts, "encode")
         if labels is not None and overflow == "split":
             raise UserError('encode: overflow "split" makes several rows of a text, which labels cannot follow')
-        label_array = None if labels is None else _check_labels(labels, len(texts))
+        label_array = None if labels is None else check_labels(labels, len(texts))
         prefix, suffix = [self.cls_id] * include_cls, [self.sep_id] * include_sep
         rows = RowBuilder(max_length, prefix, suffix, self.pad_id, self.unk_id, overflow)
         for start, stop in chunks_by_size(texts, CHARACTERS_PER_BATCH):
@@ -216,6 +228,20 @@ class WordPieceTokenizerWrapper:
             if progress is not None:
                 progress(stop)
         return rows.finish(label_array)
+
+    def explain_unknown(self, texts: Sequence[str]) -> UnknownWords:
+        """Counts the words of `texts` that are [UNK], by their cause."""
+        texts, words = check_texts(texts, "explain_unknown"), Counter()
+        for start, stop in chunks_by_size(texts, CHARACTERS_PER_BATCH):
+            part = texts[start:stop]
+            for text, encoding in zip(part, self._tokenizer.encode_batch(part, add_special_tokens=False), strict=True):
+                offsets, unk_id = encoding.offsets, self.unk_id
+                words.update(text[slice(*offsets[i])] for i, token in enumerate(encoding.ids) if token == unk_id)
+        return explain_unknown(self._tokenizer, words)
+
+    def removed_characters(self, texts: Sequence[str]) -> Counter[str]:
+        """Counts the characters of `texts`, spaces aside, that the normalisation removes, or takes a mark from."""
+        return removed_characters(self._tokenizer.normalizer, check_texts(texts, "removed_characters"))
 
     def encode_pandas(
         self, frame: Any, text_column: str, label_column: str | None = None, *, max_length: int
@@ -278,52 +304,11 @@ class WordPieceTokenizerWrapper:
         return masked_ids, np.where(selected, input_ids, IGNORED).astype(input_ids.dtype, copy=False)
 
 
-# --- checking arguments ---------------------------------------------------------------------------------------
-
-
-def _require_one(files: Paths | None, texts: Sequence[str] | None, method: str) -> None:
-    if (files is None) == (texts is None):
-        raise UserError(f"{method}: give either texts or files")
-
-
-def _as_paths(files: Paths | None) -> list[Path]:
-    if files is None:
-        return []
-    return [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
-
-
-def _lines_of(paths: Iterable[Path]) -> Iterator[str]:
-    for path in paths:
-        yield from iterate_lines(path)
-
-
-def _file_rows(paths: Iterable[Path], skip_blank: bool, labelled: bool) -> list[str]:
-    """The stripped lines of all files."""
-    rows = []
-    for path in paths:
-        for number, line in enumerate(map(str.strip, iterate_lines(path)), start=1):
-            if not line and labelled and not skip_blank:
-                raise UserError(f"{path} line {number}: is blank, but every label needs a text")
-            if line or not skip_blank:
-                rows.append(line)
-    return rows
-
-
-def _check_texts(texts: Sequence[str], method: str) -> Sequence[str]:
-    """The texts, well formed; raises UserError, naming the row, where one is not a string."""
-    if isinstance(texts, str):
-        raise UserError(f"{method}: texts is one string; give a list of strings, or files=")
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UserError(f"{method}: row {row} is {text!r} ({type(text).__name__}), not a text")
-    return [well_formed(text) for text in texts]
-
-
-def _check_labels(labels: Sequence[int] | np.ndarray, num_texts: int) -> np.ndarray:
-    """[texts] int64."""
-    array = np.asarray(labels)
-    if array.ndim != 1 or not (np.issubdtype(array.dtype, np.integer) or array.size == 0):
-        raise UserError(f"encode: labels must be whole numbers, one a text, not {array.dtype} of shape {array.shape}")
-    if len(array) != num_texts:
-        raise UserError(f"encode: {len(array)} labels for {num_texts} texts")
-    return array.astype(np.int64)
+def _check_numbers(vocab_size: int, min_frequency: int, limit_alphabet: int | None, max_word_length: int) -> None:
+    """Raises UserError for numbers that `train` cannot use."""
+    numbers = {"vocab_size": vocab_size, "min_frequency": min_frequency, "limit_alphabet": limit_alphabet}
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise UserError(f"train: {name} is {number}; it must be at least 1")
+    if not 1 <= max_word_length <= LONGEST_WORD_LENGTH:
+        raise UserError(f"train: max_word_length is {max_word_length}; it must lie in 1..{LONGEST_WORD_LENGTH}")
