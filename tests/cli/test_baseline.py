@@ -55,6 +55,24 @@ def test_other_column_names(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("spoken", "kinds"),
+    [
+        ("我们今天看{}的消息很多", ("足球", "银行")),  # no spaces: each text is another word
+        ("ข่าวของ{}วันนี้มีมาก", ("กีฬา", "ธนาคาร")),
+        ("खबर {} है", ("मेल", "मैल")),  # words that differ in a vowel sign alone
+    ],
+)
+def test_other_scripts_are_learned(tmp_path, capsys, spoken, kinds):
+    files = []
+    for name, count in (("train", 30), ("test", 10)):
+        rows = [f"{chr(0x4E00 + i)}{spoken.format(kinds[i % 2])}{chr(0x5E00 + 7 * i)},{i % 2}" for i in range(count)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]), "utf-8")
+        files += [f"--{name}", str(tmp_path / f"{name}.csv")]
+    assert main(["baseline", *files, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[1])["accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
     ("rows", "message"),
     [
         ("text\nno label here\n", "has no labels: name their column with --label-column"),

@@ -41,6 +41,7 @@ FLAGS = """
     --train a.csv b.csv --val c.csv --test d.csv --extra-text e.txt --out o --force --seed 7 --text-column t
     --label-column l --label-names n --no-quotes --text-unit paragraph --deduplicate --skip-empty --task cls
     --max-length 9 --long-texts truncate --vocab v --no-lowercase --min-frequency 4
+    --strip-accents --limit-alphabet 50 --max-word-length 60
 """
 
 
@@ -58,6 +59,7 @@ def test_flags_reach_the_options():
     assert vars(options.read) == {"text_column": "t", "label_column": "l", "quotes": False, "text_unit": "paragraph"}
     assert (options.force, options.deduplicate, options.skip_empty, options.lowercase) == (True, True, True, False)
     assert (options.seed, options.max_length, options.min_frequency, options.vocab_size) == (7, 9, 4, None)
+    assert (options.strip_accents, options.limit_alphabet, options.max_word_length) == (True, 50, 60)
     assert (options.task, options.long_texts, str(options.vocab), str(options.label_names)) == (
         "cls",
         "truncate",

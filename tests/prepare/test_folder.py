@@ -46,7 +46,9 @@ def test_dataset_json(out, table):
     report = prepare(options(out, inputs=(table,)))
     made = json.loads((out / "dataset.json").read_text())
     wrapper = WordPieceTokenizerWrapper().load(out / "vocab")
-    assert made["vocabulary"] == {"size": wrapper.vocab_size, "fingerprint": wrapper.fingerprint}
+    vocabulary = made["vocabulary"]
+    assert (vocabulary["size"], vocabulary["fingerprint"]) == (wrapper.vocab_size, wrapper.fingerprint)
+    assert (vocabulary["lowercase"], vocabulary["strip_accents"]) == (True, False)
     assert (made["max_length"], made["seed"], made["task"]) == (12, 42, "both")
     assert made["label_names"] == ["fast", "slow"]
     assert made["splits"]["train"]["cls_rows"] == 32

@@ -16,6 +16,13 @@ from tests.prepare.cases import refused
         ({"inputs": "t", "max_length": 2}, "--max-length 2"),
         ({"inputs": "t", "seed": -1}, "--seed -1"),
         ({"inputs": "t", "vocab": "t"}, "--vocab-size is for training one"),
+        ({"inputs": "t", "vocab_size": 0}, "--vocab-size 0 must be at least 1"),
+        ({"inputs": "t", "min_frequency": -2}, "--min-frequency -2 must be at least 1"),
+        ({"inputs": "t", "limit_alphabet": 0}, "--limit-alphabet 0 must be at least 1"),
+        ({"inputs": "t", "max_word_length": 0}, "--max-word-length 0 must be at least 1"),
+        ({"inputs": "t", "max_word_length": 1001}, "--max-word-length 1001 must be at most 1000"),
+        ({"inputs": "t", "vocab_size": None, "vocab": "t", "max_word_length": 9}, "--max-word-length is for training"),
+        ({"inputs": "t", "vocab_size": None, "vocab": "t", "strip_accents": True}, "--strip-accents is for training"),
         ({"inputs": "t", "vocab_size": None, "vocab": "t", "min_frequency": 3}, "--min-frequency is for training"),
     ],
 )

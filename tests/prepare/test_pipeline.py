@@ -31,7 +31,7 @@ def test_one_labelled_file(out, table):
 
 def test_the_vocabulary_sees_training_texts_only(out, tmp_path):
     train = write_csv(tmp_path / "train.csv", [("cat cat", "a"), ("dog dog", "b")] * 3)
-    test = write_csv(tmp_path / "test.csv", [("zzz zzz zzz", "a")])
+    test = write_csv(tmp_path / "test.csv", [("zzz zzz zzz cat dog cat", "a")])
     report = prepare(options(out, train=(train,), test=(test,), val_fraction=0))
     assert not any("z" in token for token in WordPieceTokenizerWrapper().load(out / "vocab").tokens[5:])
     assert report.splits["test"].unknown_tokens == 3
@@ -53,7 +53,7 @@ def test_validation_split_off_train_and_given_names(out, table, tmp_path):
 
 def test_unlabelled_text_and_extra_text(out, tmp_path):
     text = tmp_path / "a.txt"
-    text.write_text("the cat sat\n\n" * 10 + "one two three four five six seven eight nine\n")
+    text.write_text("the cat sat\n\n" * 10 + "the cat sat the cat sat the cat sat the cat sat\n")
     extra = tmp_path / "b.txt"
     extra.write_text("more text\n\u200b\nthe cat sat\n\n")
     report = prepare(options(out, train=(text,), extra_text=(extra,), val_fraction=0.2))
@@ -71,7 +71,7 @@ def test_unlabelled_text_and_extra_text(out, tmp_path):
 
 def test_deduplicate_keeps_the_train_copy(out, tmp_path):
     train = write_csv(tmp_path / "train.csv", [("a b", "x"), ("c d", "y"), ("a b", "x")])
-    val = write_csv(tmp_path / "val.csv", [("c d", "y"), ("e f", "x")])
+    val = write_csv(tmp_path / "val.csv", [("c d", "y"), ("b c", "x")])
     report = prepare(options(out, train=(train,), val=(val,), deduplicate=True))
     assert report.duplicates == {"train": 1, "val in train": 1}
     assert [report.splits[name].cls_rows for name in ("train", "val")] == [2, 1]

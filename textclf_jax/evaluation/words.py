@@ -29,12 +29,13 @@ def count_units(text: str) -> list[str]:
     if text.isascii():
         words = WORD.findall(text)
     else:
-        for word in _patterns().word.findall(unicodedata.normalize("NFC", text)):
+        word_pattern, part_pattern, character_pattern = _patterns()
+        for word in word_pattern.findall(unicodedata.normalize("NFC", text)):
             if word.isascii() or not SPACELESS_RUN.search(word):
                 words.append(word.rstrip(JOINERS))
                 continue
-            for characters, other in _patterns().part.findall(word):
-                parts = _patterns().character.findall(characters) if characters else [other.strip(JOINERS)]
+            for characters, other in part_pattern.findall(word):
+                parts = character_pattern.findall(characters) if characters else [other.strip(JOINERS)]
                 words += parts
                 triples += [" ".join(parts[i : i + 3]) for i in range(len(parts) - 2)]
     return words + [f"{a} {b}" for a, b in pairwise(words)] + triples

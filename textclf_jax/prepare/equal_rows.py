@@ -1,7 +1,8 @@
 """Texts that differ, but are the same to a model: their encoded rows are equal."""
 
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,14 +17,12 @@ from textclf_jax.tokenizer.rows import Encoded
 
 SHOWN_CHARACTERS = 40
 ROWS_AT_ONCE = 4096  # bounds the memory beside the rows
-
-
 CAUSES = {
     "case": "lower-casing",
     "accents": "removed accents",
     "[UNK]": "[UNK] for different words",
     "length": "cutting",
-    "other": "spaces or removed characters",
+    "other": "spaces, removed characters or two ways to write a letter",
 }
 
 
@@ -54,19 +53,24 @@ class EqualRows(NamedTuple):
             "length": "a larger --max-length",
         }
         causes = sorted(self.causes.items(), key=lambda item: (-item[1], item[0]))
-        found = ", ".join(f"{n} by {CAUSES[cause]}" for cause, n in causes)
+        found = ", ".join(f"{n:,} by {CAUSES[cause]}" for cause, n in causes)
         helps = [remedies[cause] for cause, _ in causes if cause in remedies]
         yield (
-            f"{self.num_texts:,} texts that differ are {self.num_rows:,} rows once they are encoded, with more than "
-            f"one label each, such as {one!r} ({label}) and {other!r} ({other_label}). Equal {found}."
+            f"{self.num_texts:,} texts that differ become equal when they are encoded, and have different labels: "
+            f"{one!r} ({label}) and {other!r} ({other_label}), for example. Sets of equal ones: {found}."
             + (f" What keeps them apart: {', '.join(helps)}." if helps else "")
         )
 
 
 @dataclass
 class RowCollector:
-    """Collects the CLS rows of all splits, to find equal ones with different labels."""
+    """Collects the CLS rows of all splits, to find equal ones with different labels.
 
+    Attributes:
+      normalize: the tokenizer's normalisation, without which rows cannot tell why they are equal.
+    """
+
+    normalize: Callable[[str], str]
     rows: list[Row] = field(default_factory=list)
     hashes: list[UInt64[np.ndarray, " N"]] = field(default_factory=list)
     has_unknown: list[bool] = field(default_factory=list)  # for each of the rows, as is_cut
@@ -119,14 +123,14 @@ class RowCollector:
 
     def _cause(self, a: int, b: int) -> str:
         """What made the texts of two rows equal."""
-        one, other = (" ".join(self.rows[i].text.split()) for i in (a, b))
-        if one.lower() == other.lower():
+        one, other = (unicodedata.normalize("NFC", self.rows[i].text) for i in (a, b))
+        if self.normalize(one).split() != self.normalize(other).split():
+            if self.has_unknown[a] and self.has_unknown[b]:
+                return "[UNK]"
+            return "length" if self.is_cut[a] and self.is_cut[b] else "other"
+        if one.lower() == other.lower() and one != other:
             return "case"
-        if without_marks(one.lower()) == without_marks(other.lower()):
-            return "accents"
-        if self.has_unknown[a] and self.has_unknown[b]:
-            return "[UNK]"
-        return "length" if self.is_cut[a] and self.is_cut[b] else "other"
+        return "accents" if without_marks(one.lower()) == without_marks(other.lower()) and one != other else "other"
 
 
 def _shown(row: Row) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ class RowWriter:
     options: PrepareOptions
     stage: Stage
     vocabulary: VocabularyReport
-    equal_rows: RowCollector = field(default_factory=RowCollector)
+    equal_rows: RowCollector
 
     def write(
         self, name: str, rows: list[Row], extra: list[Row], labels: np.ndarray | None, num_labels: int

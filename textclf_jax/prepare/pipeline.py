@@ -1,6 +1,7 @@
 """Raw text to a dataset folder: read, split, number the classes, train or load the vocabulary, encode, write."""
 
 from textclf_jax.errors import UserError
+from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.folder import RowWriter, Stage, check_target, whole_folder, write_description, write_texts
 from textclf_jax.prepare.options import PrepareOptions, check_options
 from textclf_jax.prepare.report import Report
@@ -56,11 +57,12 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     report.vocabulary = describe_vocabulary(tokenizer, texts, options)
     with whole_folder(options.out, options.force) as folder:
         tokenizer.save(folder / "vocab")
-        writer = RowWriter(folder, tokenizer, task, options, stage, report.vocabulary)
+        equal_rows = RowCollector(tokenizer.normalize)
+        writer = RowWriter(folder, tokenizer, task, options, stage, report.vocabulary, equal_rows)
         for name, part in splits.items():
             further = extra if name == "train" else []
             report.splits[name] = writer.write(name, part, further, labels.get(name), len(report.label_names or []))
-        report.equal_rows = writer.equal_rows.with_different_labels()
+        report.equal_rows = equal_rows.with_different_labels()
         write_texts(folder, splits, report)
         write_description(folder, task, options, report)
     return report

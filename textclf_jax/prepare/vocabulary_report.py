@@ -22,6 +22,7 @@ class VocabularyReport:
 
     Attributes:
       is_trained: whether it was trained on these texts.
+      lowercase, strip_accents: as training was asked to; None where it was not trained here.
       limit_alphabet: the largest number of characters that training was allowed; None: no limit.
       size: V.
       fingerprint: of the vocabulary.
@@ -36,6 +37,8 @@ class VocabularyReport:
     """
 
     is_trained: bool = True
+    lowercase: bool | None = None
+    strip_accents: bool | None = None
     limit_alphabet: int | None = None
     size: int = 0
     fingerprint: str = ""
@@ -85,22 +88,29 @@ class VocabularyReport:
         shown = ", ".join(f"{c!r} U+{ord(c):04X}" for c in unknown.missing)
         if self.is_trained:
             more_text = "Remedy: add text like this to the training texts (--extra-text)."
-            lacking = f"Remedy: {self.more_characters}." if self.num_left_out else more_text
-            as_case, as_accents = "Remedy: leave out --no-lowercase.", "Remedy: --strip-accents."
+            no_room = f"Remedy: {self.more_characters}, or if the training texts lack them, more text (--extra-text)."
+            lacking = no_room if self.num_left_out else more_text
+            as_case = more_text if self.lowercase else "Remedy: leave out --no-lowercase."
+            as_accents = more_text if self.strip_accents else "Remedy: --strip-accents."
         else:
             more_text = lacking = as_case = as_accents = "Remedy: leave out --vocab, to train one on these texts."
         found = [
-            (unknown.too_long, f"more than {unknown.max_word_length} characters (the longest has {unknown.longest:,}). "
-             f"Remedy: {allow_longer_words(unknown.longest)}."),
-            (unknown.lacking_characters, f"characters that the vocabulary lacks, such as {shown}. {lacking}"),
-            (unknown.other_case, f"the vocabulary knows them in another case. {as_case}"),
-            (unknown.other_accents, f"the vocabulary knows them with other accents. {as_accents}"),
-            (unknown.written, "[UNK] stands in the texts themselves."),
-            (rest, f"parts that the vocabulary lacks. {more_text}"),
-        ]  # fmt: skip
+            (unknown.too_long, _too_long(unknown)),
+            (unknown.lacking_characters, f"with characters that the vocabulary lacks are [UNK] ({shown}). {lacking}"),
+            (unknown.other_case, f"that the vocabulary has in another case are [UNK]. {as_case}"),
+            (unknown.other_accents, f"that the vocabulary has with other accents are [UNK]. {as_accents}"),
+            (unknown.written, "are [UNK] in the texts themselves."),
+            (rest, f"with parts that the vocabulary lacks are [UNK]. {more_text}"),
+        ]
         found = [(number, cause) for number, cause in found if number > MINOR_CAUSE * unknown.words]
-        ranked = sorted(found, key=lambda pair: -pair[0])
-        return " ".join(f"Cause of {number:,} of these {unknown.words:,} words: {cause}" for number, cause in ranked)
+        return " ".join(f"{number:,} words {cause}" for number, cause in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _too_long(unknown: UnknownWords) -> str:
+    return (
+        f"of more than {unknown.max_word_length} characters are [UNK] (the longest has {unknown.longest:,}). "
+        f"Remedy: {allow_longer_words(unknown.longest)}."
+    )
 
 
 def describe_vocabulary(
@@ -111,6 +121,8 @@ def describe_vocabulary(
     figures = {}
     if trained is not None:
         figures = {
+            "lowercase": options.lowercase,
+            "strip_accents": options.strip_accents,
             "is_full": trained.is_full,
             "num_single": trained.num_characters,
             "num_left_out": trained.num_left_out,
@@ -175,7 +187,4 @@ def unknown_advice(splits: Mapping[str, UnknownRates], vocabulary: VocabularyRep
         yield f"[UNK] among the tokens: {counted}. {vocabulary.causes(words)}"
     words = sum((rates.words for rates in splits.values()), UnknownWords())
     if words.too_long and (not chosen or words.too_long <= MINOR_CAUSE * words.words):
-        yield (
-            f"{words.too_long:,} words of more than {words.max_word_length} characters are [UNK] (the longest has "
-            f"{words.longest:,}). Remedy: {allow_longer_words(words.longest)}."
-        )
+        yield f"{words.too_long:,} words {_too_long(words)}"

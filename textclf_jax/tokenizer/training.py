@@ -202,7 +202,8 @@ def _count_characters(characters: Sequence[str], texts: Iterable[str], words: _W
 def _nothing_to_train_on(read: Read, words: _WordSplitter) -> UserError:
     longest = max((len(word) for chunk in words.normalised(read()) for word in chunk.split()), default=0)
     if longest <= words.max_word_length:
-        return UserError("there is no text to train a vocabulary on")
+        removed = ": control, private-use and unassigned characters are removed" * any(map(str.strip, read()))
+        return UserError(f"there is no text to train a vocabulary on{removed}")
     return UserError(
         f"all words have more than {words.max_word_length} characters (the longest has {longest:,}), which would be "
         f"[UNK]: nothing is left to train a vocabulary on. Remedy: {allow_longer_words(longest)}."

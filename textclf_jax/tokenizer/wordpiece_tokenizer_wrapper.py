@@ -229,6 +229,11 @@ class WordPieceTokenizerWrapper:
                 progress(stop)
         return rows.finish(label_array)
 
+    def normalize(self, text: str) -> str:
+        """The text as it is cut into words: in lower case, without accents, as the vocabulary has it."""
+        normalizer = self._tokenizer.normalizer
+        return text if normalizer is None else normalizer.normalize_str(text)
+
     def explain_unknown(self, texts: Sequence[str]) -> UnknownWords:
         """Counts the words of `texts` that are [UNK], by their cause."""
         texts, words = check_texts(texts, "explain_unknown"), Counter()
