@@ -133,7 +133,7 @@ def write_texts(folder: Path, splits: Splits, report: Report) -> None:
         return
     (folder / "splits").mkdir()
     for name, rows in splits.items():
-        labelled = rows[0].label is not None
+        labelled = any(row.label is not None for row in rows)
         with (folder / "splits" / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["text", "label"] if labelled else ["text"])
