@@ -1,7 +1,6 @@
 """`textclf predict NAME`: labels and probabilities for texts."""
 
 import argparse
-import csv
 import io
 import json
 import os
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 from textclf_jax.cli.reading import add_reading_flags, print_notes, reading_options
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import find_model
-from textclf_jax.files import write_whole
+from textclf_jax.files import write_csv, write_whole
 from textclf_jax.tokenizer.text_files import well_formed
 
 if TYPE_CHECKING:
@@ -167,14 +166,11 @@ def _write_csv(predictions: Iterator["Prediction"], texts: Texts, labels: Sequen
     wanted = ["label", *(f"p({label})" for label in labels)]
     ours = _own_names(wanted, texts.names)
     _say_renamed(wanted, ours)
-    # a lone carriage return ends a row for many readers, but csv leaves it without quotation marks
-    writers = [csv.writer(stream, lineterminator="\n", quoting=each) for each in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)]
     rows = (
         [*record, p.label, *(f"{value:.6f}" for value in p.probabilities)]
         for record, p in zip(texts.records, predictions, strict=True)
     )
-    for row in chain([[*texts.names, *ours]], rows):
-        writers[any("\r" in field for field in row)].writerow(row)
+    write_csv(stream, chain([[*texts.names, *ours]], rows))
 
 
 def _own_names(wanted: Sequence[str], taken: Sequence[str]) -> list[str]:

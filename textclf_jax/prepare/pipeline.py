@@ -121,7 +121,7 @@ def _deduplicate(splits: Splits, drop: bool, report: Report) -> Splits:
         return splits
     distinct = drop_duplicates(splits)
     report.repeated = sum(map(len, splits.values())) - sum(map(len, distinct.values()))
-    if empty := [name for name, rows in distinct.items() if not rows]:
+    if empty := [name for name, rows in distinct.items() if not rows and name != "extra"]:
         raise UserError(f"--deduplicate leaves nothing of {empty[0]}: all its texts are in the splits before it")
     return distinct
 

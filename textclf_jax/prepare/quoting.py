@@ -12,6 +12,7 @@ from textclf_jax.errors import UserError
 Quoting = Literal["auto", "on", "off"]
 
 CERTAIN = 5  # signs of plain quotation marks that chance does not give
+SAMPLE = 1000  # lines to see how fields are written
 WORDS = {
     "unexpected end of data": "opens a quotation mark that never closes",
     "expected after": "has more text after a closing quotation mark",
@@ -85,8 +86,10 @@ class Survey:
       enclosing, plain: the two readings.
       columns: of the header.
       needed: records whose fields come out right only by enclosing marks.
-      doubled: further records with doubled marks in an enclosed field, or a header whose names are enclosed.
+      doubled: further records with doubled marks in an enclosed field.
+      header_enclosed: whether the names of all columns are enclosed, which no one means plainly.
       joined: records of several lines that each have the right number of fields by themselves.
+      spaced: whether spaces follow delimiters; where they do not, a delimiter before a space belongs to a text.
       loose: records with a mark in a field that is not enclosed, as no program writes them.
       broken: the line of the first record of several lines, 0: none.
       escaped: whether a backslash before a mark is where enclosing marks fail.
@@ -97,7 +100,9 @@ class Survey:
     columns: int = 0
     needed: int = 0
     doubled: int = 0
+    header_enclosed: bool = False
     joined: int = 0
+    spaced: bool = False
     loose: int = 0
     broken: int = 0
     escaped: bool = False
@@ -105,7 +110,9 @@ class Survey:
     @classmethod
     def of(cls, lines: list[str], start: int, delimiter: str) -> "Survey":
         """Reads a table in both ways."""
-        survey = cls(Reading(), Reading())
+        sample = islice(lines, start, start + SAMPLE)
+        spaced = any(delimiter + " " in line and '"' not in line for line in sample)
+        survey = cls(Reading(), Reading(), spaced=spaced)
         for reading in (survey.enclosing, survey.plain):
             enclose = reading is survey.enclosing
             try:
@@ -126,14 +133,16 @@ class Survey:
             return
         bare = [line.rstrip("\r\n") for line in lines]
         counts = {line.count(delimiter) + 1 for line in bare if line or self.columns == 1}
-        if counts != {self.columns} or (self.columns == 1 and "" in bare):
+        in_text = len(lines) > 1 and not self.spaced and any(delimiter + " " in line for line in bare)
+        if counts != {self.columns} or (self.columns == 1 and "" in bare) or in_text:
             self.needed += 1
         elif len(lines) > 1:
             self.joined += 1
         else:
             marked = [field for field in bare[0].split(delimiter) if '"' in field]
             enclosed = [field for field in marked if field.startswith('"')]
-            if (is_header and len(enclosed) == self.columns) or any('""' in field[1:-1] for field in enclosed):
+            self.header_enclosed |= is_header and len(enclosed) == self.columns
+            if any('""' in field[1:-1] for field in enclosed):
                 self.doubled += 1
             elif len(enclosed) < len(marked):
                 self.loose += 1
@@ -165,7 +174,7 @@ def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, 
         raise UserError(
             f"{path} {enclosing.fault}. With quotation marks as plain characters (--quoting off), {plain.fault}."
         )
-    if enclosing.fault and (survey.escaped or signs > survey.joined + survey.loose):
+    if enclosing.fault and (survey.escaped or survey.header_enclosed or signs > survey.joined + survey.loose):
         escaped = " A mark within a field is doubled in csv, a backslash before it means nothing." * survey.escaped
         raise UserError(
             f"{path} {enclosing.fault}.{escaped} If quotation marks are plain characters in this file: --quoting off."
@@ -182,7 +191,7 @@ def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, 
 
 def _is_doubtful(survey: Survey) -> bool:
     """Whether records of several lines, which enclosing marks give, look like rows that must not be joined."""
-    if not survey.joined:
+    if not survey.joined or survey.header_enclosed:
         return False
     if survey.columns == 1:  # lines of one column always look like rows
         return not survey.needed + survey.doubled

@@ -133,7 +133,7 @@ def _with_line_ends(lines: list[str]) -> tuple[list[str], list[str], bool]:
     before, lone, _ = lines[0].removesuffix("\n").rstrip("\r").partition("\r")
     if lone and before.count('"') % 2 == 0:  # as Mac OS 9 and Excel for it wrote them
         return list(io.StringIO("".join(lines), newline="")), [*notes, "lines end with a carriage return"], False
-    if any("\r" in line.removesuffix("\n").removesuffix("\r") for line in lines):
+    if any("\r" in line and "\r" in line.removesuffix("\n").removesuffix("\r") for line in lines):
         return [LONE_RETURN.sub(RETURN, line) for line in lines], notes, True
     return lines, notes, False
 
@@ -146,7 +146,8 @@ def _check_returns(path: Path, layout: Layout, columns: int) -> str:
         if len(pieces) < 2:
             continue
         first, count = first or number, count + 1
-        if all(p.count(layout.delimiter) + 1 == columns and p.count('"') % 2 == 0 for p in pieces):
+        enclosed = line.startswith('"') if columns == 1 else any(piece.count('"') % 2 for piece in pieces)
+        if not enclosed and all(piece.count(layout.delimiter) + 1 == columns for piece in pieces):
             raise UserError(
                 f"{path} line {number}: has a carriage return (\\r) in it, with {columns} fields before and after. "
                 f"If it ends a row: tr '\\r' '\\n' < {path.name}. If it is within a text: tr '\\r' ' ' < {path.name}. "
@@ -166,9 +167,8 @@ def _find_delimiter(path: Path, lines: list[str], needed: str, default: str, quo
         likely = max(names, key=lambda each: (len(names[each]), each == default))
         return default if default in fitting or len(names[default]) > 1 else likely
     if len(fitting) > 1:
-        raise UserError(
-            f"{path}: its fields may be separated by {' or '.join(map(_shown, fitting))}: name it with --delimiter"
-        )
+        shown = " or ".join(map(_shown, fitting))
+        raise UserError(f"{path}: its fields may be separated by {shown}: say which with --delimiter")
     return fitting[0]
 
 

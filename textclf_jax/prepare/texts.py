@@ -133,9 +133,11 @@ def _read_table(
     table = read_table(path, lines, needed, options.delimiter, default, options.quoting)
     names = table.names
     text_at, label_at = find_column(path, names, *needed), None
-    wanted = same_name(options.label_column or DEFAULT_LABEL_COLUMN)
-    if wanted in map(same_name, names) or (options.label_column is not None and needs_labels):
-        label_at = find_column(path, names, options.label_column or DEFAULT_LABEL_COLUMN, "--label-column")
+    wanted = options.label_column or DEFAULT_LABEL_COLUMN
+    given = sum(same_name(name) == same_name(wanted) for name in names)
+    # a column that is not needed may be missing, or be there twice
+    if (needs_labels and (given or options.label_column is not None)) or given == 1:
+        label_at = find_column(path, names, wanted, "--label-column")
     rows, records, columns = [], [], Columns(names, text_at)
     for line, fields in table.records:
         label = None if label_at is None else fields[label_at].strip() or None

@@ -57,9 +57,9 @@ def iterate_lines(path: Path, encoding: str | None = None, remedy: str = CONVERT
         raise UserError(f"{path}: the gzip data is damaged or cut off after line {number}. Fetch it again.") from error
     except UnicodeDecodeError as error:
         name = error.encoding.upper() if encoding is None else encoding
+        what = f"byte {error.start + 1} is not {name}" if name == "UTF-8" else f"is not {name} ({error.reason})"
         raise UserError(
-            f"{path} line {number + 1}: byte {error.start + 1} is not {name}. "
-            f"If this is text in another encoding, {remedy.format('WINDOWS-1252')}"
+            f"{path} line {number + 1}: {what}. If this is text in another encoding, {remedy.format('WINDOWS-1252')}"
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
