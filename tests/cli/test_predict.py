@@ -7,12 +7,16 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests import tiny
 from textclf_jax.cli import main
+from textclf_jax.cli.predict import Texts, _write_csv, _write_json
 from textclf_jax.config.schema import DEFAULT_WRAPPER
-from textclf_jax.evaluation.prediction import Predictor
+from textclf_jax.evaluation.prediction import Prediction, Predictor
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.runs.checkpoint import save_model
 from textclf_jax.tasks import ClassificationTask
@@ -131,6 +135,31 @@ def test_reading_flags_and_labels_that_are_to_be_filled_in(predict):
     assert "--encoding WINDOWS-1252" in err
 
 
+NAMES = st.sampled_from(["text", "label", "label_2", "predicted_label", "probabilities", "p(a)", "", "\r", "é"])
+CELLS = st.text(st.sampled_from('a,"\n\r;é\u2028'), max_size=5)
+
+
+@given(st.lists(st.tuples(NAMES, CELLS, CELLS), min_size=1, max_size=5))
+@settings(deadline=None, derandomize=True, max_examples=20)
+def test_strangers_columns_come_out_as_they_went_in(columns):
+    """Whatever names they have: none is lost to another, and every reader finds the same rows."""
+    names, *records = map(list, zip(*columns, strict=True))
+    texts = Texts(["", ""], names, records, ["", ""])
+    predictions = [Prediction("", label, np.array([0.25, 0.75])) for label in ("a", "b\n")]
+    stream = io.StringIO(newline="")
+    _write_csv(iter(predictions), texts, ["a", "b\n"], stream)
+    header, *rows = csv.reader(io.StringIO(stream.getvalue(), newline=""))
+    assert header[: len(names)] == names
+    assert len(set(header[len(names) :]) | set(names)) == len(set(names)) + 3
+    ours = ["0.250000", "0.750000"]
+    assert rows == [[*record, p.label, *ours] for record, p in zip(records, predictions, strict=True)]
+    stream = io.StringIO(newline="")
+    _write_json(iter(predictions), texts, ["a", "b\n"], stream)
+    for line, record, p in zip(stream.getvalue().splitlines(), records, predictions, strict=True):
+        *fields, label, probabilities = json.loads(line).values()
+        assert (fields, label, probabilities) == (record, p.label, {"a": 0.25, "b\n": 0.75})
+
+
 def test_programs_are_kept_for_later_processes_and_products_are_exact(model, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     settings = {"jax_compilation_cache_dir": None, "jax_default_matmul_precision": None}
@@ -139,8 +168,8 @@ def test_programs_are_kept_for_later_processes_and_products_are_exact(model, mon
         for name, value in settings.items():
             jax.config.update(name, value)
         assert Predictor(Path(model)).max_length == tiny.MAX_LENGTH
-        assert jax.config.jax_compilation_cache_dir == str(tmp_path)
-        assert jax.config.jax_default_matmul_precision == "highest"
+        after = {name: getattr(jax.config, name) for name in settings}
+        assert after == {"jax_compilation_cache_dir": str(tmp_path), "jax_default_matmul_precision": "highest"}
     finally:
         for name, value in before.items():
             jax.config.update(name, value)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from textclf_jax.errors import UserError
-from textclf_jax.prepare.quoting import Malformed, Survey, quotes_enclose, split_records
+from textclf_jax.prepare.quoting import Malformed, Quoting, Survey, quotes_enclose, split_records
 
 
 def speech(count: int, delimiter: str = "\t") -> list[str]:
@@ -15,7 +15,7 @@ def speech(count: int, delimiter: str = "\t") -> list[str]:
     return [f"text{delimiter}label\n", *rows]
 
 
-def decide(lines: list[str], delimiter: str = ",", quoting="auto"):
+def decide(lines: list[str], delimiter: str = ",", quoting: Quoting = "auto"):
     return quotes_enclose(Path("a.csv"), Survey.of(lines, 0, delimiter), quoting)
 
 
@@ -52,7 +52,7 @@ def test_line_breaks_within_fields_are_kept(text):
     delimiter = "\t" if "\t" in text else ","
     enclose, note = decide(lines_of(text), delimiter)
     assert enclose
-    assert "line breaks within quotation marks" in note
+    assert "line breaks within quotation marks (first: line" in note
 
 
 def test_marks_within_lines_are_no_matter():
@@ -83,6 +83,15 @@ def test_a_stray_delimiter_does_not_make_joined_rows_sound():
     lines[2] = "I want\tto go home 0.\t1\n"  # within the first joined row
     with pytest.raises(UserError, match=r"20 rows.*not well-formed \(line 3: has 3 fields"):
         decide(lines, "\t")
+
+
+def test_a_mark_that_swallows_rows_is_refused():
+    """It closes where a later text has a mark too; elsewhere in the file marks enclose fields."""
+    rows = ['"one, two",a\n'] * 9
+    lines = ["text,label\n", *rows, '"never closed,b\n', "three,a\n", "four,b\n", 'a last",a\n', *rows[:4]]
+    with pytest.raises(UserError, match=r"line 11: .*the file has 14 rows.*line 2: has 3 fields.*mend that line"):
+        decide(lines)
+    assert decide(lines, quoting="on")[0]
 
 
 def test_marks_that_never_close_are_plain():

@@ -50,7 +50,7 @@ def test_carriage_returns_that_end_lines():
     assert read("text,label\r\r\na,1\r\r\n")[:2] == EXPECTED
     names, records, notes = read('"text","label"\r"a\rb","1"\r\n')
     assert (names, records) == (["text", "label"], [(2, ["a\rb", "1"])])
-    assert "lines end with a carriage return" in notes
+    assert "lines end with a carriage return (\\r)" in notes
 
 
 def test_carriage_returns_within_texts():

@@ -50,6 +50,14 @@ def test_encodings(tmp_path, encoding):
             list(iterate_lines(tmp_path / "a.txt", "latin-1"))
 
 
+def test_carriage_returns_end_lines_where_no_line_feed_does(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone\r\rtwo\r")
+    assert list(iterate_lines(path)) == ["one\r", "\r", "two\r"]
+    path.write_bytes(b"one\rmore\ntwo\r")
+    assert list(iterate_lines(path)) == ["one\rmore\n", "two\r"]
+
+
 @pytest.mark.parametrize("encoding", ["none", "rot13", "a\0b"])
 def test_unknown_encodings_are_refused(tmp_path, encoding):
     (tmp_path / "a.txt").write_text("text")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv")
 ENDINGS = {".json": "json", ".jsonl": "json", ".csv": "csv"}
 SHOWN_CHARACTERS, SHOWN_ROWS = 60, 5
+# some readers end lines at these: within a JSON line, they are escaped
+LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
 
 @dataclass
@@ -159,7 +161,7 @@ def _write_json(predictions: Iterator["Prediction"], texts: Texts, labels: Seque
     for record, p in zip(texts.records, predictions, strict=True):
         probabilities = {label: round(float(value), 6) for label, value in zip(labels, p.probabilities, strict=True)}
         fields = dict(zip([*names, *ours], [*record, p.label, probabilities], strict=True))
-        print(json.dumps(fields, ensure_ascii=False), file=stream)
+        print(json.dumps(fields, ensure_ascii=False).translate(LINE_ENDS), file=stream)
 
 
 def _write_csv(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:

@@ -16,7 +16,7 @@ def choose_task(task: str | None, files: Sequence[TextFile]) -> str:
 
     Args:
       task: as given.
-      files: the input or training files.
+      files: all but those of extra text.
 
     Raises:
       UserError: no task is given, and files without labels look as if they should have some.
@@ -47,6 +47,8 @@ def require_labels(files: Sequence[TextFile], unlabelled: UnlabelledRows | None,
     without = [file for file in files if all(row.label is None for row in file.rows)]
     if without and (unlabelled is None or len(without) == len(files)):
         what = "has no labels, which classification needs: name their column with --label-column"
+        if len(without) < len(files):
+            what += f", or pass --unlabelled-rows {'mlm or ' * can_be_mlm}drop"
         likely = f". It {_likely(without[0])}" if without[0].likely_labels else ""
         raise UserError(f"{without[0].path}: {what}{', or pass --task mlm' * can_be_mlm}{likely}")
     rows = [row for file in files for row in file.rows if row.text]

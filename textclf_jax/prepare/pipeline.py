@@ -68,7 +68,7 @@ def _read(options: PrepareOptions, report: Report) -> tuple[str, Splits]:
     report.notes = [f"{file.path}: {note}" for part in files.values() for file in part for note in file.notes]
     rows = {role: [row for file in part for row in file.rows] for role, part in files.items()}
     report.rows_read = sum(map(len, rows.values()))
-    task = choose_task(options.task, files.get("input") or files["train"])
+    task = choose_task(options.task, [file for role, part in files.items() if role != "extra" for file in part])
     if task == "mlm":
         if options.unlabelled_rows is not None:
             raise UserError("no row has a label: --unlabelled-rows is for files of which some rows have one")

@@ -11,6 +11,7 @@ from textclf_jax.errors import UserError
 
 Quoting = Literal["auto", "on", "off"]
 
+SWALLOWED = 3  # lines of a record that are rows by themselves, as hardly any text's lines are
 CERTAIN = 5  # signs of plain quotation marks that chance does not give
 SAMPLE = 1000  # lines to see how fields are written
 WORDS = {
@@ -89,9 +90,12 @@ class Survey:
       doubled: further records with doubled marks in an enclosed field.
       header_enclosed: whether the names of all columns are enclosed, which no one means plainly.
       joined: records of several lines that each have the right number of fields by themselves.
+      swallowed: those of them with so many lines that they are hardly one.
       spaced: whether spaces follow delimiters; where they do not, a delimiter before a space belongs to a text.
       loose: records with a mark in a field that is not enclosed, as no program writes them.
-      broken: the line of the first record of several lines, 0: none.
+      first: the line of the first record of several lines, 0: none; of a swallowed one, if there is one.
+      broken: records of several lines.
+      longest: lines of the longest.
       escaped: whether a backslash before a mark is where enclosing marks fail.
     """
 
@@ -102,9 +106,12 @@ class Survey:
     doubled: int = 0
     header_enclosed: bool = False
     joined: int = 0
+    swallowed: int = 0
     spaced: bool = False
     loose: int = 0
+    first: int = 0
     broken: int = 0
+    longest: int = 1
     escaped: bool = False
 
     @classmethod
@@ -128,7 +135,8 @@ class Survey:
     def _look_at(self, lines: list[str], begin: int, delimiter: str, fields: list[str]) -> None:
         is_header, self.columns = not self.columns, self.columns or len(fields)
         if len(lines) > 1:
-            self.broken = self.broken or begin + 1
+            self.first, self.broken = self.first or begin + 1, self.broken + 1
+            self.longest = max(self.longest, len(lines))
         elif '"' not in lines[0]:
             return
         bare = [line.rstrip("\r\n") for line in lines]
@@ -138,6 +146,9 @@ class Survey:
             self.needed += 1
         elif len(lines) > 1:
             self.joined += 1
+            if self.columns > 1 and len(lines) >= SWALLOWED:
+                self.first = self.first if self.swallowed else begin + 1
+                self.swallowed += 1
         else:
             marked = [field for field in bare[0].split(delimiter) if '"' in field]
             enclosed = [field for field in marked if field.startswith('"')]
@@ -165,8 +176,8 @@ def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, 
         if not survey.broken or enclosing.fault:
             return True, ""
         return True, (
-            f"line breaks within quotation marks belong to their fields (first: line {survey.broken}): "
-            "--quoting off makes every line a row"
+            f"{survey.broken:,} rows have line breaks within quotation marks (first: line {survey.first}; "
+            f"{survey.longest:,} lines at most): --quoting off makes every line a row"
         )
     if plain.fault:
         if not enclosing.fault:
@@ -184,7 +195,7 @@ def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, 
     if survey.columns > 1 and not survey.doubled and survey.joined + survey.loose >= CERTAIN:
         return False, (
             f"quotation marks are plain characters: as enclosing ones, they would join whole rows from line "
-            f"{survey.broken} on, and {plain.rows:,} rows would be {enclosing.rows:,} (--quoting decides)"
+            f"{survey.first} on, and {plain.rows:,} rows would be {enclosing.rows:,} (--quoting decides)"
         )
     raise UserError(_doubt(path, survey))
 
@@ -195,13 +206,17 @@ def _is_doubtful(survey: Survey) -> bool:
         return False
     if survey.columns == 1:  # lines of one column always look like rows
         return not survey.needed + survey.doubled
-    return survey.joined > survey.needed + survey.doubled or (bool(survey.loose) and not survey.plain.fault)
+    return (
+        bool(survey.swallowed)
+        or survey.joined > survey.needed + survey.doubled
+        or (bool(survey.loose) and not survey.plain.fault)
+    )
 
 
 def _doubt(path: Path, survey: Survey) -> str:
     as_plain = f"{survey.plain.rows:,} rows" if not survey.plain.fault else f"not well-formed ({survey.plain.fault})"
     return (
-        f"{path} line {survey.broken}: a quotation mark opens here and closes on a later line. If marks enclose fields "
+        f"{path} line {survey.first}: a quotation mark opens here and closes on a later line. If marks enclose fields "
         f"(--quoting on), the file has {survey.enclosing.rows:,} rows; if they are plain characters (--quoting off), "
-        f"it is {as_plain}. Say which."
+        f"it is {as_plain}. Say which, or mend that line."
     )

@@ -17,6 +17,7 @@ DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 BY_ENDING = {".csv": ",", ".tsv": "\t"}
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[,;\t|]*\r?\n?', re.IGNORECASE)  # Excel's first line
 HEADER_LINES = 20  # that a header may have
+RETURN_ENDS = "lines end with a carriage return (\\r)"
 LONE_RETURN = re.compile(r"\r(?!\n)")
 # stands for a carriage return within a line while csv reads: csv would end the row there. Text has no NUL.
 RETURN = "\0"
@@ -130,9 +131,11 @@ def _with_line_ends(lines: list[str]) -> tuple[list[str], list[str], bool]:
     if lines[0].endswith("\r\r\n"):  # a program translated \n to \r\n twice
         notes.append("lines end with two carriage returns and a line feed")
         lines = [line.removesuffix("\r\r\n") + "\n" if line.endswith("\r\r\n") else line for line in lines]
+    if lines[0].endswith("\r"):
+        return lines, [RETURN_ENDS], False
     before, lone, _ = lines[0].removesuffix("\n").rstrip("\r").partition("\r")
     if lone and before.count('"') % 2 == 0:  # as Mac OS 9 and Excel for it wrote them
-        return list(io.StringIO("".join(lines), newline="")), [*notes, "lines end with a carriage return"], False
+        return list(io.StringIO("".join(lines), newline="")), [*notes, RETURN_ENDS], False
     if any("\r" in line and "\r" in line.removesuffix("\n").removesuffix("\r") for line in lines):
         return [LONE_RETURN.sub(RETURN, line) for line in lines], notes, True
     return lines, notes, False

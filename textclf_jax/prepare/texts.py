@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.label_columns import Columns
 from textclf_jax.prepare.quoting import Quoting
-from textclf_jax.prepare.tables import BY_ENDING, find_column, read_table, same_name
+from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, same_name
 from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, iterate_lines
 
 DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
@@ -158,8 +158,8 @@ def _lines_of_txt(lines: list[str]) -> tuple[list[str], list[str]]:
     """The lines, and notes; carriage returns end them where no line feed does, or where there are more of them."""
     feeds = sum(line.endswith("\n") for line in lines)
     returns = sum(line.removesuffix("\n").removesuffix("\r").count("\r") for line in lines)
-    if returns > feeds:
-        return list(io.StringIO("".join(lines), newline="")), ["lines end with a carriage return"]
+    if returns > feeds or lines[0].endswith("\r"):
+        return list(io.StringIO("".join(lines), newline="")), [RETURN_ENDS]
     within = next((i for i, line in enumerate(lines, 1) if "\r" in line.removesuffix("\n").removesuffix("\r")), 0)
     if within:
         what = f"{returns:,} carriage returns (\\r) within lines are spaces (first: line {within})"

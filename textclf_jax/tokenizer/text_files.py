@@ -4,8 +4,8 @@ import codecs
 import gzip
 import zlib
 from collections.abc import Iterator
-from io import BufferedReader
-from itertools import chain
+from io import BufferedReader, StringIO
+from itertools import chain, islice
 from pathlib import Path
 
 from textclf_jax.errors import UserError
@@ -35,6 +35,8 @@ def require_file(path: Path, what: str = "text file") -> None:
 
 def iterate_lines(path: Path, encoding: str | None = None, remedy: str = CONVERT) -> Iterator[str]:
     """Yields the lines of a text file with their line ends, without a byte order mark. Gzip is known by its content.
+
+    Lines end at line feeds; in a file without one, at carriage returns.
 
     Args:
       path: the file.
@@ -114,7 +116,15 @@ def _codec_of(path: Path, file: BinaryFile, encoding: str | None) -> str:
 
 
 def _decoded(file: BinaryFile, codec: str) -> Iterator[str]:
-    """Yields the lines of a file, which end at line feeds alone."""
+    """Yields the lines of a file."""
+    lines = _ended_by_feeds(file, codec)
+    for first in islice(lines, 1):
+        # StringIO knows all line ends
+        yield from [first] if first.endswith("\n") else StringIO(first, newline="")
+    yield from lines
+
+
+def _ended_by_feeds(file: BinaryFile, codec: str) -> Iterator[str]:
     if codec == "utf-8":  # no character reaches beyond a line feed
         yield from (raw.decode("utf-8") for raw in file)
         return
