@@ -1,7 +1,10 @@
-"""Writes files as a whole or not at all."""
+"""Writes files as a whole or not at all, and csv that every reader splits into the same rows."""
 
+import csv
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 from textclf_jax.errors import UserError
 
@@ -24,3 +27,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise UserError(
             f"{path}: could not be written ({error.strerror}). Free some space or mend the folder, then try again."
         ) from error
+
+
+def write_csv(stream: IO[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes rows as csv with line feeds; None is an empty field.
+
+    Rows with a carriage return are written in quotation marks: it ends a row for many readers, but csv.writer does not
+    know.
+    """
+    plain, enclosed = (
+        csv.writer(stream, lineterminator="\n", quoting=quoting) for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+    )
+    for row in rows:
+        writer = enclosed if any(isinstance(field, str) and "\r" in field for field in row) else plain
+        writer.writerow(row)

@@ -75,7 +75,7 @@ def test_other_scripts_are_learned(tmp_path, capsys, spoken, kinds):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("text\nno label here\n", "has no labels: name their column with --label-column"),
+        ("text\nno label here\n", "has no labels, which classification needs: name their column with --label-column\n"),
         ("text,label\nfirst,new\n", "label 'new' does not occur in the training rows"),
     ],
 )

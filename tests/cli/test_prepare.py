@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from textclf_jax.cli import prepare
+from textclf_jax.prepare.texts import ReadOptions
 
 
 def run(*arguments):
@@ -39,7 +40,8 @@ def test_a_dataset_and_its_summary(table, tmp_path, capsys):
 
 FLAGS = """
     --train a.csv b.csv --val c.csv --test d.csv --extra-text e.txt --out o --force --seed 7 --text-column t
-    --label-column l --label-names n --no-quotes --text-unit paragraph --deduplicate --skip-empty --task cls
+    --label-column l --label-names n --no-quotes --delimiter pipe --encoding cp1252 --text-unit paragraph
+    --deduplicate --skip-empty --unlabelled-rows drop --task cls
     --max-length 9 --long-texts truncate --vocab v --no-lowercase --min-frequency 4
     --strip-accents --limit-alphabet 50 --max-word-length 60
 """
@@ -56,7 +58,8 @@ def test_flags_reach_the_options():
         "d.csv",
         "e.txt",
     ]
-    assert vars(options.read) == {"text_column": "t", "label_column": "l", "quotes": False, "text_unit": "paragraph"}
+    assert options.read == ReadOptions("t", "l", "off", "|", "cp1252", "paragraph")
+    assert options.unlabelled_rows == "drop"
     assert (options.force, options.deduplicate, options.skip_empty, options.lowercase) == (True, True, True, False)
     assert (options.seed, options.max_length, options.min_frequency, options.vocab_size) == (7, 9, 4, None)
     assert (options.strip_accents, options.limit_alphabet, options.max_word_length) == (True, 50, 60)

@@ -2,7 +2,10 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
+
+from textclf_jax.cli.reading import add_reading_flags, print_notes, reading_options
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -14,9 +17,10 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     )
     parser.add_argument("--train", required=True, nargs="+", type=Path, metavar="FILE", help="csv or tsv, also .gz")
     parser.add_argument("--test", required=True, nargs="+", type=Path, metavar="FILE")
-    parser.add_argument("--text-column", metavar="NAME", help="default: text")
-    parser.add_argument("--label-column", metavar="NAME", help="default: label")
-    parser.add_argument("--no-quotes", action="store_true", help="quotation marks are plain characters")
+    parser.add_argument(
+        "--unlabelled-rows", choices=("drop",), help="leave rows without a label out (default: they are an error)"
+    )
+    add_reading_flags(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a model, instead of a table")
 
 
@@ -24,10 +28,23 @@ def run(args: argparse.Namespace) -> int:
     """Prints accuracy, macro-F1 and seconds of each baseline."""
     from textclf_jax.evaluation.baselines import score_baselines
     from textclf_jax.observe.progress import print_table
-    from textclf_jax.prepare.texts import ReadOptions, read_rows
+    from textclf_jax.prepare.labelling import require_labels
+    from textclf_jax.prepare.texts import Row, read_file
 
-    options = ReadOptions(args.text_column, args.label_column, not args.no_quotes)
-    train, test = ([row for path in paths for row in read_rows(path, options)] for paths in (args.train, args.test))
+    options = reading_options(args)
+
+    def read(paths: list[Path]) -> list[Row]:
+        files = [read_file(path, options) for path in paths]
+        for file in files:
+            print_notes(file)
+        require_labels(files, args.unlabelled_rows, can_be_mlm=False)
+        rows = [row for file in files for row in file.rows]
+        labelled = [row for row in rows if row.label is not None]
+        if len(labelled) < len(rows):
+            print(f"rows without a label, left out: {len(rows) - len(labelled):,} of {len(rows):,}", file=sys.stderr)
+        return labelled
+
+    train, test = read(args.train), read(args.test)
     scores = score_baselines(train, test)
     if args.json:
         print("\n".join(json.dumps(score._asdict()) for score in scores))

@@ -1,22 +1,47 @@
 """`textclf predict NAME`: labels and probabilities for texts."""
 
 import argparse
-import csv
+import io
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
+from textclf_jax.cli.reading import add_reading_flags, print_notes, reading_options
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import find_model
+from textclf_jax.files import write_csv, write_whole
 from textclf_jax.tokenizer.text_files import well_formed
 
 if TYPE_CHECKING:
     from textclf_jax.evaluation.prediction import Prediction
 
 FORMATS = ("table", "json", "csv")
-SHOWN_CHARACTERS = 60
+ENDINGS = {".json": "json", ".jsonl": "json", ".csv": "csv"}
+SHOWN_CHARACTERS, SHOWN_ROWS = 60, 5
+# some readers end lines at these: within a JSON line, they are escaped
+LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
+
+
+@dataclass
+class Texts:
+    """Texts to classify.
+
+    Attributes:
+      texts: in their order.
+      names: of the columns that the input has.
+      records: the fields of each text's row as they were written.
+      places: where each text stands.
+    """
+
+    texts: list[str]
+    names: list[str]
+    records: list[list[str]]
+    places: list[str]
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -24,37 +49,102 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser.add_argument("name", help="the run experiments/finetuning/NAME, or the path of a model.ckpt folder")
     parser.add_argument("--text", action="append", default=[], help="a text to classify; can be repeated")
     parser.add_argument("--file", type=Path, help="texts to classify: txt (a line each), csv or tsv, also .gz")
-    parser.add_argument("--text-column", help="column of the texts in --file (default: text)")
-    parser.add_argument("--format", choices=FORMATS, default="table", help="table, JSON lines or csv (default: table)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there, in UTF-8 (default: standard output)")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="table, JSON lines, or csv; the latter two keep all columns of --file (default: as the ending of --out "
+        "tells, else table)",
+    )
+    add_reading_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if bool(args.text) == bool(args.file):
         raise UserError("give either --text (once or more) or --file")
+    if args.out is not None:
+        _check_out(args.out, args.file)
     folder = find_model(args.name, ("finetuning",))
-    texts = [well_formed(text) for text in args.text] or _read(args.file, args.text_column)
+    given = [well_formed(text) for text in args.text]
+    places = [f"text {i}" for i in range(1, len(given) + 1)]
+    texts = Texts(given, ["text"], [[text] for text in given], places) if given else _read(args)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.evaluation.prediction import Predictor
 
     predictor = Predictor(folder)
-    writer = {"table": _write_table, "json": _write_json, "csv": _write_csv}[args.format]
-    writer(predictor(texts), predictor.labels)
+    form = args.format or ("table" if args.out is None else ENDINGS.get(args.out.suffix.lower(), "table"))
+    write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
+    warnings = _Warnings(texts.places, predictor.max_length)
+    predictions = warnings.watch(predictor(texts.texts))
+    if args.out is None:
+        write(predictions, texts, predictor.labels, sys.stdout)
+    else:
+        whole = io.StringIO()
+        write(predictions, texts, predictor.labels, whole)
+        write_whole(args.out, whole.getvalue())
+        print(f"{args.out}: {len(texts.texts):,} predictions", file=sys.stderr)
+    warnings.show()
     return 0
 
 
-def _read(path: Path, text_column: str | None) -> list[str]:
-    from textclf_jax.prepare.texts import ReadOptions, read_rows
+def _check_out(out: Path, file: Path | None) -> None:
+    """Raises UserError where the output cannot be written, before anything is computed."""
+    folder = out.parent
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        what = "is a folder" if out.is_dir() else f"{folder} is not a folder that you may write to"
+        raise UserError(f"--out {out}: {what}")
+    if file is not None and out.exists() and file.exists() and out.samefile(file):
+        raise UserError(f"--out {out}: is the file that is read; choose another")
 
-    options = ReadOptions(text_column=text_column) if text_column else ReadOptions()
-    return [row.text for row in read_rows(path, options)]
+
+def _read(args: argparse.Namespace) -> Texts:
+    from textclf_jax.prepare.texts import read_file
+
+    file = read_file(args.file, reading_options(args), needs_labels=False, keep_records=True)
+    print_notes(file)
+    rows = file.rows
+    return Texts([row.text for row in rows], file.names, file.records, [f"line {row.line}" for row in rows])
 
 
-def _write_table(predictions: Iterable["Prediction"], labels: Sequence[str]) -> None:
-    del labels
+class _Warnings:
+    """Counts predictions that say less than they seem to.
+
+    Args:
+      places: where each text stands.
+      max_length: of the model.
+    """
+
+    def __init__(self, places: Sequence[str], max_length: int):
+        self._places, self._max_length = places, max_length
+        self._empty: list[str] = []
+        self._cut: list[str] = []
+
+    def watch(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:
+        """Passes predictions on."""
+        for place, prediction in zip(self._places, predictions, strict=True):
+            if prediction.is_empty:
+                self._empty.append(place)
+            if prediction.is_cut:
+                self._cut.append(place)
+            yield prediction
+
+    def show(self) -> None:
+        """Warns on stderr."""
+        for places, what in (
+            (self._empty, "texts are empty or have no token: their labels are what the model says of nothing"),
+            (self._cut, f"texts are longer than the model's {self._max_length} tokens: their ends were not read"),
+        ):
+            if places:
+                shown = ", ".join(places[:SHOWN_ROWS]) + ", ..." * (len(places) > SHOWN_ROWS)
+                print(f"warning: {len(places):,} of {len(self._places):,} {what} ({shown})", file=sys.stderr)
+
+
+def _write_table(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:
+    del texts, labels
     from textclf_jax.observe.progress import print_table
 
     rows = [(_shortened(p.text), p.label, p.probability) for p in predictions]
-    print_table("predictions", rows, ("text", "label", "probability"))
+    print_table("predictions", rows, ("text", "label", "probability"), stream=stream)
 
 
 def _shortened(text: str) -> str:
@@ -62,14 +152,42 @@ def _shortened(text: str) -> str:
     return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
 
 
-def _write_json(predictions: Iterable["Prediction"], labels: Sequence[str]) -> None:
-    for p in predictions:
+def _write_json(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:
+    names: list[str] = []
+    for name in texts.names:  # an object has each key once
+        names.append(_free(name, names))
+    ours = _own_names(["label", "probabilities"], names)
+    _say_renamed([*texts.names, "label", "probabilities"], [*names, *ours])
+    for record, p in zip(texts.records, predictions, strict=True):
         probabilities = {label: round(float(value), 6) for label, value in zip(labels, p.probabilities, strict=True)}
-        print(json.dumps({"text": p.text, "label": p.label, "probabilities": probabilities}, ensure_ascii=False))
+        fields = dict(zip([*names, *ours], [*record, p.label, probabilities], strict=True))
+        print(json.dumps(fields, ensure_ascii=False).translate(LINE_ENDS), file=stream)
 
 
-def _write_csv(predictions: Iterable["Prediction"], labels: Sequence[str]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["text", "label", *(f"p({label})" for label in labels)])
-    for p in predictions:
-        writer.writerow([p.text, p.label, *(f"{value:.6f}" for value in p.probabilities)])
+def _write_csv(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:
+    wanted = ["label", *(f"p({label})" for label in labels)]
+    ours = _own_names(wanted, texts.names)
+    _say_renamed(wanted, ours)
+    rows = (
+        [*record, p.label, *(f"{value:.6f}" for value in p.probabilities)]
+        for record, p in zip(texts.records, predictions, strict=True)
+    )
+    write_csv(stream, chain([[*texts.names, *ours]], rows))
+
+
+def _own_names(wanted: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Names for the columns that are added, which the input does not have."""
+    return [_free(f"predicted_{name}" if name in taken else name, taken) for name in wanted]
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """The name, or where it is taken, with the first number from 2 on that makes it free."""
+    numbered = (f"{name}_{number}" for number in range(2, len(taken) + 3))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
+
+
+def _say_renamed(wanted: Sequence[str], names: Sequence[str]) -> None:
+    changed = [f"{name!r} is {new!r}" for name, new in zip(wanted, names, strict=True) if name != new]
+    if changed:
+        shown = ", ".join(changed[:SHOWN_ROWS]) + ", ..." * (len(changed) > SHOWN_ROWS)
+        print(f"note: names that the input has already: in the output, {shown}", file=sys.stderr)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textclf_jax.cli.reading import add_reading_flags, reading_options
+
 if TYPE_CHECKING:
     from textclf_jax.prepare.folder import Stage
     from textclf_jax.prepare.options import PrepareOptions
@@ -30,7 +32,8 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_files(parser)
-    _add_reading(parser)
+    add_reading_flags(parser)
+    _add_rows(parser)
     _add_encoding(parser)
 
 
@@ -50,15 +53,12 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=42, help="decides the split (default 42)")
 
 
-def _add_reading(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("reading").add_argument
-    add("--text-column", metavar="NAME", help="of csv and tsv (default: text)")
-    add("--label-column", metavar="NAME", help="of csv and tsv (default: label, where there is one)")
+def _add_rows(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("rows to use").add_argument
     add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
-    add("--no-quotes", action="store_true", help="quotation marks are plain characters, not around csv or tsv fields")
-    add("--text-unit", choices=("line", "paragraph", "document"), default="line", help="a text of txt (default line)")
     add("--deduplicate", action="store_true", help="drop rows that repeat a text; the copy in train stays")
     add("--skip-empty", action="store_true", help="drop labelled rows without text")
+    add("--unlabelled-rows", choices=("mlm", "drop"), help="of partly labelled files: for MLM training alone, or none")
 
 
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +89,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _options(args: argparse.Namespace) -> "PrepareOptions":
     from textclf_jax.prepare.options import PrepareOptions
-    from textclf_jax.prepare.texts import ReadOptions
 
     return PrepareOptions(
         out=args.out,
@@ -98,7 +97,7 @@ def _options(args: argparse.Namespace) -> "PrepareOptions":
         val=tuple(args.val),
         test=tuple(args.test),
         extra_text=tuple(args.extra_text),
-        read=ReadOptions(args.text_column, args.label_column, not args.no_quotes, args.text_unit),
+        read=reading_options(args),
         task=args.task,
         vocab=args.vocab,
         vocab_size=args.vocab_size,
@@ -114,6 +113,7 @@ def _options(args: argparse.Namespace) -> "PrepareOptions":
         deduplicate=args.deduplicate,
         long_texts=args.long_texts,
         skip_empty=args.skip_empty,
+        unlabelled_rows=args.unlabelled_rows,
         label_names=args.label_names,
         force=args.force,
     )
@@ -156,7 +156,7 @@ def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -
         console.print(line, markup=False)
     for warning in report.warnings():
         console.print(f"warning: {warning}", markup=False)
-    for advice in report.advice(options.max_length):
+    for advice in (*report.notes, *report.advice(options.max_length)):
         console.print(f"note: {advice}", markup=False)
     console.print(f"{options.out} is ready after {seconds:.1f} s", markup=False)
 
@@ -183,13 +183,12 @@ def _figures(report: "Report") -> list[list[str]]:
 
 
 def _remarks(report: "Report") -> list[str]:
-    """Lines below the table: vocabulary, classes, empty rows and repeated texts."""
+    """Lines below the table: vocabulary, classes, what became of the rows, repeated texts."""
     lines = [f"vocabulary: {report.vocab_size:,} pieces, fingerprint {report.fingerprint[:12]}"]
     if report.label_names is not None:
         shown = ", ".join(report.label_names[:12]) + (", ..." if len(report.label_names) > 12 else "")
         lines.append(f"classes: {len(report.label_names)} ({shown})")
-    if any(report.empty.values()):
-        lines.append("empty rows left out: " + ", ".join(f"{n:,} of {role}" for role, n in report.empty.items() if n))
+    lines.append(report.row_counts())
     if report.duplicates:
         counted = ", ".join(f"{n:,} {where}" for where, n in report.duplicates.items())
         lines.append(f"rows that repeat a text{', dropped' * report.deduplicated}: {counted}")

@@ -40,7 +40,7 @@ def score_baselines(train: Sequence[Row], test: Sequence[Row]) -> list[Score]:
     Raises:
       UserError: rows without labels, fewer than two classes, a test label that training lacks, texts without a word.
     """
-    for row in (train[0], test[0]):
+    for row in (*train, *test):
         if row.label is None:
             raise UserError(f"{row.path}: has no labels: name their column with --label-column")
     _, labels = class_ids({"train": list(train), "test": list(test)}, None)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from textclf_jax.config.schema import DEFAULT_WRAPPER, FinetuningConfig
 from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
@@ -13,7 +13,9 @@ from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
 from textclf_jax.kernels.precision import FULL
+from textclf_jax.prepare.report import NUM_SPECIAL
 from textclf_jax.runs.checkpoint import load_model
+from textclf_jax.runtime.device import set_up_device
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
 from textclf_jax.tokenizer.loading import load_wrapper
@@ -29,11 +31,15 @@ class Prediction(NamedTuple):
       text: the text.
       label: name of the most probable class.
       probabilities: [C] of every class, in the order of `Predictor.labels`.
+      is_empty: whether the text has no token, so that this is what the model says of nothing.
+      is_cut: whether the text has more tokens than the model's maximum, so that its end was not read.
     """
 
     text: str
     label: str
     probabilities: Float[np.ndarray, " C"]
+    is_empty: bool = False
+    is_cut: bool = False
 
     @property
     def probability(self) -> float:
@@ -42,10 +48,11 @@ class Prediction(NamedTuple):
 
 
 class Predictor:
-    """A trained classifier with its tokenizer. Programs are compiled when first needed.
+    """A trained classifier with its tokenizer. Programs are compiled when first needed, and kept for later processes.
 
     Attributes:
       labels: class names in the order of their numbers.
+      max_length: tokens of a text that the model reads at most, those around it included.
     """
 
     def __init__(self, folder: Path):
@@ -59,37 +66,53 @@ class Predictor:
         if "classification_head" not in sections:
             raise UserError(f"{folder}: this is a pretrained encoder, not a classifier. Finetune it first.")
         config = FinetuningConfig.model_validate(sections)
+        # the device that trained it need not be here
+        set_up_device(config.training.model_copy(update={"device": "auto", "use_amp": False}))
         wrapper = saved.vocab_dir / Path(config.tokenizer.wrapper_path).name
         wrapper_path = str(wrapper) if wrapper.is_file() else DEFAULT_WRAPPER
         self._tokenizer = load_wrapper(wrapper_path, str(saved.vocab_dir), root=Path())
+        # the tokens around a text; a wrapper of the user's may add none
+        self._frame = NUM_SPECIAL if self._tokenizer.source is None else 0
         self._task = ClassificationTask(config, self._tokenizer)
         self._module = self._task.module(FULL)
         self._variables = saved.variables
         self._batch_size = config.training.batch_size
         self._programs = Programs("prediction", self._program)
-        self._max_length = config.architecture.max_sequence_length
+        self.max_length = config.architecture.max_sequence_length
         self.labels: list[str] = saved.metadata["labels"]
 
     def __call__(self, texts: Sequence[str]) -> Iterator[Prediction]:
         """Yields a prediction for each text, in order; texts longer than the model's maximum are cut."""
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = list(texts[start : start + TEXTS_AT_ONCE])
-            for text, logits in zip(part, self._logits(part), strict=True):
+            every_logits, lengths = self._logits(part)
+            cut = self._find_cut(part, lengths)
+            for i, (text, logits) in enumerate(zip(part, every_logits, strict=True)):
                 probabilities = np.exp(logits - logits.max())
                 probabilities /= probabilities.sum()
-                yield Prediction(text, self.labels[int(logits.argmax())], probabilities)
+                is_empty = not text.strip() or int(lengths[i]) <= self._frame
+                yield Prediction(text, self.labels[int(logits.argmax())], probabilities, is_empty, i in cut)
 
     def _program(self, shape: Shape) -> Compiled:
         empty = BatchRows(np.zeros(0, np.int64), shape)
         return evaluation_program(self._task, self._module, empty, self._variables)
 
-    def _logits(self, texts: list[str]) -> Float[np.ndarray, "N C"]:
-        ids, mask = self._tokenizer.encode_texts(texts, self._max_length)
+    def _find_cut(self, texts: list[str], lengths: Int[np.ndarray, " N"]) -> set[int]:
+        """Which texts have more tokens than fit: of those that fill a row, the ones that fill a longer one as well."""
+        full = np.flatnonzero(lengths >= self.max_length).tolist()
+        if not full:
+            return set()
+        _, mask = self._tokenizer.encode_texts([texts[i] for i in full], self.max_length + 1)
+        return {i for i, length in zip(full, (~mask).sum(axis=1), strict=True) if length > self.max_length}
+
+    def _logits(self, texts: list[str]) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, " N"]]:
+        """The logits of texts, and how many tokens of each the model has read."""
+        ids, mask = self._tokenizer.encode_texts(texts, self.max_length)
         lengths = (~mask).sum(axis=1).astype(np.int32)
         data = Dataset(Path("texts"), ids, lengths, None, "", ())
-        batching = Bucketed(self._batch_size, choose_buckets(lengths, self._max_length, BUCKETS))
+        batching = Bucketed(self._batch_size, choose_buckets(lengths, self.max_length, BUCKETS))
         evaluator = Evaluator(self._task, self._programs, batching)
         logits = np.zeros((len(texts), len(self.labels)), np.float64)
         for batch, (_, batch_logits) in evaluator.results(self._variables, data):
             logits[batch.rows] = np.asarray(batch_logits)[: len(batch.rows)]
-        return logits
+        return logits, lengths

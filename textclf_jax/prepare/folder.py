@@ -4,7 +4,6 @@ vocab/{vocab.txt,tokenizer.json}   mlm/{train,val,test}.pt   cls/{train,val,test
 labels.txt (a class a line, in the order of ids)   splits/*.csv (the texts, where the split was drawn here)
 """
 
-import csv
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ import numpy as np
 
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
+from textclf_jax.files import write_csv
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.prepare.report import NUM_SPECIAL, Report, SplitReport, describe_split
@@ -149,12 +149,11 @@ def write_texts(folder: Path, splits: Splits, report: Report) -> None:
     if not report.is_drawn:
         return
     (folder / "splits").mkdir()
+    labelled = any(row.label is not None for rows in splits.values() for row in rows)
     for name, rows in splits.items():
-        labelled = rows[0].label is not None
         with (folder / "splits" / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["text", "label"] if labelled else ["text"])
-            writer.writerows((row.text, row.label) if labelled else (row.text,) for row in rows)
+            write_csv(file, [["text", "label"] if labelled else ["text"]])
+            write_csv(file, ((row.text, row.label) if labelled else (row.text,) for row in rows))
 
 
 def write_description(folder: Path, task: str, options: PrepareOptions, report: Report) -> None:

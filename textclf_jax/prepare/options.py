@@ -8,6 +8,8 @@ from textclf_jax.errors import UserError
 from textclf_jax.prepare.texts import ReadOptions
 from textclf_jax.tokenizer.vocabulary import LONGEST_WORD_LENGTH
 
+UnlabelledRows = Literal["mlm", "drop"]
+
 
 @dataclass(frozen=True)
 class PrepareOptions:
@@ -29,6 +31,8 @@ class PrepareOptions:
       deduplicate: drop texts that occur before, in train first.
       long_texts: whether MLM rows split long texts or cut them off; CLS rows always cut.
       skip_empty: drop labelled rows without text, which are an error otherwise.
+      unlabelled_rows: what to do with rows without a label where classification needs labels: use those of the input
+        and training files for MLM training alone, or drop them; None: they are an error.
       label_names: a file with a class name a line, for labels that are ids.
       force: replace a dataset that is there.
     """
@@ -55,6 +59,7 @@ class PrepareOptions:
     deduplicate: bool = False
     long_texts: Literal["split", "truncate"] = "split"
     skip_empty: bool = False
+    unlabelled_rows: UnlabelledRows | None = None
     label_names: Path | None = None
     force: bool = False
 
@@ -78,6 +83,10 @@ def check_options(options: PrepareOptions) -> None:
         raise UserError("--val-fraction and --test-fraction leave nothing to train on")
     if options.max_length < 3:
         raise UserError(f"--max-length {options.max_length} must be at least 3: [CLS], a token, [SEP]")
+    if options.unlabelled_rows is not None and options.task == "mlm":
+        raise UserError("--task mlm uses rows without labels anyway: leave --unlabelled-rows out")
+    if options.unlabelled_rows == "mlm" and options.task == "cls":
+        raise UserError("--task cls makes no MLM rows: pass --unlabelled-rows drop, or --task both")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed} must not be negative")
     _check_training_flags(options)

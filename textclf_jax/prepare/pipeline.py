@@ -3,6 +3,7 @@
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.folder import RowWriter, Stage, check_target, whole_folder, write_description, write_texts
+from textclf_jax.prepare.labelling import choose_task, places, require_labels, set_apart_unlabelled
 from textclf_jax.prepare.options import PrepareOptions, check_options
 from textclf_jax.prepare.report import Report
 from textclf_jax.prepare.splitting import (
@@ -15,13 +16,12 @@ from textclf_jax.prepare.splitting import (
     read_label_names,
     stratified_split,
 )
-from textclf_jax.prepare.texts import Row, read_rows
+from textclf_jax.prepare.texts import Row, read_file
 from textclf_jax.prepare.vocabulary_report import describe_vocabulary
 from textclf_jax.tokenizer.vocabulary import MAX_WORD_LENGTH
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 DEFAULT_VOCAB_SIZE, DEFAULT_MIN_FREQUENCY = 30_000, 2
-SHOWN_ROWS = 5
 
 
 def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: None) -> Report:
@@ -40,13 +40,10 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     check_options(options)
     check_target(options.out, options.force)
     stage("reading", 0, 0)
-    sources = options.sources.items()
-    rows = {role: [row for path in paths for row in read_rows(path, options.read)] for role, paths in sources}
-    labelled = any(row.label is not None for row in rows.get("input", rows.get("train", [])))
-    task = options.task or ("both" if labelled else "mlm")
     report = Report()
-    splits = _split(_drop_empty(rows, task, options.skip_empty, report), options, report)
-    splits = _deduplicate(splits, options.deduplicate, report)
+    task, rows = _read(options, report)
+    splits = _deduplicate(_split(rows, options, report), options.deduplicate, report)
+    report.rows_used = {name: len(part) for name, part in splits.items()}
     extra = splits.pop("extra", [])
     labels = {}
     if task != "mlm":
@@ -68,23 +65,45 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     return report
 
 
-def _drop_empty(rows: Splits, task: str, skip_empty: bool, report: Report) -> Splits:
-    """Leaves out rows without text and counts them; labelled ones are an error unless `skip_empty`."""
+def _read(options: PrepareOptions, report: Report) -> tuple[str, Splits]:
+    """Reads all files; returns the task, and the rows to use by the role of their file."""
+    files = {
+        role: [read_file(path, options.read, needs_labels=options.task != "mlm" and role != "extra") for path in paths]
+        for role, paths in options.sources.items()
+    }
+    report.notes = [f"{file.path}: {note}" for part in files.values() for file in part for note in file.notes]
+    rows = {role: [row for file in part for row in file.rows] for role, part in files.items()}
+    report.rows_read = sum(map(len, rows.values()))
+    task = choose_task(options.task, [file for role, part in files.items() if role != "extra" for file in part])
+    if task == "mlm":
+        if options.unlabelled_rows is not None:
+            raise UserError("no row has a label: --unlabelled-rows is for files of which some rows have one")
+        return task, _drop_empty(rows, report)
+    for role, part in files.items():
+        if role != "extra":
+            require_labels(part, options.unlabelled_rows)
+            _require_texts(rows[role], options.skip_empty)
+    labelled, report.unlabelled, moved = set_apart_unlabelled(_drop_empty(rows, report), options.unlabelled_rows)
+    if moved:
+        report.notes.append(f"rows without a label that are used for MLM training alone: {moved:,}")
+    return task, labelled
+
+
+def _require_texts(rows: list[Row], skip_empty: bool) -> None:
+    """Raises UserError where labelled rows have no text, unless these are to be skipped."""
+    empty = [row for row in rows if not row.text and row.label is not None]
+    if empty and not skip_empty:
+        raise UserError(f"{len(empty)} labelled rows have no text ({places(empty)}). Mend them, or pass --skip-empty.")
+
+
+def _drop_empty(rows: Splits, report: Report) -> Splits:
+    """Leaves out rows without text and counts them."""
+    full = {role: [row for row in part if row.text] for role, part in rows.items()}
     for role, part in rows.items():
-        empty = [row for row in part if not row.text]
-        if task != "mlm" and role != "extra":
-            unlabelled = next((row.path for row in part if row.label is None), None)
-            if unlabelled is not None:
-                raise UserError(
-                    f"{unlabelled}: has no labels, which classification needs: --label-column or --task mlm"
-                )
-            if empty and not skip_empty:
-                places = ", ".join(row.place for row in empty[:SHOWN_ROWS]) + ", ..." * (len(empty) > SHOWN_ROWS)
-                raise UserError(f"{len(empty)} labelled rows have no text ({places}). Mend them, or pass --skip-empty.")
-        if len(empty) == len(part):
+        if not full[role]:
             raise UserError(f"{part[0].path}: has no row with text")
-        report.empty[role] = len(empty)
-    return {role: [row for row in part if row.text] for role, part in rows.items()}
+        report.empty[role] = len(part) - len(full[role])
+    return full
 
 
 def _split(rows: Splits, options: PrepareOptions, report: Report) -> Splits:
@@ -107,7 +126,8 @@ def _deduplicate(splits: Splits, drop: bool, report: Report) -> Splits:
     if not drop:
         return splits
     distinct = drop_duplicates(splits)
-    if empty := [name for name, rows in distinct.items() if not rows]:
+    report.repeated = sum(map(len, splits.values())) - sum(map(len, distinct.values()))
+    if empty := [name for name, rows in distinct.items() if not rows and name != "extra"]:
         raise UserError(f"--deduplicate leaves nothing of {empty[0]}: all its texts are in the splits before it")
     return distinct
 

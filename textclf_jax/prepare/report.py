@@ -77,7 +77,12 @@ class Report:
     """What was made; the pipeline fills it in."""
 
     is_drawn: bool = False  # whether splits were drawn here, not all given as files
+    notes: list[str] = field(default_factory=list)  # how files were read, where that is not plain
+    rows_read: int = 0  # from all files; the sum of the four that follow
+    rows_used: dict[str, int] = field(default_factory=dict)  # by split; "extra": for MLM training alone
     empty: dict[str, int] = field(default_factory=dict)  # rows without text, left out, by the role of their file
+    unlabelled: int = 0  # rows without a label, left out
+    repeated: int = 0  # rows that repeat a text, dropped
     splits: dict[str, SplitReport] = field(default_factory=dict)  # of train, val and test
     duplicates: dict[str, int] = field(default_factory=dict)  # see `splitting.count_duplicates`
     deduplicated: bool = False  # whether duplicates were dropped
@@ -92,6 +97,7 @@ class Report:
             "vocabulary": asdict(self.vocabulary),
             "label_names": self.label_names,
             "splits": {name: asdict(split) for name, split in self.splits.items()},
+            "rows": {"read": self.rows_read, "used": self.rows_used, "unlabelled": self.unlabelled},
             "empty": self.empty,
             "duplicates": self.duplicates,
             "deduplicated": self.deduplicated,
@@ -115,6 +121,19 @@ class Report:
     @property
     def _unknown_rates(self) -> dict[str, UnknownRates]:
         return {name: split.unknown_rates for name, split in self.splits.items()}
+
+    def row_counts(self) -> str:
+        """Says what became of every row that was read."""
+        parts = [f"{count:,} {name}" for name, count in self.rows_used.items() if name != "extra"]
+        if extra := self.rows_used.get("extra"):
+            parts.append(f"{extra:,} for MLM training alone")
+        left_out = {
+            "without text": sum(self.empty.values()),
+            "without a label": self.unlabelled,
+            "that repeat a text": self.repeated,
+        }
+        parts += [f"{count:,} {what}, left out" for what, count in left_out.items() if count]
+        return f"rows: {self.rows_read:,} read = {' + '.join(parts)}"
 
     def advice(self, max_length: int) -> Iterator[str]:
         """Yields a sentence for everything that the user may want to change."""

@@ -1,18 +1,20 @@
 """Reads raw text from csv, tsv and txt files, plain or gzip."""
 
-import csv
-import sys
+import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from textclf_jax.errors import UserError
-from textclf_jax.tokenizer.text_files import iterate_lines
+from textclf_jax.prepare.label_columns import Columns
+from textclf_jax.prepare.quoting import Quoting
+from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, same_name
+from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, iterate_lines
 
 DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
-DELIMITERS = {".csv": ",", ".tsv": "\t"}
+ENCODING_REMEDY = "name it, for example --encoding {}"
 
 TextUnit = Literal["line", "paragraph", "document"]
 
@@ -32,100 +34,147 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files are read."""
+    """How files are read.
 
-    text_column: str | None = None  # of csv and tsv; None: "text"
-    label_column: str | None = None  # of csv and tsv; None: "label" where there is one
-    quotes: bool = True  # whether quotation marks enclose fields (RFC 4180) or are plain characters
-    text_unit: TextUnit = "line"  # of txt; paragraphs are separated by an empty line, documents by two
+    Attributes:
+      text_column: of csv and tsv; None: "text".
+      label_column: of csv and tsv; None: "label" where there is one.
+      quoting: whether quotation marks enclose fields (RFC 4180), are plain characters, or what the file tells.
+      delimiter: between fields of csv and tsv; None: what the file tells.
+      encoding: as Python names it; None: what the byte order mark tells, UTF-8 without one.
+      text_unit: of txt; paragraphs are separated by an empty line, documents by two.
+    """
+
+    text_column: str | None = None
+    label_column: str | None = None
+    quoting: Quoting = "auto"
+    delimiter: str | None = None
+    encoding: str | None = None
+    text_unit: TextUnit = "line"
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file that was read.
+
+    Attributes:
+      path: of the file.
+      rows: its texts in the file's order.
+      notes: sentences on how it was read, where that is not plain.
+      names: its columns, "text" alone of txt.
+      records: the fields of each row as they were written, if they were to be kept.
+      label_column: the name of the column of labels, if there is one.
+      likely_labels: names of columns that look like labels, where there is no such column.
+    """
+
+    path: Path
+    rows: list[Row]
+    notes: list[str]
+    names: list[str] = field(default_factory=lambda: [DEFAULT_TEXT_COLUMN])
+    records: list[list[str]] = field(default_factory=list)
+    label_column: str | None = None
+    likely_labels: list[str] = field(default_factory=list)
 
 
 def read_rows(path: Path, options: ReadOptions) -> list[Row]:
+    """The rows of `read_file`."""
+    return read_file(path, options).rows
+
+
+def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, keep_records: bool = False) -> TextFile:
     """Reads the texts of a .csv, .tsv or .txt file, each also with .gz.
 
+    Args:
+      path: the file.
+      options: how it is read.
+      needs_labels: whether `options.label_column`, where it is given, must be there.
+      keep_records: whether the other columns are kept too.
+
     Returns:
-      The rows in the file's order; texts are stripped and may be empty.
+      The rows in the file's order; texts are stripped and may be empty. No row of the file is missing.
 
     Raises:
-      UserError: an unknown kind of file, damaged text, a missing column, a row with missing or extra fields, no rows.
+      UserError: an unknown kind of file, damaged text, a missing column, a row with missing or extra fields, no rows,
+        or a file that can be read in two ways.
     """
     suffix = (Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
-    if suffix in DELIMITERS:
-        rows = list(_table_rows(path, DELIMITERS[suffix], options))
-    elif suffix == ".txt":
-        rows = list(_text_rows(path, options.text_unit))
-    else:
+    if suffix not in (*BY_ENDING, ".txt"):
         raise UserError(f"{path}: is neither .csv, .tsv nor .txt (each also .gz); the ending tells how to read it")
-    if not rows:
+    lines = list(iterate_lines(path, options.encoding, ENCODING_REMEDY))
+    notes = _encoding_notes(path, options.encoding)
+    if suffix in BY_ENDING:
+        file = _read_table(path, lines, options, BY_ENDING[suffix], needs_labels, keep_records)
+    else:
+        lines, line_notes = _lines_of_txt(lines)
+        rows = list(_text_rows(path, lines, options.text_unit))
+        file = TextFile(path, rows, line_notes, records=[[row.text] for row in rows] if keep_records else [])
+    if not file.rows:
         raise UserError(f"{path}: has no rows")
-    return rows
+    file.notes[:0] = notes
+    return file
+
+
+def _encoding_notes(path: Path, encoding: str | None) -> list[str]:
+    if encoding is None:
+        found = encoding_of(path)
+        return [] if found == "utf-8" else [f"it is {found.upper()}, as its byte order mark tells"]
+    if not encoding.lower().startswith("utf") and is_accented_utf8(path):
+        return [f"it was read as {encoding}, but it is valid UTF-8 too: without --encoding, it is read as that"]
+    return []
 
 
 # --- csv and tsv ----------------------------------------------------------------------------------------------
 
 
-def _table_rows(path: Path, delimiter: str, options: ReadOptions) -> Iterator[Row]:
-    records = _records(path, delimiter, options.quotes)
-    _, header = next(records, (1, []))
-    names = [name.strip() for name in header]
-    text_at = _column(path, names, options.text_column or DEFAULT_TEXT_COLUMN, "--text-column")
-    label_at = None
-    if options.label_column is not None or DEFAULT_LABEL_COLUMN in names:
-        label_at = _column(path, names, options.label_column or DEFAULT_LABEL_COLUMN, "--label-column")
-    for line, record in records:
-        if len(record) != len(names):
-            raise UserError(
-                f"{path} line {line}: has {len(record)} fields, but the header has {len(names)} ({', '.join(names)})"
-            )
-        label = None if label_at is None else record[label_at].strip()
-        if label == "":
-            raise UserError(f"{path} line {line}: has no label")
-        if label is not None and len(label.splitlines()) > 1:
-            raise UserError(f"{path} line {line}: the label {label!r} has a line break in it")
-        yield Row(record[text_at].strip(), label, path, line)
-
-
-def _records(path: Path, delimiter: str, quotes: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yields (first line, fields) of every record; blank lines are allowed at the end of the file only."""
-    csv.field_size_limit(sys.maxsize)
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.reader(iterate_lines(path), delimiter=delimiter, quoting=quoting, strict=True)
-    line, blank = 1, None
-    try:
-        for fields in reader:
-            if not fields:
-                blank = blank or line
-            elif blank is not None:
-                raise UserError(f"{path} line {blank}: is blank, in the middle of the table")
-            else:
-                yield line, fields
-            line = reader.line_num + 1
-    except csv.Error as error:
-        remedy = " If quotation marks are plain characters in this file, pass --no-quotes." if quotes else ""
-        raise UserError(f"{path} line {line}: this row is not well-formed ({error}).{remedy}") from error
-
-
-def _column(path: Path, names: list[str], name: str, flag: str) -> int:
-    """The index of the only column of that name; `flag` is for messages."""
-    if names.count(name) == 1:
-        return names.index(name)
-    if name in names:
-        raise UserError(f"{path}: has several columns {name!r}")
-    listed = ", ".join(repr(n if len(n) <= 40 else n[:37] + "...") for n in names)
-    raise UserError(f"{path}: has no column {name!r}. Its first line names: {listed}. Choose one with {flag}.")
+def _read_table(
+    path: Path, lines: list[str], options: ReadOptions, default: str, needs_labels: bool, keep_records: bool
+) -> TextFile:
+    needed = (options.text_column or DEFAULT_TEXT_COLUMN, "--text-column")
+    table = read_table(path, lines, needed, options.delimiter, default, options.quoting)
+    names = table.names
+    text_at, label_at = find_column(path, names, *needed), None
+    wanted = options.label_column or DEFAULT_LABEL_COLUMN
+    given = sum(same_name(name) == same_name(wanted) for name in names)
+    # a column that is not needed may be missing, or be there twice
+    if (needs_labels and (given or options.label_column is not None)) or given == 1:
+        label_at = find_column(path, names, wanted, "--label-column")
+    rows, records, columns = [], [], Columns(names, text_at)
+    for line, fields in table.records:
+        label = None if label_at is None else fields[label_at].strip() or None
+        rows.append(Row(fields[text_at].strip(), label, path, line))
+        if label_at is None and needs_labels:
+            columns.add(fields)
+        if keep_records:
+            records.append(fields)
+    found = None if label_at is None else names[label_at]
+    likely = columns.like_labels() if label_at is None and needs_labels else []
+    return TextFile(path, rows, table.notes, names, records, found, likely)
 
 
 # --- txt ------------------------------------------------------------------------------------------------------
 
 
-def _text_rows(path: Path, unit: TextUnit) -> Iterator[Row]:
+def _lines_of_txt(lines: list[str]) -> tuple[list[str], list[str]]:
+    """The lines, and notes; carriage returns end them where no line feed does, or where there are more of them."""
+    feeds = sum(line.endswith("\n") for line in lines)
+    returns = sum(line.removesuffix("\n").removesuffix("\r").count("\r") for line in lines)
+    if returns > feeds or lines[0].endswith("\r"):
+        return list(io.StringIO("".join(lines), newline="")), [RETURN_ENDS]
+    within = next((i for i, line in enumerate(lines, 1) if "\r" in line.removesuffix("\n").removesuffix("\r")), 0)
+    if within:
+        what = f"{returns:,} carriage returns (\\r) within lines are spaces (first: line {within})"
+        return lines, [f"{what}. If they end lines: tr '\\r' '\\n'"]
+    return lines, []
+
+
+def _text_rows(path: Path, lines: list[str], unit: TextUnit) -> Iterator[Row]:
     if unit == "line":
-        for number, line in enumerate(iterate_lines(path), start=1):
+        for number, line in enumerate(lines, start=1):
             yield Row(line.strip(), None, path, number)
         return
     document: list[str] = []
     first = 1
-    for number, apart, text in _paragraphs(path):
+    for number, apart, text in _paragraphs(lines):
         if document and (apart or unit == "paragraph"):
             yield Row("\n\n".join(document), None, path, first)
             document = []
@@ -135,11 +184,11 @@ def _text_rows(path: Path, unit: TextUnit) -> Iterator[Row]:
         yield Row("\n\n".join(document), None, path, first)
 
 
-def _paragraphs(path: Path) -> Iterator[tuple[int, bool, str]]:
+def _paragraphs(lines: list[str]) -> Iterator[tuple[int, bool, str]]:
     """Yields (first line, whether two empty lines come before it, text) of each paragraph."""
-    lines = ((number, line.rstrip("\r\n")) for number, line in enumerate(iterate_lines(path), start=1))
+    numbered = ((number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1))
     apart = False
-    for blank, run in groupby(lines, key=lambda numbered: not numbered[1].strip()):
+    for blank, run in groupby(numbered, key=lambda each: not each[1].strip()):
         block = list(run)
         if blank:
             # a line of spaces ends a paragraph but not a document: scanned books are full of them

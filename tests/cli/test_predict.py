@@ -1,0 +1,175 @@
+"""`textclf predict`: one prediction a row, with the row's other columns."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import tiny
+from textclf_jax.cli import main
+from textclf_jax.cli.predict import Texts, _write_csv, _write_json
+from textclf_jax.config.schema import DEFAULT_WRAPPER
+from textclf_jax.evaluation.prediction import Prediction, Predictor
+from textclf_jax.kernels.precision import FULL
+from textclf_jax.runs.checkpoint import save_model
+from textclf_jax.tasks import ClassificationTask
+from textclf_jax.tokenizer.loading import load_wrapper
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    """A classifier of at most 24 tokens, as it is before training."""
+    folder = tmp_path_factory.mktemp("run")
+    vocabulary = tiny.write_vocabulary(folder / "vocab")
+    config = tiny.finetuning(folder, training={"batch_size": 4})
+    tokenizer = load_wrapper(DEFAULT_WRAPPER, str(vocabulary), root=Path())
+    module = ClassificationTask(config, tokenizer).module(FULL)
+    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32))
+    metadata = {"config": config.model_dump(mode="json"), "labels": ["0", "1", "2"]}
+    return str(save_model(folder, variables, metadata, sorted(vocabulary.iterdir())))
+
+
+@pytest.fixture
+def predict(model, capsys, tmp_path, monkeypatch):
+    """Runs the command on a file of these bytes; returns what it printed on both streams."""
+    monkeypatch.chdir(tmp_path)
+
+    def predict(raw: bytes | str, *flags: str, name: str = "in.csv", code: int = 0) -> tuple[str, str]:
+        Path(name).write_bytes(raw if isinstance(raw, bytes) else raw.encode())
+        assert main(["predict", model, "--file", name, *flags]) == code
+        return capsys.readouterr()
+
+    return predict
+
+
+def rows_of(printed: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(printed, newline="")))
+
+
+def test_ids_and_all_columns_are_kept(predict):
+    raw = 'id,text,when\n7,"word1, ""word2""\nword3",monday\n5, word4 ,"a\rb"\n'
+    out, err = predict(raw, "--format", "csv")
+    rows = rows_of(out)
+    assert [(row["id"], row["text"], row["when"]) for row in rows] == [
+        ("7", 'word1, "word2"\nword3', "monday"),
+        ("5", " word4 ", "a\rb"),
+    ]
+    assert {row["label"] for row in rows} <= {"0", "1", "2"}
+    for row in rows:
+        assert sum(float(row[f"p({label})"]) for label in "012") == pytest.approx(1, abs=1e-5)
+    assert "already" not in err
+    out, _ = predict(raw, "--format", "json")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {key: row[key] for key in ("id", "text", "when", "label")}
+        | {"probabilities": {label: float(row[f"p({label})"]) for label in "012"}}
+        for row in rows
+    ]
+
+
+def test_names_that_the_input_has_are_said(predict):
+    raw = "text,label,p(0),probabilities,predicted_label,label\nword1,true,0.5,x,y,\n"
+    out, err = predict(raw, "--format", "csv")
+    header = next(csv.reader([out.splitlines()[0]]))
+    assert header[:6] == ["text", "label", "p(0)", "probabilities", "predicted_label", "label"]
+    assert header[6:] == ["predicted_label_2", "predicted_p(0)", "p(1)", "p(2)"]
+    assert "'label' is 'predicted_label_2', 'p(0)' is 'predicted_p(0)'" in err
+    out, err = predict(raw, "--format", "json")
+    (row,) = map(json.loads, out.splitlines())
+    assert (row["label"], row["label_2"], row["predicted_label"]) == ("true", "", "y")
+    assert set(row["predicted_probabilities"]) == {"0", "1", "2"}
+    assert "'label' is 'label_2'" in err
+
+
+def test_every_row_gets_a_prediction_and_doubtful_ones_are_counted(predict):
+    texts = ["word1", "", "word2 " * 23, "\u200b", " ", "word3 " * 22]
+    out, err = predict("".join(text + "\n" for text in texts), "--format", "csv", name="in.txt")
+    assert [row["text"].strip() for row in rows_of(out)] == [text.strip() for text in texts]
+    assert all(row["label"] for row in rows_of(out))
+    assert "warning: 3 of 6 texts are empty or have no token" in err
+    assert "(line 2, line 4, line 5)" in err
+    assert "warning: 1 of 6 texts are longer than the model's 24 tokens: their ends were not read (line 3)" in err
+    out, err = predict("word1\nword2\n", name="in.txt")
+    assert (len(out.splitlines()), err) == (5, "")
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_output_files(predict, form):
+    raw = "text\nword1 é\n"
+    printed, _ = predict(raw, "--format", form)
+    _, err = predict(raw, "--out", f"out.{form}")
+    assert Path(f"out.{form}").read_bytes() == printed.encode()
+    assert f"out.{form}: 1 predictions" in err
+    assert not list(Path().glob(".*"))
+
+
+def test_outputs_that_cannot_be_are_refused_at_once(predict):
+    Path("folder").mkdir()
+    for out, message in (
+        ("in.csv", "is the file that is read"),
+        ("folder", "is a folder"),
+        ("none/out.csv", "none is not a folder"),
+    ):
+        _, err = predict("text\nword1\n", "--out", out, code=2)
+        assert message in err
+    assert Path("in.csv").read_text() == "text\nword1\n"
+
+
+def test_reading_flags_and_labels_that_are_to_be_filled_in(predict):
+    raw = 'body|label\n"word1|\n"word2|\n'.encode("utf-16")
+    out, err = predict(raw, "--text-column", "body", "--quoting", "off", "--format", "csv", name="in.tsv")
+    assert [(row["body"], row["label"]) for row in rows_of(out)] == [('"word1', ""), ('"word2', "")]
+    assert all(row["predicted_label"] for row in rows_of(out))
+    assert "UTF-16" in err
+    assert "separated by pipe" in err
+    out, _ = predict("body;label\nwéird;\n".encode("cp1252"), "--text-column", "body", "--encoding", "cp1252")
+    assert "wéird" in out
+    _, err = predict("text\nwéird\n".encode("cp1252"), code=2)
+    assert "line 2: byte 2 is not UTF-8" in err
+    assert "--encoding WINDOWS-1252" in err
+
+
+NAMES = st.sampled_from(["text", "label", "label_2", "predicted_label", "probabilities", "p(a)", "", "\r", "é"])
+CELLS = st.text(st.sampled_from('a,"\n\r;é\u2028'), max_size=5)
+
+
+@given(st.lists(st.tuples(NAMES, CELLS, CELLS), min_size=1, max_size=5))
+@settings(deadline=None, derandomize=True, max_examples=20)
+def test_strangers_columns_come_out_as_they_went_in(columns):
+    """Whatever names they have: none is lost to another, and every reader finds the same rows."""
+    names, *records = map(list, zip(*columns, strict=True))
+    texts = Texts(["", ""], names, records, ["", ""])
+    predictions = [Prediction("", label, np.array([0.25, 0.75])) for label in ("a", "b\n")]
+    stream = io.StringIO(newline="")
+    _write_csv(iter(predictions), texts, ["a", "b\n"], stream)
+    header, *rows = csv.reader(io.StringIO(stream.getvalue(), newline=""))
+    assert header[: len(names)] == names
+    assert len(set(header[len(names) :]) | set(names)) == len(set(names)) + 3
+    ours = ["0.250000", "0.750000"]
+    assert rows == [[*record, p.label, *ours] for record, p in zip(records, predictions, strict=True)]
+    stream = io.StringIO(newline="")
+    _write_json(iter(predictions), texts, ["a", "b\n"], stream)
+    for line, record, p in zip(stream.getvalue().splitlines(), records, predictions, strict=True):
+        *fields, label, probabilities = json.loads(line).values()
+        assert (fields, label, probabilities) == (record, p.label, {"a": 0.25, "b\n": 0.75})
+
+
+def test_programs_are_kept_for_later_processes_and_products_are_exact(model, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    settings = {"jax_compilation_cache_dir": None, "jax_default_matmul_precision": None}
+    before = {name: getattr(jax.config, name) for name in settings}
+    try:
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        assert Predictor(Path(model)).max_length == tiny.MAX_LENGTH
+        after = {name: getattr(jax.config, name) for name in settings}
+        assert after == {"jax_compilation_cache_dir": str(tmp_path), "jax_default_matmul_precision": "highest"}
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)

@@ -1,0 +1,37 @@
+"""The flags that say how files are read."""
+
+import argparse
+
+import pytest
+
+from textclf_jax.cli import baseline, predict, prepare
+from textclf_jax.cli.reading import reading_options
+from textclf_jax.errors import UserError
+from textclf_jax.prepare.texts import ReadOptions
+
+FLAGS = "--text-column t --label-column l --no-quotes --delimiter tab --encoding cp1252 --text-unit document"
+NEEDED = {prepare: ["--out", "o"], predict: ["name"], baseline: ["--train", "a", "--test", "b"]}
+
+
+def parse(command, *flags: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    return parser.parse_args([command.__name__.rpartition(".")[2], *NEEDED[command], *flags])
+
+
+@pytest.mark.parametrize("command", list(NEEDED))
+def test_every_command_has_them(command):
+    assert reading_options(parse(command)) == ReadOptions()
+    assert reading_options(parse(command, *FLAGS.split())) == ReadOptions("t", "l", "off", "\t", "cp1252", "document")
+    assert reading_options(parse(command, "--quoting", "on")).quoting == "on"
+
+
+@pytest.mark.parametrize(("given", "meant"), [("Semicolon", ";"), ("\\t", "\t"), ("^", "^"), ("pipe", "|")])
+def test_delimiters(given, meant):
+    assert reading_options(parse(predict, "--delimiter", given)).delimiter == meant
+
+
+@pytest.mark.parametrize("given", ["", "ab", '"', "\n"])
+def test_what_cannot_delimit_is_refused(given):
+    with pytest.raises(UserError, match="must be comma, tab, semicolon, pipe or another single character"):
+        reading_options(parse(predict, "--delimiter", given))

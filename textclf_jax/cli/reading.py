@@ -1,0 +1,48 @@
+"""The flags that say how text files are read, the same in every command that reads some."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from textclf_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from textclf_jax.prepare.texts import ReadOptions, TextFile
+
+
+def add_reading_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that `reading_options` reads."""
+    add = parser.add_argument_group("reading").add_argument
+    add("--text-column", metavar="NAME", help="of csv and tsv (default: text)")
+    add("--label-column", metavar="NAME", help="of csv and tsv (default: label, where there is one)")
+    add(
+        "--quoting",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="whether quotation marks enclose fields of csv and tsv; off: they are plain characters (default: as the "
+        "file tells)",
+    )
+    add("--no-quotes", dest="quoting", action="store_const", const="off", help="the same as --quoting off")
+    add("--delimiter", metavar="D", help="between fields: comma, tab, semicolon, pipe or a character (default: found)")
+    add("--encoding", metavar="NAME", help="such as windows-1252 (default: UTF-8, or what a byte order mark tells)")
+    add("--text-unit", choices=("line", "paragraph", "document"), default="line", help="a text of txt (default line)")
+
+
+def reading_options(args: argparse.Namespace) -> "ReadOptions":
+    """How files are to be read; raises UserError for a delimiter that can be none."""
+    from textclf_jax.prepare.tables import DELIMITERS
+    from textclf_jax.prepare.texts import ReadOptions
+
+    delimiter = args.delimiter
+    if delimiter is not None:
+        delimiter = DELIMITERS.get(delimiter.lower(), "\t" if delimiter == "\\t" else delimiter)
+        if len(delimiter) != 1 or delimiter in '"\r\n\0':
+            known = ", ".join(DELIMITERS)
+            raise UserError(f"--delimiter {args.delimiter!r}: must be {known} or another single character")
+    return ReadOptions(args.text_column, args.label_column, args.quoting, delimiter, args.encoding, args.text_unit)
+
+
+def print_notes(file: "TextFile") -> None:
+    """Says on stderr how a file was read, where that is not plain."""
+    for note in file.notes:
+        print(f"note: {file.path}: {note}", file=sys.stderr)

@@ -1,0 +1,222 @@
+"""Splits the lines of a table into records, and finds out whether quotation marks in it enclose fields (RFC 4180)."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from textclf_jax.errors import UserError
+
+Quoting = Literal["auto", "on", "off"]
+
+SWALLOWED = 3  # lines of a record that are rows by themselves, as hardly any text's lines are
+CERTAIN = 5  # signs of plain quotation marks that chance does not give
+SAMPLE = 1000  # lines to see how fields are written
+WORDS = {
+    "unexpected end of data": "opens a quotation mark that never closes",
+    "expected after": "has more text after a closing quotation mark",
+}
+
+
+class Malformed(Exception):
+    """What is wrong with a table, and at which line, from 1."""
+
+    def __init__(self, line: int, what: str):
+        super().__init__(f"line {line}: {what}")
+        self.line = line
+
+
+def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -> Iterator[tuple[int, int, list[str]]]:
+    """Splits lines into records of as many fields as the first has.
+
+    Args:
+      lines: of the file, with their ends.
+      start: where the header begins.
+      delimiter: between fields.
+      enclose: whether quotation marks enclose fields, which may then hold delimiters and line breaks.
+
+    Yields:
+      The numbers, from 0, of a record's first line and of the line after it; its fields.
+
+    Raises:
+      Malformed: another number of fields, a blank line that is not at the end, or faulty quotation marks.
+    """
+    quoting = csv.QUOTE_MINIMAL if enclose else csv.QUOTE_NONE
+    reader = csv.reader(islice(lines, start, None), delimiter=delimiter, quoting=quoting, strict=True)
+    names: list[str] = []
+    begin, blank = start, None
+    try:
+        for fields in reader:
+            end = start + reader.line_num
+            if not fields:
+                blank = begin if blank is None else blank
+            elif blank is not None:
+                raise Malformed(blank + 1, "is blank, in the middle of the table")
+            else:
+                names = names or fields
+                if len(fields) != len(names):
+                    shown = ", ".join(name.strip()[:40] for name in names[:30]) + ", ..." * (len(names) > 30)
+                    raise Malformed(begin + 1, f"has {len(fields)} fields, but the header has {len(names)} ({shown})")
+                yield begin, end, fields
+            begin = end
+    except csv.Error as error:
+        what = next((words for known, words in WORDS.items() if known in str(error)), str(error))
+        raise Malformed(begin + 1, f"this row is not well-formed: it {what}") from error
+
+
+@dataclass
+class Reading:
+    """What one way of reading a table gives.
+
+    Attributes:
+      rows: records below the header.
+      fault: why the table cannot be read so, "" where it can.
+    """
+
+    rows: int = -1  # the header is none
+    fault: str = ""
+
+
+@dataclass
+class Survey:
+    """What speaks for quotation marks that enclose fields, and for such that are plain characters.
+
+    Attributes:
+      enclosing, plain: the two readings.
+      columns: of the header.
+      needed: records whose fields come out right only by enclosing marks.
+      doubled: further records with doubled marks in an enclosed field.
+      header_enclosed: whether the names of all columns are enclosed, which no one means plainly.
+      joined: records of several lines that each have the right number of fields by themselves.
+      swallowed: those of them with so many lines that they are hardly one.
+      spaced: whether spaces follow delimiters; where they do not, a delimiter before a space belongs to a text.
+      loose: records with a mark in a field that is not enclosed, as no program writes them.
+      first: the line of the first record of several lines, 0: none; of a swallowed one, if there is one.
+      broken: records of several lines.
+      longest: lines of the longest.
+      escaped: whether a backslash before a mark is where enclosing marks fail.
+    """
+
+    enclosing: Reading
+    plain: Reading
+    columns: int = 0
+    needed: int = 0
+    doubled: int = 0
+    header_enclosed: bool = False
+    joined: int = 0
+    swallowed: int = 0
+    spaced: bool = False
+    loose: int = 0
+    first: int = 0
+    broken: int = 0
+    longest: int = 1
+    escaped: bool = False
+
+    @classmethod
+    def of(cls, lines: list[str], start: int, delimiter: str) -> "Survey":
+        """Reads a table in both ways."""
+        sample = islice(lines, start, start + SAMPLE)
+        spaced = any(delimiter + " " in line and '"' not in line for line in sample)
+        survey = cls(Reading(), Reading(), spaced=spaced)
+        for reading in (survey.enclosing, survey.plain):
+            enclose = reading is survey.enclosing
+            try:
+                for begin, end, fields in split_records(lines, start, delimiter, enclose):
+                    reading.rows += 1
+                    if enclose:
+                        survey._look_at(lines[begin:end], begin, delimiter, fields)
+            except Malformed as error:
+                reading.fault = str(error)
+                survey.escaped |= enclose and '\\"' in lines[error.line - 1]
+        return survey
+
+    def _look_at(self, lines: list[str], begin: int, delimiter: str, fields: list[str]) -> None:
+        is_header, self.columns = not self.columns, self.columns or len(fields)
+        if len(lines) > 1:
+            self.first, self.broken = self.first or begin + 1, self.broken + 1
+            self.longest = max(self.longest, len(lines))
+        elif '"' not in lines[0]:
+            return
+        bare = [line.rstrip("\r\n") for line in lines]
+        counts = {line.count(delimiter) + 1 for line in bare if line or self.columns == 1}
+        in_text = len(lines) > 1 and not self.spaced and any(delimiter + " " in line for line in bare)
+        if counts != {self.columns} or (self.columns == 1 and "" in bare) or in_text:
+            self.needed += 1
+        elif len(lines) > 1:
+            self.joined += 1
+            if self.columns > 1 and len(lines) >= SWALLOWED:
+                self.first = self.first if self.swallowed else begin + 1
+                self.swallowed += 1
+        else:
+            marked = [field for field in bare[0].split(delimiter) if '"' in field]
+            enclosed = [field for field in marked if field.startswith('"')]
+            self.header_enclosed |= is_header and len(enclosed) == self.columns
+            if any('""' in field[1:-1] for field in enclosed):
+                self.doubled += 1
+            elif len(enclosed) < len(marked):
+                self.loose += 1
+
+
+def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, str]:
+    """Decides whether quotation marks enclose fields.
+
+    Returns:
+      The decision, and a note for the user where it matters to the rows.
+
+    Raises:
+      UserError: neither reading is well-formed, or both are and nothing tells which is meant.
+    """
+    enclosing, plain = survey.enclosing, survey.plain
+    signs = survey.needed + survey.doubled
+    if quoting == "off":
+        return False, ""
+    if quoting == "on" or (not enclosing.fault and not _is_doubtful(survey)):
+        if not survey.broken or enclosing.fault:
+            return True, ""
+        return True, (
+            f"{survey.broken:,} rows have line breaks within quotation marks (first: line {survey.first}; "
+            f"{survey.longest:,} lines at most): --quoting off makes every line a row"
+        )
+    if plain.fault:
+        if not enclosing.fault:
+            raise UserError(_doubt(path, survey))
+        raise UserError(
+            f"{path} {enclosing.fault}. With quotation marks as plain characters (--quoting off), {plain.fault}."
+        )
+    if enclosing.fault and (survey.escaped or survey.header_enclosed or signs > survey.joined + survey.loose):
+        escaped = " A mark within a field is doubled in csv, a backslash before it means nothing." * survey.escaped
+        raise UserError(
+            f"{path} {enclosing.fault}.{escaped} If quotation marks are plain characters in this file: --quoting off."
+        )
+    if enclosing.fault:
+        return False, f"quotation marks are plain characters: as enclosing ones, {enclosing.fault} (--quoting decides)"
+    if survey.columns > 1 and not survey.doubled and survey.joined + survey.loose >= CERTAIN:
+        return False, (
+            f"quotation marks are plain characters: as enclosing ones, they would join whole rows from line "
+            f"{survey.first} on, and {plain.rows:,} rows would be {enclosing.rows:,} (--quoting decides)"
+        )
+    raise UserError(_doubt(path, survey))
+
+
+def _is_doubtful(survey: Survey) -> bool:
+    """Whether records of several lines, which enclosing marks give, look like rows that must not be joined."""
+    if not survey.joined or survey.header_enclosed:
+        return False
+    if survey.columns == 1:  # lines of one column always look like rows
+        return not survey.needed + survey.doubled
+    return (
+        bool(survey.swallowed)
+        or survey.joined > survey.needed + survey.doubled
+        or (bool(survey.loose) and not survey.plain.fault)
+    )
+
+
+def _doubt(path: Path, survey: Survey) -> str:
+    as_plain = f"{survey.plain.rows:,} rows" if not survey.plain.fault else f"not well-formed ({survey.plain.fault})"
+    return (
+        f"{path} line {survey.first}: a quotation mark opens here and closes on a later line. If marks enclose fields "
+        f"(--quoting on), the file has {survey.enclosing.rows:,} rows; if they are plain characters (--quoting off), "
+        f"it is {as_plain}. Say which, or mend that line."
+    )

@@ -1,0 +1,198 @@
+"""Reads csv and tsv files as they are written: finds line ends, delimiter and what quotation marks mean in the file."""
+
+import csv
+import io
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from textclf_jax.errors import UserError
+from textclf_jax.prepare.quoting import Malformed, Quoting, Survey, quotes_enclose, split_records
+
+DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
+BY_ENDING = {".csv": ",", ".tsv": "\t"}
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?[,;\t|]*\r?\n?', re.IGNORECASE)  # Excel's first line
+HEADER_LINES = 20  # that a header may have
+RETURN_ENDS = "lines end with a carriage return (\\r)"
+LONE_RETURN = re.compile(r"\r(?!\n)")
+# stands for a carriage return within a line while csv reads: csv would end the row there. Text has no NUL.
+RETURN = "\0"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's header and records.
+
+    Attributes:
+      names: of the columns.
+      records: (line of its beginning, from 1; fields) of each record below the header.
+      notes: sentences on how the file was read, where that is not plain.
+    """
+
+    names: list[str]
+    records: Iterator[tuple[int, list[str]]]
+    notes: list[str]
+
+
+class Layout(NamedTuple):
+    """How a table is written.
+
+    Attributes:
+      lines: of the file, with their ends.
+      start: the number of lines before the header.
+      delimiter: between fields.
+      has_returns: whether RETURN stands for carriage returns.
+      has_quotes: whether there are quotation marks.
+    """
+
+    lines: list[str]
+    start: int
+    delimiter: str
+    has_returns: bool
+    has_quotes: bool
+
+
+def read_table(
+    path: Path, lines: list[str], needed: tuple[str, str], delimiter: str | None, default: str, quoting: Quoting
+) -> Table:
+    """Finds out how a table is written, and reads it.
+
+    Args:
+      path: for messages.
+      lines: of the file, with their ends.
+      needed: the name of a column that it must have, and the flag that gives it.
+      delimiter: between fields; None: `default`, or another where that alone gives the needed column.
+      default: of the file's ending.
+      quoting: whether quotation marks enclose fields (RFC 4180), "off": are plain characters, "auto": as the file
+        itself tells.
+
+    Raises:
+      UserError: the column is missing, rows are not well-formed, or the file can be read in two ways.
+    """
+    csv.field_size_limit(sys.maxsize)
+    lines, notes, has_returns = _with_line_ends(lines)
+    separator = SEPARATOR_LINE.fullmatch(lines[0])
+    start = int(separator is not None)
+    if separator is not None and delimiter is None:
+        delimiter = separator[1]
+    if start == len(lines):
+        raise UserError(f"{path}: has no header")
+    found = delimiter or _find_delimiter(path, lines[start:], needed[0], default, quoting)
+    if found != default:
+        notes.append(f"fields are separated by {_shown(found)} (--delimiter decides)")
+    layout = Layout(lines, start, found, has_returns, any('"' in line for line in lines))
+    enclose = quoting != "off"
+    if layout.has_quotes and quoting != "off":
+        survey = Survey.of(lines, start, found)
+        enclose, note = quotes_enclose(path, survey, quoting)
+        notes += [note] if note else []
+    records = _records(path, layout, enclose)
+    names = [name.strip() for name in next(records, (1, []))[1]]
+    find_column(path, names, *needed)
+    if has_returns:
+        notes.append(_check_returns(path, layout, len(names)))
+    return Table(names, records, notes)
+
+
+def same_name(name: str) -> str:
+    """The form in which names of columns are compared: NFC, without spaces around."""
+    return unicodedata.normalize("NFC", name.strip())
+
+
+def find_column(path: Path, names: list[str], name: str, flag: str) -> int:
+    """The index of the only column of that name; `flag` is for messages."""
+    found = [i for i, other in enumerate(names) if same_name(other) == same_name(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{path}: has several columns {name!r}")
+    alike = [other for other in names if same_name(other).casefold() == same_name(name).casefold()]
+    remedy = f"Did you mean {flag} {alike[0]!r}?" if len(alike) == 1 else f"Choose one with {flag}."
+    if len(names) == 1:
+        remedy += " If the fields are not separated by what they seem, name it with --delimiter."
+    shown = ", ".join(repr(n if len(n) <= 40 else n[:37] + "...") for n in names[:30]) + ", ..." * (len(names) > 30)
+    raise UserError(f"{path}: has no column {name!r}. Its first line names: {shown}. {remedy}")
+
+
+# --- line ends ------------------------------------------------------------------------------------------------
+
+
+def _with_line_ends(lines: list[str]) -> tuple[list[str], list[str], bool]:
+    """Lines with carriage returns told apart: those that end lines, and RETURN for those within.
+
+    Returns:
+      The lines, notes, and whether there are any RETURN.
+    """
+    notes = []
+    if lines[0].endswith("\r\r\n"):  # a program translated \n to \r\n twice
+        notes.append("lines end with two carriage returns and a line feed")
+        lines = [line.removesuffix("\r\r\n") + "\n" if line.endswith("\r\r\n") else line for line in lines]
+    if lines[0].endswith("\r"):
+        return lines, [RETURN_ENDS], False
+    before, lone, _ = lines[0].removesuffix("\n").rstrip("\r").partition("\r")
+    if lone and before.count('"') % 2 == 0:  # as Mac OS 9 and Excel for it wrote them
+        return list(io.StringIO("".join(lines), newline="")), [*notes, RETURN_ENDS], False
+    if any("\r" in line and "\r" in line.removesuffix("\n").removesuffix("\r") for line in lines):
+        return [LONE_RETURN.sub(RETURN, line) for line in lines], notes, True
+    return lines, notes, False
+
+
+def _check_returns(path: Path, layout: Layout, columns: int) -> str:
+    """A note on carriage returns within lines; raises UserError where they may as well end rows."""
+    first, count = 0, 0
+    for number, line in enumerate(layout.lines, start=1):
+        pieces = [piece for piece in line.rstrip("\r\n").split(RETURN) if piece]
+        if len(pieces) < 2:
+            continue
+        first, count = first or number, count + 1
+        enclosed = line.startswith('"') if columns == 1 else any(piece.count('"') % 2 for piece in pieces)
+        if not enclosed and all(piece.count(layout.delimiter) + 1 == columns for piece in pieces):
+            raise UserError(
+                f"{path} line {number}: has a carriage return (\\r) in it, with {columns} fields before and after. "
+                f"If it ends a row: tr '\\r' '\\n' < {path.name}. If it is within a text: tr '\\r' ' ' < {path.name}. "
+                "Write the output to a new file."
+            )
+    return f"{count:,} lines have a carriage return (\\r) in them, which is kept within its text (first: line {first})"
+
+
+# --- the delimiter --------------------------------------------------------------------------------------------
+
+
+def _find_delimiter(path: Path, lines: list[str], needed: str, default: str, quoting: Quoting) -> str:
+    """The delimiter that gives the header the needed column; the default where it does, or none does."""
+    names = {each: _header(lines, each, quoting) for each in DELIMITERS.values()}
+    fitting = [each for each, found in names.items() if same_name(needed) in map(same_name, found)]
+    if default in fitting or not fitting:
+        likely = max(names, key=lambda each: (len(names[each]), each == default))
+        return default if default in fitting or len(names[default]) > 1 else likely
+    if len(fitting) > 1:
+        shown = " or ".join(map(_shown, fitting))
+        raise UserError(f"{path}: its fields may be separated by {shown}: say which with --delimiter")
+    return fitting[0]
+
+
+def _header(lines: list[str], delimiter: str, quoting: Quoting) -> list[str]:
+    style = csv.QUOTE_NONE if quoting == "off" else csv.QUOTE_MINIMAL
+    return next(csv.reader(lines[:HEADER_LINES], delimiter=delimiter, quoting=style), [])
+
+
+def _shown(delimiter: str) -> str:
+    return next((name for name, each in DELIMITERS.items() if each == delimiter), repr(delimiter))
+
+
+# --- records --------------------------------------------------------------------------------------------------
+
+
+def _records(path: Path, layout: Layout, enclose: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yields (first line, fields) of every record, the header's too."""
+    try:
+        for begin, _, fields in split_records(layout.lines, layout.start, layout.delimiter, enclose):
+            yield begin + 1, [field.replace(RETURN, "\r") for field in fields] if layout.has_returns else fields
+    except Malformed as error:
+        flag = "--quoting off" if enclose else "--quoting on"
+        remedy = f" Is another reading of quotation marks meant ({flag})?" if layout.has_quotes else ""
+        raise UserError(f"{path} {error}.{remedy}") from error
