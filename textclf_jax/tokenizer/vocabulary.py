@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.text_files import require_file
@@ -51,6 +51,8 @@ class Vocabulary:
         is_special = np.isin(np.arange(len(tokens)), special)
         if is_special.all():
             raise UserError(f"{source}: the vocabulary has nothing but special tokens")
+        if unwritable := [token for token in tokens if not token or set(token) & {"\n", "\r"}]:
+            raise UserError(f"{source}: the piece {unwritable[0]!r} does not fit on a line of {VOCAB_FILE}")
         named = {token: tokens.index(token) for token in SPECIAL_TOKENS}
         return cls(tuple(tokens), named, special, is_special, np.flatnonzero(~is_special), fingerprint_of(tokens))
 
@@ -71,13 +73,18 @@ def fingerprint_of(tokens: Iterable[str]) -> str:
 # --- building -------------------------------------------------------------------------------------------------
 
 
-def bert_normalizer(lowercase: bool, strip_accents: bool | None) -> normalizers.Normalizer:
+def bert_normalizer(
+    lowercase: bool, strip_accents: bool | None, *, handle_chinese_chars: bool = True
+) -> normalizers.Normalizer:
     """Makes BERT's normalizer: no control characters, CJK characters apart, lower case and no accents where asked.
 
     `strip_accents` None removes accents when lower-casing.
     """
     return normalizers.BertNormalizer(
-        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=lowercase
+        clean_text=True,
+        handle_chinese_chars=handle_chinese_chars,
+        strip_accents=strip_accents,
+        lowercase=lowercase,
     )
 
 
@@ -99,8 +106,13 @@ def build_tokenizer(tokens: Sequence[str], normalizer: normalizers.Normalizer) -
 
 
 def _declare_special(tokenizer: Tokenizer) -> None:
-    """Makes the tokenizer recognise in texts those special tokens that its vocabulary has."""
-    tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is not None])
+    """Makes the tokenizer recognise in texts those special tokens that its vocabulary has; other flags stay."""
+    added = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+    for text in SPECIAL_TOKENS:
+        token = added.get(text, AddedToken(text, special=True))
+        if tokenizer.token_to_id(text) is not None and not (text in added and token.special):
+            token.special = True
+            tokenizer.add_tokens([token])
 
 
 def train_vocabulary(
@@ -208,20 +220,25 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
         text_path = vocab_dir / VOCAB_FILE if (vocab_dir / VOCAB_FILE).exists() else None
     else:
         raise UserError(f"{vocab_dir}: there is no such vocabulary folder or file")
-    tokens = None if text_path is None else _read_vocab_text(text_path)
+    tokens = None if text_path is None else read_vocab_text(text_path)
     if json_path is not None:
-        tokenizer = _read_tokenizer_json(json_path)
+        tokenizer = read_tokenizer_json(json_path)
         if tokens is not None:
-            _check_same(json_path, tokenizer, text_path, tokens)
+            check_same(json_path, tokenizer, text_path, tokens)
         return tokenizer, json_path
     if tokens is None or text_path is None:
         raise UserError(f"{vocab_dir}: holds neither {TOKENIZER_FILE} nor {VOCAB_FILE}. Make them: textclf prepare")
     if lowercase is None:
-        lowercase = all(token == token.lower() for token in tokens if not token.startswith("["))
+        lowercase = not with_capitals(tokens)
     return build_tokenizer(tokens, bert_normalizer(lowercase, None)), text_path
 
 
-def _read_vocab_text(path: Path) -> list[str]:
+def with_capitals(tokens: Iterable[str]) -> list[str]:
+    """Lists the pieces that lower-casing would change; special tokens do not count."""
+    return [token for token in tokens if token != token.lower() and not token.startswith("[")]
+
+
+def read_vocab_text(path: Path) -> list[str]:
     """The pieces of a vocab.txt: one on each line, in the order of their ids."""
     require_file(path, "vocabulary")
     try:
@@ -239,26 +256,28 @@ def _read_vocab_text(path: Path) -> list[str]:
     return tokens
 
 
-def _read_tokenizer_json(path: Path) -> Tokenizer:
+def read_tokenizer_json(path: Path) -> Tokenizer:
     """The WordPiece tokenizer in a tokenizer.json."""
     require_file(path, "tokenizer file")
     try:
-        kind = json.loads(path.read_bytes())["model"]["type"]
-        if kind != "WordPiece":
-            raise UserError(f"{path}: holds a {kind} tokenizer; this wrapper reads WordPiece")
-        tokenizer = Tokenizer.from_file(str(path))
-    except UserError:
-        raise
+        kind = json.loads(path.read_bytes())["model"].get("type", "WordPiece")  # early files do not name it
+        if kind == "WordPiece":
+            tokenizer = Tokenizer.from_file(str(path))
+            kind = type(tokenizer.model).__name__
     except Exception as error:  # the Rust reader raises plain Exception
         raise UserError(f"{path}: is not a serialised tokenizer ({error})") from error
+    if kind != "WordPiece":
+        raise UserError(f"{path}: holds a {kind} tokenizer; this wrapper reads WordPiece")
     _declare_special(tokenizer)
     return tokenizer
 
 
-def _check_same(json_path: Path, tokenizer: Tokenizer, text_path: Path | None, tokens: list[str]) -> None:
-    """Raises UserError unless both files give every piece the same id."""
+def check_same(json_path: Path, tokenizer: Tokenizer, text_path: Path | None, tokens: list[str]) -> None:
+    """Raises UserError unless both files give every piece the same id; vocab.txt may lack tokens that were added."""
     ids = tokenizer.get_vocab(with_added_tokens=True)
-    if ids == {token: i for i, token in enumerate(tokens)}:
+    in_text = {token: i for i, token in enumerate(tokens)}
+    added = {token.content: i for i, token in tokenizer.get_added_tokens_decoder().items() if i >= len(tokens)}
+    if ids == {**added, **in_text}:
         return
     first = next((i for i, token in enumerate(tokens) if ids.get(token) != i), len(tokens))
     raise UserError(
