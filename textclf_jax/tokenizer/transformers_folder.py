@@ -5,10 +5,11 @@ else vocab.txt, and how texts are normalised from tokenizer_config.json. PreTrai
 it is. Where files of a folder differ, what AutoTokenizer follows is noted, or the folder is refused.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, normalizers
 
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.json_files import shown
@@ -28,12 +29,10 @@ from textclf_jax.tokenizer.vocabulary import (
     CONTINUES,
     SPECIAL_TOKENS,
     TOKENIZER_FILE,
-    bert_normalizer,
     build_tokenizer,
     check_same,
     in_id_order,
     read_tokenizer_json,
-    with_capitals,
 )
 
 # without "Fast" at the end; those of the first line are one and the same
@@ -217,18 +216,21 @@ def _bert(folder: Folder, lowercase: bool | None) -> tuple[Tokenizer, list[str]]
         if from_json.post_processor is not None:
             _check_frame(folder, from_json, AS_IT_IS)
         notes = _compare(folder, chosen)
-    capitals = with_capitals(tokens)
+    capitals = _with_capitals(tokens)
     if chosen["do_lower_case"] and len(capitals) > 0.01 * len(tokens):
         notes.append(f"do_lower_case: true: {len(capitals)} pieces with capital letters, as {capitals[0]}, never occur")
-    normalizer = bert_normalizer(
-        chosen["do_lower_case"], chosen["strip_accents"], handle_chinese_chars=chosen["tokenize_chinese_chars"]
-    )
-    return build_tokenizer(tokens, normalizer), notes
+    normalization = {theirs: chosen[key] for key, (theirs, _, _) in NORMALIZATION.items()}
+    return build_tokenizer(tokens, normalizers.BertNormalizer(clean_text=True, **normalization)), notes
+
+
+def _with_capitals(tokens: Iterable[str]) -> list[str]:
+    """Lists the pieces that lower-casing would change; special tokens do not count."""
+    return [token for token in tokens if token != token.lower() and not token.startswith("[")]
 
 
 def _check_uncased(folder: Folder, tokens: list[str]) -> None:
     """Raises UserError where a vocabulary has capitals, and nothing says whether texts are lower-cased."""
-    if capitals := with_capitals(tokens):
+    if capitals := _with_capitals(tokens):
         raise UserError(
             f"{folder.text_path}: {len(capitals)} of {len(tokens)} pieces have capital letters, as {capitals[0]}, but "
             f"{folder.settings_path} has no do_lower_case, and AutoTokenizer then takes true. "

@@ -73,18 +73,13 @@ def fingerprint_of(tokens: Iterable[str]) -> str:
 # --- building -------------------------------------------------------------------------------------------------
 
 
-def bert_normalizer(
-    lowercase: bool, strip_accents: bool | None, *, handle_chinese_chars: bool = True
-) -> normalizers.Normalizer:
+def bert_normalizer(lowercase: bool, strip_accents: bool | None) -> normalizers.Normalizer:
     """Makes BERT's normalizer: no control characters, CJK characters apart, lower case and no accents where asked.
 
     `strip_accents` None removes accents when lower-casing.
     """
     return normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=handle_chinese_chars,
-        strip_accents=strip_accents,
-        lowercase=lowercase,
+        clean_text=True, handle_chinese_chars=True, strip_accents=strip_accents, lowercase=lowercase
     )
 
 
@@ -229,13 +224,8 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
     if tokens is None or text_path is None:
         raise UserError(f"{vocab_dir}: holds neither {TOKENIZER_FILE} nor {VOCAB_FILE}. Make them: textclf prepare")
     if lowercase is None:
-        lowercase = not with_capitals(tokens)
+        lowercase = all(token == token.lower() for token in tokens if not token.startswith("["))
     return build_tokenizer(tokens, bert_normalizer(lowercase, None)), text_path
-
-
-def with_capitals(tokens: Iterable[str]) -> list[str]:
-    """Lists the pieces that lower-casing would change; special tokens do not count."""
-    return [token for token in tokens if token != token.lower() and not token.startswith("[")]
 
 
 def read_vocab_text(path: Path) -> list[str]:
