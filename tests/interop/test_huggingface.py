@@ -1,4 +1,4 @@
-"""transformers' BERT, its names and its config keys. Logits are compared in test_importing.py and test_exporting.py."""
+"""The names of transformers' BERT. Logits are compared in test_importing.py and test_exporting.py."""
 
 from typing import Any
 
@@ -8,10 +8,11 @@ import pytest
 from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.interop import huggingface as hf
+from textclf_jax.interop.bert_config import architecture_from, read_config
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 24, "max_position_embeddings": 12}
 CONFIG = {**SIZES, "num_attention_heads": 2, "vocab_size": 30}
-ARCHITECTURE = hf.architecture_from(CONFIG, "config.json")
+ARCHITECTURE = architecture_from(read_config(CONFIG, "config.json"))
 
 
 def params(head, architecture=ARCHITECTURE):
@@ -67,50 +68,25 @@ def test_arrays_of_unknown_heads_are_reported():
     assert hf.params_from(state, ARCHITECTURE, None, "file")[1] == ["cls.seq_relationship.bias"]
 
 
-def test_the_architecture():
-    made = hf.architecture_from(CONFIG | {"type_vocab_size": 3, "hidden_dropout_prob": 0, "layer_norm_eps": 1e-12}, "")
-    assert (made.embedding_dim, made.num_layers, made.mlp_size, made.max_sequence_length) == (16, 1, 24, 12)
-    assert (made.pos_encoding, made.type_vocab_size, made.attention.num_heads) == ("learned", 3, 2)
-    assert (made.mlp_dropout, made.attention.attn_dropout, made.attention.attn_out_dropout) == (0.0, 0.1, 0.0)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"hidden_act": "gelu_new"}, "hidden_act: gelu_new, not gelu"),
-        ({"position_embedding_type": "relative_key"}, "position_embedding_type: relative_key, not absolute"),
-        ({"layer_norm_eps": 1e-5}, "layer_norm_eps: 1e-05, not 1e-12"),
-        ({"model_type": "roberta"}, "model_type: roberta, not bert"),
-        ({"is_decoder": True}, "is_decoder: True"),
-        ({"pad_token_id": 1}, "pad_token_id: 1, not 0"),
-        ({"vocab_size": None}, "vocab_size: missing"),
-        ({"num_attention_heads": 3}, "attention.num_heads 3 does not divide"),
-    ],
-)
-def test_other_architectures_are_refused_by_key(change, message):
-    with pytest.raises(UserError, match=r"config\.json") as caught:
-        hf.architecture_from(CONFIG | change, "config.json")
-    assert message in str(caught.value)
-
-
-def test_heads():
+def test_the_mlm_head():
     mlm: Any = {"cls.predictions.transform.dense.weight": 0, hf.WORDS: np.ones((3, 2))}
-    assert hf.head_from({}, {}, "") is None
-    assert hf.head_from({}, mlm, "") == MlmHead()
-    assert hf.head_from({}, mlm | {hf.DECODER_BIAS: 0}, "") == MlmHead(decoder_bias=True)
+    assert hf.mlm_head_from({}, "", tied=True) is None
+    assert hf.mlm_head_from(mlm, "", tied=True) == MlmHead()
+    assert hf.mlm_head_from(mlm | {hf.DECODER_BIAS: 0}, "", tied=True) == MlmHead(decoder_bias=True)
     untied = mlm | {hf.DECODER: np.zeros((3, 2))}
-    assert hf.head_from({"tie_word_embeddings": False}, untied, "") == MlmHead(tie_mlm_weights=False)
+    assert hf.mlm_head_from(untied, "", tied=False) == MlmHead(tie_mlm_weights=False)
     with pytest.raises(UserError, match="tie_word_embeddings: true, but"):
-        hf.head_from({}, untied, "config.json")
-    classifier = {"architectures": ["BertForSequenceClassification"], "hidden_dropout_prob": 0.2}
-    assert hf.head_from(classifier, {}, "") == ClassificationHead(num_labels=2, classifier_dropout=0.2)
-    named = classifier | {"id2label": {"10": "k", "2": "c", "1": "b"}, "classifier_dropout": 0.0}
-    assert hf.head_from(named, {}, "") == ClassificationHead(num_labels=3, classifier_dropout=0.0)
-    assert hf.labels_from(named) == ["b", "c", "k"]
-    with pytest.raises(UserError, match="problem_type: regression"):
-        hf.head_from(classifier | {"problem_type": "regression"}, {}, "")
-    with pytest.raises(UserError, match="at least 2 labels, not 1"):
-        hf.head_from(classifier | {"id2label": {"0": "x"}}, {}, "")
+        hf.mlm_head_from(untied, "config.json", tied=True)
+
+
+def test_rows_beyond_the_vocabulary_are_dropped():
+    state = {name: np.arange(30) for name in (hf.WORDS, hf.DECODER, hf.DECODER_BIAS, hf.TOKEN_TYPES)}
+    kept = hf.without_padding(state, 20)
+    assert {name: len(value) for name, value in kept.items()} == {
+        **dict.fromkeys((hf.WORDS, hf.DECODER, hf.DECODER_BIAS), 20),
+        hf.TOKEN_TYPES: 30,
+    }
+    assert kept[hf.WORDS].tolist() == list(range(20))
 
 
 def changed(attention=None, **keys) -> Architecture:

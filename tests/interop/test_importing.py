@@ -1,13 +1,17 @@
 """Runs made of other people's weights: they compute the same, and everything else starts from them."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import torch
+import transformers
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests import tiny
 from tests.golden import adapters
@@ -18,6 +22,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import generate_finetuning
 from textclf_jax.interop.importing import import_huggingface, import_reference
 from textclf_jax.kernels.cross_entropy import cross_entropy
+from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 UNTIED = {"tie_word_embeddings": False}
 
@@ -47,8 +52,6 @@ def test_huggingface_models_compute_the_same(tmp_path, kind, changes, safe):
 
 
 def _mlm_part(model):
-    import transformers
-
     mlm = transformers.BertForMaskedLM(model.config).eval()
     mlm.load_state_dict(model.state_dict(), strict=False)
     return mlm
@@ -102,13 +105,19 @@ def test_finetuning_starts_from_an_imported_run(tmp_path, monkeypatch, capsys):
     ("change", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), "there is no such file"),
+        (lambda folder: (folder / "config.json").write_text("[" * 100_000), "config.json: cannot be read"),
+        (lambda folder: (folder / "config.json").write_text('{"a": 1, "a": 2}'), "the key 'a' stands there twice"),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds: config.json, vocab.txt"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"{}"), "model.safetensors: cannot be read"),
-        (lambda folder: tiny.write_vocabulary(folder, 50), "embeddings for 60 words, but the vocabulary has 50"),
-        (lambda folder: _change_config(folder, hidden_act="relu"), "hidden_act: relu, not gelu"),
-        (lambda folder: _change_config(folder, num_hidden_layers=3), r"missing: bert\.encoder\.layer\.2\.attention"),
-        (lambda folder: _change_config(folder, intermediate_size=41), r"mlp/up/kernel: \(16, 40\) in the checkpoint"),
-        (lambda folder: _write_tokenizer_config(folder, strip_accents=True), "strip_accents: True needs a tokenizer"),
+        (lambda folder: tiny.write_vocabulary(folder, 61), "embeddings for 60 words, but the vocabulary has 61"),
+        (lambda folder: tiny.write_vocabulary(folder, 29), "embeddings for 60 words, but the vocabulary has 29. Are"),
+        (lambda folder: _change_config(folder, hidden_act="relu"), 'hidden_act: "relu", not "gelu"'),
+        (lambda folder: _change_config(folder, num_hidden_layers=3), "num_hidden_layers: 3, but 2 there"),
+        (lambda folder: _change_config(folder, intermediate_size=41), "intermediate_size: 41, but 40 there"),
+        (lambda folder: _write_tokenizer_config(folder, do_lower_case=None), "do_lower_case: null, not true or false"),
+        (lambda folder: _change_array(folder, lambda a: a.fill_(torch.nan)), "NaN or infinity"),
+        (lambda folder: _change_array(folder, lambda a: a.to(torch.int8)), "uint8, not floats: quantised"),
+        (lambda folder: _change_array(folder, lambda a: a.to(torch.float8_e4m3fn)), "uint8, not floats: quantised"),
     ],
 )
 def test_refused_folders_leave_nothing_behind(tmp_path, change, message):
@@ -124,15 +133,142 @@ def _change_config(folder: Path, **changes) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def _change_array(folder: Path, change) -> None:
+    from safetensors.torch import load_file, save_file
+
+    arrays = load_file(folder / "model.safetensors")
+    name = "bert.encoder.layer.1.output.dense.weight"
+    save_file(arrays | {name: change(arrays[name])}, folder / "model.safetensors")
+
+
 def _write_tokenizer_config(folder: Path, **settings) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
-def test_lower_casing_follows_tokenizer_config(tmp_path):
-    folder = bert.save(bert.random_model("BertModel"), tmp_path / "hf")
-    _write_tokenizer_config(folder, do_lower_case=False)
-    run, _ = import_huggingface(folder, "new", tmp_path)
+def test_the_model_s_normalisation_goes_with_it(tmp_path, monkeypatch, capsys):
+    """What the model was trained with survives in the run, in prepared data, in predictions and in what is exported."""
+    monkeypatch.chdir(tmp_path)
+    model = bert.random_model("BertForSequenceClassification", num_labels=2, vocab_size=8)
+    model.save_pretrained("hf")
+    pieces = [*tiny.SPECIALS, "W\u00f6rd", "word", "w\u00f6rd"]
+    Path("hf/vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    texts, expected = ["W\u00f6rd w\u00f6rd WORD"], [2, 5, 7, 1, 3]
+    _write_tokenizer_config(Path("hf"), do_lower_case=False)
+    run, _ = import_huggingface(Path("hf"), "new")
     assert '"lowercase":false' in (run / "vocab/tokenizer.json").read_text().replace(" ", "")
+    for folder in (run / "vocab", run / "model.ckpt/vocab"):
+        encoded = WordPieceTokenizerWrapper().load(folder).encode(texts, max_length=5)
+        assert encoded.input_ids.tolist() == [expected]
+    assert main(["predict", "new", "--format", "json", "--text", texts[0]]) == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    with torch.no_grad():
+        probabilities = torch.softmax(model(torch.tensor([expected])).logits, -1)[0].tolist()
+    np.testing.assert_allclose(list(row["probabilities"].values()), probabilities, atol=1e-5)
+    assert main(["export", "new", "--format", "hf", "--out", "back"]) == 0
+    assert transformers.AutoTokenizer.from_pretrained("back")(texts)["input_ids"] == [expected]
+    lines = "".join(f"W\u00f6rd w\u00f6rd WORD {'word ' * i},{i % 2}\n" for i in range(20))
+    Path("texts.csv").write_text("text,label\n" + lines, encoding="utf-8")
+    assert main(["prepare", "texts.csv", "--vocab", "hf", "--out", "data", "--max-length", "24"]) == 0
+    assert (load_dataset_ids("data/mlm/train.pt")[:, 1:4] == expected[1:4]).all()
+
+
+def load_dataset_ids(path: str) -> np.ndarray:
+    from textclf_jax.data.torch_files import read_tensors
+
+    return np.asarray(read_tensors(Path(path))[0])
+
+
+def test_where_files_differ_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = bert.save(bert.random_model("BertModel"), tmp_path / "hf")
+    WordPieceTokenizerWrapper().load(folder / "vocab.txt").save(folder)
+    _write_tokenizer_config(folder, do_lower_case=False)
+    assert main(["import", "--hf", "hf", "--name", "new"]) == 0
+    assert "note: tokenizer_config.json: do_lower_case: false, but tokenizer.json: normalizer.lowercase: true" in (
+        capsys.readouterr().out
+    )
+
+
+# --- folders as other tools write them ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, UNTIED])
+def test_padded_embeddings_lose_the_rows_that_no_text_has(tmp_path, changes):
+    model = bert.random_model("BertForMaskedLM", vocab_size=64, **changes)
+    run, notes = import_huggingface(bert.save(model, tmp_path / "hf"), "new", tmp_path)
+    assert notes[0].startswith("the embeddings have 64 rows, the vocabulary has 60 words: the last 4 rows")
+    saved = bert.load(run)
+    assert saved.metadata["vocab_size"] == 60
+    bert.check_same_logits(bert.our_logits(saved), bert.their_logits(model)[..., :60])
+
+
+def test_added_tokens_come_along(tmp_path):
+    model = bert.random_model("BertForMaskedLM", vocab_size=61)
+    folder = bert.save(model, tmp_path / "hf")
+    (folder / "added_tokens.json").write_text(json.dumps({"covid19": 60}))
+    run, _ = import_huggingface(folder, "new", tmp_path)
+    bert.check_same_logits(bert.our_logits(bert.load(run)), bert.their_logits(model))
+    wrapper = WordPieceTokenizerWrapper().load(run / "vocab")
+    assert wrapper.encode(["word3 covid19"], max_length=4).input_ids.tolist() == [[2, 8, 60, 3]]
+    # as save_pretrained writes them: vocab.txt without the token, tokenizer.json with it
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path / "both")
+    (tmp_path / "both/vocab.txt").write_bytes((folder / "vocab.txt").read_bytes())
+    both = WordPieceTokenizerWrapper().load(tmp_path / "both")
+    assert both.fingerprint == wrapper.fingerprint
+
+
+# --- attacks --------------------------------------------------------------------------------------------------
+
+VALUES = st.one_of(
+    st.sampled_from(
+        [None, True, False, "", "16", "gelu", -1, 0, 1, 2, 3, 4, 10**12, 10**400, 0.0, 0.5, 1.0, 1e-12, 16.0]
+    ),
+    st.sampled_from(
+        [float("nan"), float("inf"), [], [1], ["BertForMaskedLM"], {}, {"0": "a"}, {"0": "a", "1": "b", "2": "c"}]
+    ),
+    st.sampled_from([{"a": 0, "b": 1, "c": 2}, {"0": "a", "1": "a", "2": "b"}, {"0": None, "1": "b", "2": "c"}]),
+)
+KEYS = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings"),
+    *("vocab_size", "type_vocab_size", "hidden_act", "layer_norm_eps", "hidden_dropout_prob", "classifier_dropout"),
+    *("attention_probs_dropout_prob", "pad_token_id", "is_decoder", "architectures", "problem_type", "model_type"),
+    *("id2label", "label2id", "num_labels", "tie_word_embeddings", "tokenizer_class", "dtype", "quantization_config"),
+)
+
+
+@pytest.fixture(scope="module")
+def classifier_folder(tmp_path_factory):
+    names = {"id2label": {0: "a", 1: "b", 2: "c"}, "label2id": {"a": 0, "b": 1, "c": 2}}
+    model = bert.random_model("BertForSequenceClassification", **names)
+    return bert.save(model, tmp_path_factory.mktemp("attack") / "hf")
+
+
+@settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from(KEYS), VALUES, min_size=1, max_size=2), st.sets(st.sampled_from(KEYS), max_size=1)
+)
+def test_strangers_configs_give_transformers_logits_or_are_refused(
+    classifier_folder, tmp_path_factory, changes, dropped
+):
+    work = tmp_path_factory.mktemp("strange")
+    shutil.copytree(classifier_folder, work / "hf")
+    path = work / "hf/config.json"
+    content = {key: value for key, value in json.loads(path.read_text()).items() if key not in dropped}
+    path.write_text(json.dumps(content | changes))
+    try:
+        run, _ = import_huggingface(work / "hf", "new", work)
+    except UserError as error:
+        message = str(error)
+    else:
+        message = ""
+        saved = bert.load(run)
+        if saved.metadata["labels"]:
+            theirs = transformers.AutoModelForSequenceClassification.from_pretrained(work / "hf").eval()
+            bert.check_same_logits(bert.our_logits(saved), bert.their_logits(theirs))
+            assert [str(theirs.config.id2label[i]) for i in range(3)] == saved.metadata["labels"]
+    if message:
+        assert "hf" in message
+        assert not (work / "experiments").exists()
 
 
 def test_a_run_of_that_name_stays_as_it_is(tmp_path):

@@ -11,6 +11,7 @@ from textclf_jax.config.file import AnyConfig
 from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.interop import huggingface, reference
+from textclf_jax.interop.bert_config import config_json
 from textclf_jax.interop.layout import Head
 from textclf_jax.interop.torch_checkpoint import write_state
 from textclf_jax.runs.checkpoint import SavedModel
@@ -49,7 +50,7 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
     tokenizer = WordPieceTokenizerWrapper().load(saved.vocab_dir)
     state = huggingface.state_from(saved.variables["params"], config.architecture, head)
     labels = saved.metadata["labels"]
-    model_config = huggingface.config_json(config.architecture, head, tokenizer.vocab_size, labels)
+    model_config = config_json(config.architecture, head, tokenizer.vocab_size, labels)
     unfinished = None
     try:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))

@@ -1,4 +1,4 @@
-"""BERT of Hugging Face's transformers to this project's models, and back: state dicts and config.json.
+"""State dicts of Hugging Face's BERT to this project's models, and back.
 
 One table, `parameter_names`, says where every array lives here. Queries, keys and values are one array here, three
 there.
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
-from pydantic import ValidationError
 
 from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
@@ -21,23 +20,7 @@ SECOND_BIAS = "cls.predictions.bias"
 WORDS = "bert.embeddings.word_embeddings.weight"
 BODY = ("bert.embeddings.", "bert.encoder.")
 QKV = ("query", "key", "value")
-# the only values that this project computes, which are also transformers' defaults
-FIXED = {
-    "model_type": "bert",
-    "hidden_act": "gelu",
-    "position_embedding_type": "absolute",
-    "layer_norm_eps": 1e-12,
-    "is_decoder": False,
-    "add_cross_attention": False,
-    "pad_token_id": 0,
-}
-SINGLE_LABEL = "single_label_classification"
-SIZES = {
-    "embedding_dim": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "mlp_size": "intermediate_size",
-    "max_sequence_length": "max_position_embeddings",
-}
+BY_WORD = (WORDS, DECODER, DECODER_BIAS)
 
 
 # --- names ----------------------------------------------------------------------------------------------------
@@ -100,59 +83,22 @@ def with_full_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return full
 
 
-def architecture_from(config: Mapping[str, Any], source: object) -> Architecture:
-    """Reads the architecture from a config.json.
+def without_padding(state: Mapping[str, np.ndarray], vocab_size: int) -> dict[str, np.ndarray]:
+    """Drops the rows of embeddings and decoder beyond the vocabulary: no text has their ids."""
+    return {name: value[:vocab_size] if name in BY_WORD else value for name, value in state.items()}
+
+
+def mlm_head_from(state: Mapping[str, np.ndarray], source: object, *, tied: bool) -> MlmHead | None:
+    """Reads the head that the arrays are for; None: there is no MLM head.
 
     Raises:
-      UserError: keys that are missing, or have values that this project does not support; they are listed.
+      UserError: tied decoder weights differ.
     """
-    wrong = [f"{key}: {config[key]}, not {only}" for key, only in FIXED.items() if config.get(key, only) != only]
-    needed = (*SIZES.values(), "num_attention_heads", "vocab_size")
-    wrong += [f"{key}: missing" for key in needed if not isinstance(config.get(key), int)]
-    if wrong:
-        raise UserError("\n  ".join([f"{source}: only BERT as it was published can be imported", *wrong]))
-    dropout = float(config.get("hidden_dropout_prob", 0.1))
-    attention = {
-        "kind": "mha",
-        "num_heads": config["num_attention_heads"],
-        "attn_dropout": float(config.get("attention_probs_dropout_prob", 0.1)),
-        "attn_out_dropout": dropout,
-    }
-    sizes = {ours: config[theirs] for ours, theirs in SIZES.items()}
-    options = {"pos_encoding": "learned", "type_vocab_size": config.get("type_vocab_size", 2)}
-    dropouts = {"mlp_dropout": dropout, "embedding_dropout": dropout}
-    try:
-        return Architecture.model_validate({**sizes, **options, **dropouts, "attention": attention})
-    except ValidationError as error:
-        raise UserError(f"{source}: {error.errors()[0]['msg']}") from None
-
-
-def head_from(config: Mapping[str, Any], state: Mapping[str, np.ndarray], source: object) -> Head | None:
-    """Reads the head: a classifier is known by its class, an MLM head by its arrays; None: there is neither.
-
-    Raises:
-      UserError: the classifier is not for one of several labels a text, or tied decoder weights differ.
-    """
-    if "BertForSequenceClassification" in (config.get("architectures") or ()):
-        if config.get("problem_type") not in (None, SINGLE_LABEL):
-            raise UserError(f"{source}: problem_type: {config['problem_type']}, not {SINGLE_LABEL}")
-        if (num_labels := len(labels_from(config))) < 2:
-            raise UserError(f"{source}: id2label: a classifier has at least 2 labels, not {num_labels}")
-        rate = config.get("classifier_dropout")
-        rate = config.get("hidden_dropout_prob", 0.1) if rate is None else rate
-        return ClassificationHead(num_labels=num_labels, classifier_dropout=float(rate))
     if "cls.predictions.transform.dense.weight" not in state:
         return None
-    tied = config.get("tie_word_embeddings", True)
     if tied and not np.array_equal(state.get(DECODER, state[WORDS]), state[WORDS]):
         raise UserError(f"{source}: tie_word_embeddings: true, but {DECODER} differs from {WORDS}. Set it to false.")
     return MlmHead(tie_mlm_weights=tied, decoder_bias=DECODER_BIAS in state)
-
-
-def labels_from(config: Mapping[str, Any]) -> list[str]:
-    """Reads the class names in the order of ids; transformers' default is two."""
-    named = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
-    return [str(named[key]) for key in sorted(named, key=int)]
 
 
 def params_from(
@@ -194,28 +140,6 @@ def missing_in_bert(config: Architecture, head: Head) -> list[str]:
         needed["classification_head.pooling"] = (head.pooling, "cls")
         needed["classification_head.pooler_type"] = (head.pooler_type, "bert")
     return [f"{key}: {value}, not {only}" for key, (value, only) in needed.items() if value != only]
-
-
-def config_json(config: Architecture, head: Head, vocab_size: int, labels: list[str] | None) -> dict[str, Any]:
-    """Describes a model as config.json does, where `mlp_dropout` stands for three dropout rates here."""
-    described: dict[str, Any] = {
-        "architectures": ["BertForMaskedLM" if isinstance(head, MlmHead) else "BertForSequenceClassification"],
-        **FIXED,
-        "vocab_size": vocab_size,
-        **{theirs: getattr(config, ours) for ours, theirs in SIZES.items()},
-        "num_attention_heads": config.attention.num_heads,
-        "type_vocab_size": max(config.type_vocab_size, 1),
-        "hidden_dropout_prob": config.mlp_dropout,
-        "attention_probs_dropout_prob": config.attention.attn_dropout,
-        "tie_word_embeddings": not isinstance(head, MlmHead) or head.tie_mlm_weights,
-    }
-    if isinstance(head, ClassificationHead):
-        names = labels or [str(i) for i in range(head.num_labels)]
-        described["classifier_dropout"] = head.classifier_dropout
-        described["problem_type"] = SINGLE_LABEL
-        described["id2label"] = {str(i): name for i, name in enumerate(names)}
-        described["label2id"] = {name: i for i, name in enumerate(names)}
-    return described
 
 
 def state_from(params: Mapping[str, Any], config: Architecture, head: Head | None) -> dict[str, np.ndarray]:

@@ -1,6 +1,5 @@
 """Makes runs of `experiments/` from other projects' weights, as if they had been trained here."""
 
-import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -9,20 +8,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from textclf_jax.config.file import AnyConfig, format_value, load_config
 from textclf_jax.config.schema import DEFAULT_WRAPPER, Architecture, ClassificationHead, FinetuningConfig, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import flatten, generate_finetuning, generate_pretraining
-from textclf_jax.interop import huggingface
+from textclf_jax.interop import bert_config, huggingface
 from textclf_jax.interop.layout import Head
 from textclf_jax.interop.reference import variables_from_state_dict, with_reference_variants
 from textclf_jax.interop.torch_checkpoint import read_state
+from textclf_jax.interop.weights import check_numbers, read_weights, sha256_of
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.runs.checkpoint import contents_of, save_model
 from textclf_jax.runs.pretrained import ENCODER, check_shapes
 from textclf_jax.runs.record import SUMMARY_FILE
+from textclf_jax.tokenizer.json_files import read_json
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 
@@ -31,7 +31,8 @@ class Imported:
     """Another project's model."""
 
     origin: str  # the project
-    source: Path  # the file with the weights
+    source: Path  # the file with the weights, or the index of several
+    sha256: str  # of the weights' files
     sections: dict[str, Any]  # of the config, without those of the template
     variables: dict[str, Any]  # {"params": ..., "features": ...} of the model, or of its encoder alone
     architecture: Architecture
@@ -45,38 +46,65 @@ def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Pa
     """Makes a run of a BERT folder: a finetuning run of a BertForSequenceClassification, else a pretraining run.
 
     Args:
-      folder: config.json, model.safetensors or pytorch_model.bin, vocab.txt or tokenizer.json.
+      folder: config.json, model.safetensors or pytorch_model.bin (or their parts), vocab.txt or tokenizer.json.
       name: of the new run.
       root: the folder that holds `experiments/`.
 
     Returns:
-      The run's folder, and what was not used.
+      The run's folder, and what was not used or not as the files have it.
 
     Raises:
       UserError: the run exists, a file is missing, a key has a value that this project does not support, or arrays do
         not fit. Nothing is written then.
     """
     config_path = folder / "config.json"
-    config, (weights, state) = _read_json(config_path), _read_weights(folder)
-    state = huggingface.with_full_names(state)
-    architecture = huggingface.architecture_from(config, config_path)
-    head = huggingface.head_from(config, state, config_path)
-    params, unused = huggingface.params_from(state, architecture, head, weights)
+    if not config_path.exists():
+        raise UserError(f"{config_path}: there is no such file. {contents_of(folder)}")
+    config = bert_config.read_config(read_json(config_path), config_path)
+    weights = read_weights(folder)
+    tokenizer = WordPieceTokenizerWrapper().load(folder)
+    state = huggingface.with_full_names(weights.state)
+    bert_config.check_sizes(config, state, config_path, weights.source)
+    padding = _count_padding(config.vocab_size, tokenizer.vocab_size, weights.source)
+    state = huggingface.without_padding(state, tokenizer.vocab_size)
+    architecture, labels = bert_config.architecture_from(config), None
+    if config.is_classifier:
+        head, labels = bert_config.classifier_from(config, config_path)
+    else:
+        head = huggingface.mlm_head_from(state, config_path, tied=config.tie_word_embeddings)
+    check_numbers(state, huggingface.parameter_names(architecture, head), weights.source)
+    params, unused = huggingface.params_from(state, architecture, head, weights.source)
     sections: dict[str, Any] = {"architecture": architecture.model_dump()}
     if head is not None:
         sections["classification_head" if isinstance(head, ClassificationHead) else "mlm_head"] = head.model_dump()
     imported = Imported(
         origin="Hugging Face",
-        source=weights,
+        source=weights.source,
+        sha256=sha256_of(weights.files),
         sections=sections,
         variables={"params": params},
         architecture=architecture,
         head=head,
-        tokenizer=_read_tokenizer(folder),
-        labels=huggingface.labels_from(config) if isinstance(head, ClassificationHead) else None,
-        notes=[f"not used: {', '.join(unused) or 'nothing'}"],
+        tokenizer=tokenizer,
+        labels=labels,
+        notes=[*weights.notes, *padding, *tokenizer.notes, f"not used: {', '.join(unused) or 'nothing'}"],
     )
     return _make_run(imported, name, root), imported.notes
+
+
+def _count_padding(rows: int, vocab_size: int, source: Path) -> list[str]:
+    """Notes how many rows of the embeddings are beyond the vocabulary; raises UserError for too many or too few."""
+    if rows == vocab_size:
+        return []
+    if not vocab_size < rows <= 2 * vocab_size:
+        raise UserError(
+            f"{source}: has embeddings for {rows} words, but the vocabulary has {vocab_size}. Are vocab.txt and "
+            "tokenizer.json those of this model?"
+        )
+    return [
+        f"the embeddings have {rows} rows, the vocabulary has {vocab_size} words: the last {rows - vocab_size} rows, "
+        "which no text uses, are dropped"
+    ]
 
 
 def import_reference(
@@ -113,6 +141,7 @@ def import_reference(
     imported = Imported(
         origin="PyTorch reference",
         source=file,
+        sha256=sha256_of([file]),
         sections=sections,
         variables=variables_from_state_dict(read_state(file), architecture, head, file),
         architecture=architecture,
@@ -122,49 +151,6 @@ def import_reference(
         notes=[*loaded.notes, *notes],
     )
     return _make_run(imported, name, root), imported.notes
-
-
-# --- reading Hugging Face's folder ----------------------------------------------------------------------------
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such file. {contents_of(path.parent)}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds one {type(content).__name__}, not keys and values")
-    return content
-
-
-def _read_weights(folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        path = folder / "pytorch_model.bin"
-        if not path.is_file():
-            raise UserError(f"{folder}: there is no model.safetensors or pytorch_model.bin. {contents_of(folder)}")
-        return path, read_state(path)
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    return path, {n: (t.float() if t.is_floating_point() else t).numpy() for n, t in tensors.items()}
-
-
-def _read_tokenizer(folder: Path) -> WordPieceTokenizerWrapper:
-    path = folder / "tokenizer_config.json"
-    if (folder / "tokenizer.json").is_file() or not path.is_file():
-        return WordPieceTokenizerWrapper().load(folder)
-    settings = _read_json(path)
-    for key, usual in {"strip_accents": None, "tokenize_chinese_chars": True}.items():
-        if settings.get(key) not in (None, usual):
-            raise UserError(f"{path}: {key}: {settings[key]} needs a tokenizer.json beside vocab.txt")
-    return WordPieceTokenizerWrapper().load(folder, lowercase=settings.get("do_lower_case"))
 
 
 # --- writing the run ------------------------------------------------------------------------------------------
@@ -215,8 +201,6 @@ def _check(imported: Imported) -> None:
 
 
 def _metadata(imported: Imported, config: AnyConfig) -> dict[str, Any]:
-    with imported.source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "config": config.model_dump(mode="json"),
         "vocab_size": imported.tokenizer.vocab_size,
@@ -226,7 +210,7 @@ def _metadata(imported: Imported, config: AnyConfig) -> dict[str, Any]:
         "imported": {
             "origin": imported.origin,
             "source": str(imported.source.resolve()),
-            "sha256": digest,
+            "sha256": imported.sha256,
             "notes": imported.notes,
         },
     }

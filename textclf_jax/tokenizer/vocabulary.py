@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.normalization import bert_normalizer, has_marks
@@ -52,6 +52,8 @@ class Vocabulary:
         is_special = np.isin(np.arange(len(tokens)), special)
         if is_special.all():
             raise UserError(f"{source}: the vocabulary has nothing but special tokens")
+        if unwritable := [token for token in tokens if not token or set(token) & {"\n", "\r"}]:
+            raise UserError(f"{source}: the piece {unwritable[0]!r} does not fit on a line of {VOCAB_FILE}")
         named = {token: tokens.index(token) for token in SPECIAL_TOKENS}
         return cls(tuple(tokens), named, special, is_special, np.flatnonzero(~is_special), fingerprint_of(tokens))
 
@@ -95,8 +97,13 @@ def build_tokenizer(
 
 
 def _declare_special(tokenizer: Tokenizer) -> None:
-    """Makes the tokenizer recognise in texts those special tokens that its vocabulary has."""
-    tokenizer.add_special_tokens([token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is not None])
+    """Makes the tokenizer recognise in texts those special tokens that its vocabulary has; other flags stay."""
+    added = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
+    for text in SPECIAL_TOKENS:
+        token = added.get(text, AddedToken(text, special=True))
+        if tokenizer.token_to_id(text) is not None and not (text in added and token.special):
+            token.special = True
+            tokenizer.add_tokens([token])
 
 
 # --- files ----------------------------------------------------------------------------------------------------
@@ -123,11 +130,11 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
         text_path = vocab_dir / VOCAB_FILE if (vocab_dir / VOCAB_FILE).exists() else None
     else:
         raise UserError(f"{vocab_dir}: there is no such vocabulary folder or file")
-    tokens = None if text_path is None else _read_vocab_text(text_path)
+    tokens = None if text_path is None else read_vocab_text(text_path)
     if json_path is not None:
-        tokenizer = _read_tokenizer_json(json_path)
+        tokenizer = read_tokenizer_json(json_path)
         if tokens is not None:
-            _check_same(json_path, tokenizer, text_path, tokens)
+            check_same(json_path, tokenizer, text_path, tokens)
         return tokenizer, json_path
     if tokens is None or text_path is None:
         raise UserError(f"{vocab_dir}: holds neither {TOKENIZER_FILE} nor {VOCAB_FILE}. Make them: textclf prepare")
@@ -139,7 +146,7 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
     return build_tokenizer(tokens, bert_normalizer(lowercase, strip_accents)), text_path
 
 
-def _read_vocab_text(path: Path) -> list[str]:
+def read_vocab_text(path: Path) -> list[str]:
     """The pieces of a vocab.txt: one on each line, in the order of their ids."""
     require_file(path, "vocabulary")
     try:
@@ -157,26 +164,28 @@ def _read_vocab_text(path: Path) -> list[str]:
     return tokens
 
 
-def _read_tokenizer_json(path: Path) -> Tokenizer:
+def read_tokenizer_json(path: Path) -> Tokenizer:
     """The WordPiece tokenizer in a tokenizer.json."""
     require_file(path, "tokenizer file")
     try:
-        kind = json.loads(path.read_bytes())["model"]["type"]
-        if kind != "WordPiece":
-            raise UserError(f"{path}: holds a {kind} tokenizer; this wrapper reads WordPiece")
-        tokenizer = Tokenizer.from_file(str(path))
-    except UserError:
-        raise
+        kind = json.loads(path.read_bytes())["model"].get("type", "WordPiece")  # early files do not name it
+        if kind == "WordPiece":
+            tokenizer = Tokenizer.from_file(str(path))
+            kind = type(tokenizer.model).__name__
     except Exception as error:  # the Rust reader raises plain Exception
         raise UserError(f"{path}: is not a serialised tokenizer ({error})") from error
+    if kind != "WordPiece":
+        raise UserError(f"{path}: holds a {kind} tokenizer; this wrapper reads WordPiece")
     _declare_special(tokenizer)
     return tokenizer
 
 
-def _check_same(json_path: Path, tokenizer: Tokenizer, text_path: Path | None, tokens: list[str]) -> None:
-    """Raises UserError unless both files give every piece the same id."""
+def check_same(json_path: Path, tokenizer: Tokenizer, text_path: Path | None, tokens: list[str]) -> None:
+    """Raises UserError unless both files give every piece the same id; vocab.txt may lack tokens that were added."""
     ids = tokenizer.get_vocab(with_added_tokens=True)
-    if ids == {token: i for i, token in enumerate(tokens)}:
+    in_text = {token: i for i, token in enumerate(tokens)}
+    added = {token.content: i for i, token in tokenizer.get_added_tokens_decoder().items() if i >= len(tokens)}
+    if ids == {**added, **in_text}:
         return
     first = next((i for i, token in enumerate(tokens) if ids.get(token) != i), len(tokens))
     raise UserError(

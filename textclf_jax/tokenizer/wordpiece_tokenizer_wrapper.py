@@ -16,6 +16,7 @@ from textclf_jax.tokenizer.arguments import Paths, as_paths, check_labels, check
 from textclf_jax.tokenizer.normalization import bert_normalizer, removed_characters
 from textclf_jax.tokenizer.rows import Encoded, Overflow, RowBuilder, chunks_by_size
 from textclf_jax.tokenizer.training import TrainedVocabulary, train_vocabulary
+from textclf_jax.tokenizer.transformers_folder import is_transformers_folder, load_transformers_tokenizer
 from textclf_jax.tokenizer.unknown import UnknownWords, explain_unknown
 from textclf_jax.tokenizer.vocabulary import (
     LONGEST_WORD_LENGTH,
@@ -40,6 +41,7 @@ class WordPieceTokenizerWrapper:
     def __init__(self):
         self.trained: TrainedVocabulary | None = None
         self._loaded: tuple[Tokenizer, Vocabulary] | None = None
+        self.notes: tuple[str, ...] = ()  # what to know of the files that were loaded, a line each
 
     # --- making and loading -----------------------------------------------------------------------------------
 
@@ -93,6 +95,9 @@ class WordPieceTokenizerWrapper:
     def load(self, vocab_dir: str | Path, *, lowercase: bool | None = None) -> Self:
         """Loads tokenizer.json, or else vocab.txt, from a folder (or either file itself).
 
+        A folder of transformers, known by its config.json, tokenizer_config.json, special_tokens_map.json or
+        added_tokens.json, gives the ids that AutoTokenizer gives; `notes` says where its files differ.
+
         Args:
           vocab_dir: the folder or file.
           lowercase: used for vocab.txt without tokenizer.json, accents are then removed as by BERT; None: as the pieces
@@ -102,9 +107,13 @@ class WordPieceTokenizerWrapper:
           The wrapper itself.
 
         Raises:
-          UserError: nothing there, not a WordPiece vocabulary, special tokens missing, or the two files disagree.
+          UserError: nothing there, not a WordPiece vocabulary, special tokens missing, or files disagree.
         """
-        tokenizer, source = load_tokenizer(Path(vocab_dir), lowercase)
+        path = Path(vocab_dir)
+        if is_transformers_folder(path):
+            tokenizer, source, self.notes = load_transformers_tokenizer(path, lowercase)
+        else:
+            (tokenizer, source), self.notes = load_tokenizer(path, lowercase), ()
         self._adopt(tokenizer, str(source))
         return self
 
