@@ -17,6 +17,9 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser.add_argument("--text-column", metavar="NAME", help="default: text")
     parser.add_argument("--label-column", metavar="NAME", help="default: label")
     parser.add_argument("--no-quotes", action="store_true", help="quotation marks are plain characters")
+    parser.add_argument(
+        "--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a model, instead of a table")
 
 
@@ -24,10 +27,13 @@ def run(args: argparse.Namespace) -> int:
     """Prints accuracy, macro-F1 and seconds of each baseline."""
     from textclf_jax.evaluation.baselines import score_baselines
     from textclf_jax.observe.progress import print_table
+    from textclf_jax.prepare.labels import require_classes
     from textclf_jax.prepare.texts import ReadOptions, read_rows
 
     options = ReadOptions(args.text_column, args.label_column, not args.no_quotes)
     train, test = ([row for path in paths for row in read_rows(path, options)] for paths in (args.train, args.test))
+    if not args.accept_labels:
+        require_classes(train, options)
     scores = score_baselines(train, test)
     if args.json:
         print("\n".join(json.dumps(score._asdict()) for score in scores))

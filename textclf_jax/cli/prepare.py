@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textclf_jax.errors import listed
+
 if TYPE_CHECKING:
     from textclf_jax.prepare.folder import Stage
     from textclf_jax.prepare.options import PrepareOptions
@@ -55,6 +57,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     add("--text-column", metavar="NAME", help="of csv and tsv (default: text)")
     add("--label-column", metavar="NAME", help="of csv and tsv (default: label, where there is one)")
     add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
+    add("--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts")
     add("--no-quotes", action="store_true", help="quotation marks are plain characters, not around csv or tsv fields")
     add("--text-unit", choices=("line", "paragraph", "document"), default="line", help="a text of txt (default line)")
     add("--deduplicate", action="store_true", help="drop rows that repeat a text; the copy in train stays")
@@ -109,6 +112,7 @@ def _options(args: argparse.Namespace) -> "PrepareOptions":
         long_texts=args.long_texts,
         skip_empty=args.skip_empty,
         label_names=args.label_names,
+        accept_labels=args.accept_labels,
         force=args.force,
     )
 
@@ -178,8 +182,7 @@ def _remarks(report: "Report") -> list[str]:
     """Lines below the table: vocabulary, classes, empty rows and repeated texts."""
     lines = [f"vocabulary: {report.vocab_size:,} pieces, fingerprint {report.fingerprint[:12]}"]
     if report.label_names is not None:
-        shown = ", ".join(report.label_names[:12]) + (", ..." if len(report.label_names) > 12 else "")
-        lines.append(f"classes: {len(report.label_names)} ({shown})")
+        lines.append(f"classes: {len(report.label_names):,} ({listed(report.label_names, 12)})")
     if any(report.empty.values()):
         lines.append("empty rows left out: " + ", ".join(f"{n:,} of {role}" for role, n in report.empty.items() if n))
     if report.duplicates:

@@ -28,6 +28,7 @@ class PrepareOptions:
       long_texts: whether MLM rows split long texts or cut them off; CLS rows always cut.
       skip_empty: drop labelled rows without text, which are an error otherwise.
       label_names: a file with a class name a line, for labels that are ids.
+      accept_labels: take labels as classes although they look like texts, ids or numbers to regress on.
       force: replace a dataset that is there.
     """
 
@@ -51,6 +52,7 @@ class PrepareOptions:
     long_texts: Literal["split", "truncate"] = "split"
     skip_empty: bool = False
     label_names: Path | None = None
+    accept_labels: bool = False
     force: bool = False
 
     @property

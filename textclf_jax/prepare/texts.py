@@ -2,13 +2,14 @@
 
 import csv
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, listed, shortened
 from textclf_jax.tokenizer.text_files import iterate_lines
 
 DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
@@ -67,7 +68,7 @@ def read_rows(path: Path, options: ReadOptions) -> list[Row]:
 def _table_rows(path: Path, delimiter: str, options: ReadOptions) -> Iterator[Row]:
     records = _records(path, delimiter, options.quotes)
     _, header = next(records, (1, []))
-    names = [name.strip() for name in header]
+    names = [unicodedata.normalize("NFC", name.strip()) for name in header]
     text_at = _column(path, names, options.text_column or DEFAULT_TEXT_COLUMN, "--text-column")
     label_at = None
     if options.label_column is not None or DEFAULT_LABEL_COLUMN in names:
@@ -77,11 +78,15 @@ def _table_rows(path: Path, delimiter: str, options: ReadOptions) -> Iterator[Ro
             raise UserError(
                 f"{path} line {line}: has {len(record)} fields, but the header has {len(names)} ({', '.join(names)})"
             )
-        label = None if label_at is None else record[label_at].strip()
+        # one spelling of accents, the composed one: names that look the same are the same
+        label = None if label_at is None else unicodedata.normalize("NFC", record[label_at].strip())
         if label == "":
             raise UserError(f"{path} line {line}: has no label")
         if label is not None and len(label.splitlines()) > 1:
-            raise UserError(f"{path} line {line}: the label {label!r} has a line break in it")
+            raise UserError(
+                f"{path} line {line}: the label {shortened(label)!r} has a line break in it. Is this the column of the "
+                "texts? Name that of the classes with --label-column."
+            )
         yield Row(record[text_at].strip(), label, path, line)
 
 
@@ -107,12 +112,13 @@ def _records(path: Path, delimiter: str, quotes: bool) -> Iterator[tuple[int, li
 
 def _column(path: Path, names: list[str], name: str, flag: str) -> int:
     """The index of the only column of that name; `flag` is for messages."""
+    name = unicodedata.normalize("NFC", name)
     if names.count(name) == 1:
         return names.index(name)
     if name in names:
         raise UserError(f"{path}: has several columns {name!r}")
-    listed = ", ".join(repr(n if len(n) <= 40 else n[:37] + "...") for n in names)
-    raise UserError(f"{path}: has no column {name!r}. Its first line names: {listed}. Choose one with {flag}.")
+    shown = listed([repr(shortened(n, 40)) for n in names], 20)
+    raise UserError(f"{path}: has no column {name!r}. Its first line names: {shown}. Choose one with {flag}.")
 
 
 # --- txt ------------------------------------------------------------------------------------------------------
