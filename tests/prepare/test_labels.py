@@ -90,7 +90,7 @@ def test_exchanged_columns_are_named_with_their_remedy(out, tmp_path):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("stars", "body"), *((label, text) for text, label in texts)])
     wrong = ReadOptions(text_column="stars", label_column="body")
-    with pytest.raises(UserError, match=r"exchanged\. Try --text-column 'body' --label-column 'stars'"):
+    with pytest.raises(UserError, match=r"exchanged\. Try --text-column body --label-column stars"):
         prepare(options(out, inputs=(path,), read=wrong))
     assert not out.exists()
     assert prepare(options(out, inputs=(path,), read=ReadOptions("body", "stars"))).label_names == ["bad", "good"]

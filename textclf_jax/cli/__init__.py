@@ -32,10 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     # imported here: guarded() is also used by scripts that need none of them
-    from textclf_jax.cli import baseline, bench, export, finetune, import_, predict, prepare, pretrain
+    from textclf_jax.cli import baseline, bench, export, finetune, generate, import_, predict, prepare, pretrain
 
     commands = {
         "prepare": prepare,
+        "generate": generate,
         "pretrain": pretrain,
         "finetune": finetune,
         "predict": predict,

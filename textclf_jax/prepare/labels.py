@@ -1,6 +1,7 @@
 """What labels look like: whether they can be classes, and which of them may be meant as one."""
 
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +9,7 @@ from decimal import Decimal
 from statistics import fmean
 
 from textclf_jax.errors import UserError, listed, shortened
-from textclf_jax.prepare.texts import DEFAULT_LABEL_COLUMN, DEFAULT_TEXT_COLUMN, ReadOptions, Row
+from textclf_jax.prepare.texts import ReadOptions, Row
 
 FEW_CLASSES = 20  # half stars from 0.5 to 10 are that many
 SMALL = 20  # rows; of fewer, many can have a label of their own by chance
@@ -67,8 +68,7 @@ def _other_than_classes(rows: Sequence[Row], read: ReadOptions) -> str | None:
         )
     longer = fmean(len(str(row.label)) for row in rows) > fmean(len(row.text) for row in rows)
     if longer and len(counts) > len({row.text for row in rows}):
-        columns = read.text_column or DEFAULT_TEXT_COLUMN, read.label_column or DEFAULT_LABEL_COLUMN
-        exchanged = f"--text-column {columns[1]!r} --label-column {columns[0]!r}"
+        exchanged = f"--text-column {shlex.quote(read.label_name)} --label-column {shlex.quote(read.text_name)}"
         return f"They are longer than the texts, of which there are fewer: are the columns exchanged? Try {exchanged}."
     longest = max(map(len, counts))
     if longest > LONG_NAME and 3 * len(counts) > len(rows):

@@ -135,7 +135,7 @@ def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[
                     + closest(label, known)
                 )
         numbered[split] = np.array([ids[str(row.label)] for row in rows], dtype=np.int64)
-    return names or known, numbered
+    return known if names is None else names, numbered
 
 
 def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:

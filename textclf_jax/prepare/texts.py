@@ -40,6 +40,16 @@ class ReadOptions:
     quotes: bool = True  # whether quotation marks enclose fields (RFC 4180) or are plain characters
     text_unit: TextUnit = "line"  # of txt; paragraphs are separated by an empty line, documents by two
 
+    @property
+    def text_name(self) -> str:
+        """The name of the column of texts."""
+        return DEFAULT_TEXT_COLUMN if self.text_column is None else self.text_column
+
+    @property
+    def label_name(self) -> str:
+        """The name of the column of labels, where there is one."""
+        return DEFAULT_LABEL_COLUMN if self.label_column is None else self.label_column
+
 
 def read_rows(path: Path, options: ReadOptions) -> list[Row]:
     """Reads the texts of a .csv, .tsv or .txt file, each also with .gz.
@@ -69,10 +79,10 @@ def _table_rows(path: Path, delimiter: str, options: ReadOptions) -> Iterator[Ro
     records = _records(path, delimiter, options.quotes)
     _, header = next(records, (1, []))
     names = [unicodedata.normalize("NFC", name.strip()) for name in header]
-    text_at = _column(path, names, options.text_column or DEFAULT_TEXT_COLUMN, "--text-column")
+    text_at = _column(path, names, options.text_name, "--text-column")
     label_at = None
     if options.label_column is not None or DEFAULT_LABEL_COLUMN in names:
-        label_at = _column(path, names, options.label_column or DEFAULT_LABEL_COLUMN, "--label-column")
+        label_at = _column(path, names, options.label_name, "--label-column")
     for line, record in records:
         if len(record) != len(names):
             raise UserError(
