@@ -76,7 +76,12 @@ def test_a_minimal_config_loads():
         ("epochs: 1", "epochs: 0", "line 17  training.epochs: 0 is out of range: it must be at least 1"),
         ("epochs: 1", "epochs: 1\n  warmup_ratio: 1.0", "warmup_ratio: 1.0 is out of range: it must be less than 1"),
         ("epochs: 1", "epochs: 1\n  use_amp: yes", "expected true or false, got the string 'yes'"),
-        ("epochs: 1", "epochs: 1\n  device: gpu", "expected 'auto', 'cpu' or 'cuda', got the string 'gpu'"),
+        (
+            "epochs: 1",
+            "epochs: 1\n  device: gpu",
+            "expected 'auto', 'cpu' or 'cuda', got the string 'gpu'. Did you mean \"cuda\"?",
+        ),
+        ("epochs: 1", "epochs: 1\n  device: tpu", "expected 'auto', 'cpu' or 'cuda', got the string 'tpu'"),
         ("1e-4", ".nan", "line 15  training.learning_rate:"),
         ("1e-4", "1e999", "expected a finite number"),
         ("  epochs: 1\n", "", 'line 14  training.epochs: missing. Add "epochs: <integer>" under training'),

@@ -67,7 +67,7 @@ def test_experiments_itself_may_be_a_link(tmp_path):
 
 
 def test_a_missing_run_lists_what_is_there(tmp_path):
-    with pytest.raises(UserError, match=r"generate_pretraining_experiment\.py wiki"):
+    with pytest.raises(UserError, match=r"textclf generate pretraining wiki --data data/DATASET"):
         find_run("pretraining", "wiki", tmp_path)
     generate_pretraining("wiki", root=tmp_path)
     with pytest.raises(UserError, match='Did you mean "wiki"'):

@@ -1,17 +1,19 @@
 """What the generators write."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from textclf_jax.cli import main
 from textclf_jax.config.file import load_config
 from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
 from textclf_jax.config.yaml_reader import read_document
 from textclf_jax.errors import UserError
-from textclf_jax.experiments.generate import fill, generate_finetuning, generate_pretraining
+from textclf_jax.experiments.generate import SHIPPED_CONFIGS, fill, generate_finetuning, generate_pretraining
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 CONFIGS = REPOSITORY / "configs"
@@ -161,6 +163,28 @@ def test_finetuning_from_scratch(project):
     assert config.tokenizer.vocab_dir == "data/news/vocab"
 
 
+def test_finetuning_from_scratch_takes_a_preset(project):
+    path = generate_finetuning("fine", None, data="data/news", preset="bert-tiny", root=project)
+    config = finetuning_config(path)
+    assert (config.architecture.embedding_dim, config.architecture.attention.num_heads) == (128, 2)
+    assert (config.training.learning_rate, config.architecture.max_sequence_length) == (1e-3, 96)
+    generate_pretraining("pre", data="data/news", root=project)
+    with pytest.raises(UserError, match="--preset goes with --from-scratch: the architecture is that of pre"):
+        generate_finetuning("other", "pre", preset="bert-tiny", root=project)
+
+
+@pytest.mark.parametrize(
+    ("preset", "rate"), [("bert-tiny", 1e-3), ("bert-mini", 4e-4), ("bert-small", 1e-4), ("bert-base", 7e-5)]
+)
+def test_the_learning_rate_fits_the_pretrained_model(project, preset, rate):
+    generate_pretraining("pre", data="data/news", preset=preset, root=project)
+    config = finetuning_config(generate_finetuning("fine", "pre", data="data/news", root=project))
+    assert config.training.learning_rate == rate
+    overrides = ["training.learning_rate=3e-5"]
+    config = finetuning_config(generate_finetuning("own", "pre", overrides=overrides, root=project))
+    assert config.training.learning_rate == 3e-5
+
+
 def test_finetuning_refuses_data_with_another_vocabulary(project):
     generate_pretraining("pre", overrides=["tokenizer.vocab_dir=elsewhere"], root=project)
     (project / "elsewhere").mkdir()
@@ -185,26 +209,93 @@ def test_finetuning_from_a_run_of_the_reference(golden, tmp_path, file):
     assert config.pretrained_experiment.checkpoint == "checkpoints/model.ckpt"
 
 
-# --- the scripts ----------------------------------------------------------------------------------------------
+# --- the commands -----------------------------------------------------------------------------------------------
 
 
-def script(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    path = REPOSITORY / "experiments" / f"generate_{name}_experiment.py"
-    return subprocess.run([sys.executable, path, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+@pytest.fixture
+def command(project, monkeypatch, capsys):
+    """Runs `textclf` in the project's folder; gives the exit code and what was printed."""
+    monkeypatch.chdir(project)
+
+    def run(*arguments):
+        try:
+            code = main(arguments)
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
 
 
-def test_the_scripts_say_what_they_wrote_and_what_comes_next(project):
-    made = script("pretraining", "pre", "--data", "data/news", "--set", "training.epochs=2", folder=project)
-    assert made.stdout == "wrote experiments/pretraining/pre/config.yaml\nnext: python pretrain.py pre\n"
-    made = script("finetuning", "my news", "pre", "--data", "data/news", folder=project)
-    assert made.stdout == "wrote experiments/finetuning/my news/config.yaml\nnext: python finetune.py 'my news'\n"
+def test_the_commands_say_what_they_wrote_and_what_comes_next(command):
+    made = command("generate", "pretraining", "pre", "--data", "data/news", "--set", "training.epochs=2")
+    assert made == (0, "wrote experiments/pretraining/pre/config.yaml\nnext: textclf pretrain pre\n", "")
+    made = command("generate", "finetuning", "my news", "pre", "--data", "data/news")
+    assert made == (0, "wrote experiments/finetuning/my news/config.yaml\nnext: textclf finetune 'my news'\n", "")
+    Path("finetune.py").touch()  # as in a copy of the repository
+    made = command("generate", "finetuning", "new", "--from-scratch", "--preset", "bert-tiny", "--data", "data/news")
+    assert made == (0, "wrote experiments/finetuning/new/config.yaml\nnext: python finetune.py new\n", "")
 
 
-def test_the_scripts_refuse_without_a_traceback(project):
-    for arguments in (["../x"], ["x", "--preset", "none"], ["x", "--everything"], ["x", "--set", "a"]):
-        refused = script("pretraining", *arguments, folder=project)
-        assert refused.returncode == 2
-        assert "Traceback" not in refused.stderr
-    assert script("finetuning", "x", folder=project).returncode == 2
-    assert script("finetuning", "x", "pre", "--from-scratch", folder=project).returncode == 2
-    assert not (project / "experiments").exists()
+WRONG = [
+    ("pretraining", "../x"),
+    ("pretraining", "x", "--preset", "none"),
+    ("pretraining", "x", "--preset", ""),
+    ("pretraining", "x", "--everything"),
+    ("pretraining", "x", "--resume-from", ""),
+    ("pretraining", "x", "--set", "a"),
+    ("pretraining", "x", "--data", ""),
+    ("finetuning", "x"),
+    ("finetuning", "x", ""),
+    ("finetuning", "x", "pre", "--from-scratch"),
+    ("finetuning", "x", "pre", "--preset", "bert-tiny"),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_the_commands_refuse_without_a_traceback(command, arguments):
+    code, out, err = command("generate", *arguments)
+    assert (code, out, err != "") == (2, "", True)
+    assert not Path("experiments").exists()
+
+
+def test_commands_work_from_within_experiments(command, project, monkeypatch):
+    """There, they work in the folder above: a path that was typed is the same file, and no run lies elsewhere."""
+    assert command("generate", "pretraining", "pre", "--data", "data/news")[0] == 0
+    for folder, data in (("experiments", "../data/news"), ("experiments/pretraining/pre", "../../../data/news")):
+        monkeypatch.chdir(project / folder)
+        name = f"from-{len(folder)}"
+        code, out, err = command("generate", "pretraining", name, "--data", data)
+        assert (code, out.splitlines()[0]) == (0, f"wrote experiments/pretraining/{name}/config.yaml")
+        assert err == f"note: working in {project}, the folder of the project\n"
+        written = pretraining_config(project / f"experiments/pretraining/{name}/config.yaml")
+        assert written.data.train.dataset_path == "data/news/mlm/train.pt"
+    monkeypatch.chdir(project / "experiments")
+    assert "There are: from-11, from-27, pre." in command("pretrain", "none")[2]
+    monkeypatch.chdir(project / "experiments")
+    missing = project / "experiments/finetuning/none/config.yaml"
+    assert str(missing) in command("export", "none", "--format", "hf", "--out", "x")[2]
+
+
+def test_the_scripts_work_from_any_folder_without_an_installation(project):
+    code = (
+        "import runpy, sys; script = sys.argv[1]; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(script, run_name='__main__')\n"
+        "finally: print(sys.modules['textclf_jax'].__file__)"
+    )
+    script = REPOSITORY / "experiments" / "generate_pretraining_experiment.py"
+    words = [sys.executable, "-c", code, script, "pre", "--data", "data/news"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    made = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, check=True)
+    assert made.stdout.splitlines() == [
+        "wrote experiments/pretraining/pre/config.yaml",
+        "next: textclf pretrain pre",
+        str(REPOSITORY / "textclf_jax" / "__init__.py"),
+    ]
+
+
+def test_the_templates_lie_in_the_package():
+    """An installed package has no repository around it."""
+    for path in (CONFIGS / "pretraining.yaml", CONFIGS / "finetuning.yaml", *(CONFIGS / "presets").iterdir()):
+        assert (SHIPPED_CONFIGS / path.relative_to(CONFIGS)).read_bytes() == path.read_bytes()
+    assert REPOSITORY / "textclf_jax" in SHIPPED_CONFIGS.parents

@@ -184,7 +184,7 @@ def test_fault_22_cuda_without_cuda(project):
         pytest.skip("there is CUDA")
     project.refused(
         "training.device is cuda, but JAX finds no CUDA device",
-        "pip install textclf-jax[cuda12]",
+        "pip install 'textclf-jax[cuda12]'",
         flags=("--set", "training.device=cuda"),
     )
 

@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from textclf_jax import __version__
 from textclf_jax.errors import UserError
@@ -31,11 +32,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    parser, commands = make_parser()
+    args = parser.parse_args(argv)
+    return commands[args.command].run(args)
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
+    """Makes the parser of the command line; gives the module of each sub-command, too."""
     # imported here: guarded() is also used by scripts that need none of them
-    from textclf_jax.cli import baseline, bench, export, finetune, import_, predict, prepare, pretrain
+    from textclf_jax.cli import baseline, bench, export, finetune, generate, import_, predict, prepare, pretrain
 
     commands = {
         "prepare": prepare,
+        "generate": generate,
         "pretrain": pretrain,
         "finetune": finetune,
         "predict": predict,
@@ -52,8 +61,7 @@ def _run(argv: Sequence[str] | None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in commands.values():
         command.add_parser(subparsers)
-    args = parser.parse_args(argv)
-    return commands[args.command].run(args)
+    return parser, commands
 
 
 def guarded(command: Callable[[], int]) -> int:

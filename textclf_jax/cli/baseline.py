@@ -20,6 +20,9 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser.add_argument(
         "--unlabelled-rows", choices=("drop",), help="leave rows without a label out (default: they are an error)"
     )
+    parser.add_argument(
+        "--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts"
+    )
     add_reading_flags(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a model, instead of a table")
 
@@ -29,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from textclf_jax.evaluation.baselines import score_baselines
     from textclf_jax.observe.progress import print_table
     from textclf_jax.prepare.labelling import require_labels
+    from textclf_jax.prepare.labels import require_classes
     from textclf_jax.prepare.texts import Row, read_file
 
     options = reading_options(args)
@@ -45,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         return labelled
 
     train, test = read(args.train), read(args.test)
+    if not args.accept_labels:
+        require_classes(train, options)
     scores = score_baselines(train, test)
     if args.json:
         print("\n".join(json.dumps(score._asdict()) for score in scores))

@@ -28,6 +28,8 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures, and writes results and table, as the options say."""
+    if args.minutes is not None and not args.minutes > 0:
+        raise UserError(f"--minutes {args.minutes:g} must be more than 0")
     _find_benchmarks()
     from benchmarks import report
     from benchmarks.suite import run_suite
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         report.write_table()
         return 0
     device, rows = run_suite(args.rows, quickly=args.quick, minutes=args.minutes)
-    whole = not (args.rows or args.quick)
+    whole = args.rows is None and not args.quick
     if path := args.out or (report.results_path(device) if whole else None):
         report.write_results(path, device, rows)
         print(f"wrote {path}")

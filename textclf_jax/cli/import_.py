@@ -39,5 +39,5 @@ def run(args: argparse.Namespace) -> int:
     if folder.parent.name == "pretraining":
         name = shlex.quote(args.name)
         print(f"next: textclf prepare INPUT --vocab {shlex.quote(str(folder / 'vocab'))} --out data/NEW")
-        print(f"      python experiments/generate_finetuning_experiment.py NEW {name} --data data/NEW")
+        print(f"      textclf generate finetuning NEW {name} --data data/NEW")
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf_jax.cli.reading import add_reading_flags, reading_options
+from textclf_jax.errors import listed
 
 if TYPE_CHECKING:
     from textclf_jax.prepare.folder import Stage
@@ -56,6 +57,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
 def _add_rows(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("rows to use").add_argument
     add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
+    add("--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts")
     add("--deduplicate", action="store_true", help="drop rows that repeat a text; the copy in train stays")
     add("--skip-empty", action="store_true", help="drop labelled rows without text")
     add("--unlabelled-rows", choices=("mlm", "drop"), help="of partly labelled files: for MLM training alone, or none")
@@ -115,6 +117,7 @@ def _options(args: argparse.Namespace) -> "PrepareOptions":
         skip_empty=args.skip_empty,
         unlabelled_rows=args.unlabelled_rows,
         label_names=args.label_names,
+        accept_labels=args.accept_labels,
         force=args.force,
     )
 
@@ -186,8 +189,7 @@ def _remarks(report: "Report") -> list[str]:
     """Lines below the table: vocabulary, classes, what became of the rows, repeated texts."""
     lines = [f"vocabulary: {report.vocab_size:,} pieces, fingerprint {report.fingerprint[:12]}"]
     if report.label_names is not None:
-        shown = ", ".join(report.label_names[:12]) + (", ..." if len(report.label_names) > 12 else "")
-        lines.append(f"classes: {len(report.label_names)} ({shown})")
+        lines.append(f"classes: {len(report.label_names):,} ({listed(report.label_names, 12)})")
     lines.append(report.row_counts())
     if report.duplicates:
         counted = ", ".join(f"{n:,} {where}" for where, n in report.duplicates.items())

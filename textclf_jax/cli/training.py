@@ -1,11 +1,13 @@
 """What `textclf pretrain` and `textclf finetune` share: find the run, check its config, train."""
 
 import argparse
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf_jax.config.file import AnyConfig, Kind, load_config
-from textclf_jax.experiments.folders import find_run
+from textclf_jax.experiments.folders import find_run, project_root
 
 if TYPE_CHECKING:
     from textclf_jax.runs.pretrained import Pretrained
@@ -41,8 +43,9 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
 
 def train(kind: Kind, args: argparse.Namespace) -> int:
     """Trains the run that is named in `args` and returns the exit code."""
+    enter_project()
     folder = find_run(kind, args.name)
-    overrides = [*args.overrides, *([f"training.profile={args.profile}"] if args.profile else [])]
+    overrides = [*args.overrides, *([] if args.profile is None else [f"training.profile={args.profile}"])]
     loaded = load_config(folder / "config.yaml", overrides, kind)
     for note in loaded.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -52,6 +55,25 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
     config, pretrained = _start(loaded.config)
     flags = {"dry_run": args.dry_run, "fresh": args.fresh, "changed_data": args.changed_data}
     return fit(config, folder, **flags, pretrained=pretrained)
+
+
+def enter_project(path: str | None = None) -> str | None:
+    """Leaves the folder `experiments/` of a project, or one below it, for the project's own.
+
+    All paths of runs and configs start in the current folder, so nowhere else has a meaning for them there.
+
+    Args:
+      path: a path that starts in the folder that is left.
+
+    Returns:
+      The same path from the folder that is entered.
+    """
+    here, root = Path.cwd(), project_root()
+    if root == Path():
+        return path
+    os.chdir(root)
+    print(f"note: working in {root}, the folder of the project", file=sys.stderr)
+    return path if path is None else os.path.relpath(here / path)
 
 
 def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":

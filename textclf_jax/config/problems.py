@@ -26,6 +26,18 @@ BOUNDS = {
     "less_than_equal": ("le", "at most {}"),
     "less_than": ("lt", "less than {}"),
 }
+# other words for a choice, which need not look like it
+SYNONYMS = {
+    "cuda": ("gpu", "nvidia", "cuda:0", "cuda:1"),
+    "mha": ("softmax", "full", "exact", "standard", "bert"),
+    "lsh": ("reformer",),
+    "favor": ("performer", "favor+"),
+    "local": ("longformer", "window", "sliding_window", "sliding"),
+    "rope": ("rotary", "roformer"),
+    "learned": ("absolute", "embedding"),
+    "mean": ("average", "avg"),
+    "cudnn": ("flash", "flash_attention"),
+}
 PLACEHOLDERS = {"integer": "<integer>", "number": "<number>", "string": "<text>"}
 
 
@@ -76,7 +88,9 @@ def _wrong_type(expected: str, value: object) -> str:
 
 
 def _not_a_choice(value: object, expected: str) -> str:
-    close = difflib.get_close_matches(str(value), re.findall("'([^']*)'", expected), n=1)
+    choices, word = re.findall("'([^']*)'", expected), str(value).strip().lower()
+    close = [choice for choice in choices if word == choice or word in SYNONYMS.get(choice, ())]
+    close += difflib.get_close_matches(word, choices, n=1, cutoff=0.7)  # tpu is not cpu
     hint = f'. Did you mean "{close[0]}"?' if close else ""
     return f"expected {expected}, got {describe(value)}{hint}"
 

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.words import count_units
+from textclf_jax.prepare.labels import whole_numbers
 from textclf_jax.prepare.splitting import class_ids
 from textclf_jax.prepare.texts import Row
 from textclf_jax.tasks.metrics import classification_metrics
@@ -43,7 +44,8 @@ def score_baselines(train: Sequence[Row], test: Sequence[Row]) -> list[Score]:
     for row in (*train, *test):
         if row.label is None:
             raise UserError(f"{row.path}: has no labels: name their column with --label-column")
-    _, labels = class_ids({"train": list(train), "test": list(test)}, None)
+    splits = {"train": list(train), "test": list(test)}
+    _, labels = class_ids(whole_numbers(splits) or splits, None)
     texts, test_texts = [row.text for row in train], [row.text for row in test]
 
     def score(name: str, predict: Callable[..., LogProbabilities]) -> Score:

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,20 @@ def validate_name(name: str) -> str:
     return name
 
 
+def project_root() -> Path:
+    """The folder that holds `experiments/`: the current one, or where that lies within `experiments/`, the one above.
+
+    Only a folder of that name that holds runs or generators counts.
+    """
+    here, marks = Path.cwd(), ("pretraining", "finetuning", "generate_pretraining_experiment.py")
+    if (here / "experiments").exists():
+        return Path()
+    for folder in (here, *here.parents):
+        if folder.name == "experiments" and any((folder / mark).exists() for mark in marks):
+            return folder.parent
+    return Path()
+
+
 def run_folder(kind: Kind, name: str, root: Path = Path()) -> Path:
     """Gives the folder `root/experiments/<kind>/<name>`, whether or not it exists.
 
@@ -61,12 +76,13 @@ def find_run(kind: Kind, name: str, root: Path = Path()) -> Path:
     close = difflib.get_close_matches(name, existing, n=1)
     hint = f' Did you mean "{close[0]}"?' if close else ""
     there = f"There are: {', '.join(existing[:20])}" + (", ..." if len(existing) > 20 else ".") if existing else ""
-    make = there or f"Make one with: python experiments/generate_{kind}_experiment.py {name}"
+    more = {"pretraining": "", "finetuning": " PRETRAINING"}[kind]
+    make = there or f"Make one with: textclf generate {kind} {shlex.quote(name)}{more} --data data/DATASET"
     raise UserError(f"there is no {kind} run {name}: {folder / 'config.yaml'} is missing.{hint}\n{make}")
 
 
 def find_model(name: str, kinds: Sequence[Kind]) -> Path:
-    """Finds the `model.ckpt` folder (which need not exist yet) of a run below the current folder.
+    """Finds the `model.ckpt` folder (which need not exist yet) of a run of this project (`project_root`).
 
     Args:
       name: the run, or the path of a `model.ckpt` folder, which is returned as it is.
@@ -77,8 +93,9 @@ def find_model(name: str, kinds: Sequence[Kind]) -> Path:
     """
     if (Path(name) / METADATA_FILE).is_file():
         return Path(name)
-    runs = [run_folder(kind, name) for kind in kinds]
+    root = project_root()
+    runs = [run_folder(kind, name, root) for kind in kinds]
     found = [folder / MODEL_FOLDER for folder in runs if (folder / "config.yaml").is_file()]
     if len(found) > 1:
         raise UserError(f"there are two runs {name}. Give the path of one: {found[0]} or {found[1]}")
-    return found[0] if found else find_run(kinds[0], name) / MODEL_FOLDER
+    return found[0] if found else find_run(kinds[0], name, root) / MODEL_FOLDER

@@ -12,7 +12,7 @@ from textclf_jax.config.yaml_reader import Document, KeyPath, Unreadable, read_d
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import CHECKPOINTS, find_run, run_folder
 
-SHIPPED_CONFIGS = Path(__file__).resolve().parent.parent.parent / "configs"
+SHIPPED_CONFIGS = Path(__file__).resolve().parent.parent / "configs"  # in the repository, a link to its configs/
 
 
 def generate_pretraining(
@@ -47,32 +47,46 @@ def generate_pretraining(
         values["training", "resume", "path"] = f"experiments/pretraining/{resume_from}"
         values["training", "resume", "weights_only"] = weights_only
     if preset is not None:
-        values |= flatten(_parse(*_read_config(f"presets/{preset}.yaml", root)).data)
+        values |= _preset(preset, root)
     if data is not None:
         values |= _dataset_paths("pretraining", data, root) | _vocabulary_of(data, root)
     return _write_run("pretraining", name, values, overrides, root)
 
 
 def generate_finetuning(
-    name: str, pretrain_name: str | None, *, data: str | None = None, overrides: Sequence[str] = (), root: Path = Path()
+    name: str,
+    pretrain_name: str | None,
+    *,
+    data: str | None = None,
+    preset: str | None = None,
+    overrides: Sequence[str] = (),
+    root: Path = Path(),
 ) -> Path:
     """Makes a finetuning run with the architecture and tokenizer of a pretraining run; returns the path of its config.
+
+    The learning rate is one that a pretrained model of this width takes.
 
     Args:
       name: name of the new run.
       pretrain_name: name of the pretraining run to start from; None: fresh weights.
       data: folder written by `textclf prepare`; sets paths and the number of classes, and with fresh weights also
         vocabulary and maximum length.
+      preset: with fresh weights: name of a file in `configs/presets/`; sets architecture and training.
       overrides, root: as in `generate_pretraining`.
 
     Raises:
       UserError: as `generate_pretraining`; or the data was prepared with another vocabulary than the pretraining's.
     """
     values: dict[KeyPath, object] = {}
+    if preset is not None:
+        if pretrain_name is not None:
+            raise UserError(f"--preset goes with --from-scratch: the architecture is that of {pretrain_name}")
+        values |= _preset(preset, root)
     if pretrain_name is not None:
         folder = find_run("pretraining", pretrain_name, root)
         old = _config_of_run(folder)
         values |= {path: value for path, value in old.items() if path[0] in ("architecture", "tokenizer")}
+        values["training", "learning_rate"] = finetuning_rate(int(str(old["architecture", "embedding_dim"])))
         values["pretrained_experiment", "path"] = f"experiments/pretraining/{pretrain_name}"
         written = (checkpoint for checkpoint in CHECKPOINTS if (folder / checkpoint).exists())
         values["pretrained_experiment", "checkpoint"] = next(written, CHECKPOINTS[0])
@@ -84,6 +98,14 @@ def generate_finetuning(
         else:
             values |= _vocabulary_of(data, root)
     return _write_run("finetuning", name, values, overrides, root)
+
+
+def finetuning_rate(width: int) -> float:
+    """A peak learning rate for finetuning a pretrained encoder, to one digit: narrow ones need a higher one.
+
+    1e-3 up to a width of 128, then falling with its power of 1.5: 4e-4 at 256, 1e-4 at 512, 7e-5 at 768.
+    """
+    return float(f"{1e-3 * min(1.0, (128 / width) ** 1.5):.0e}")
 
 
 def fill(text: str, values: Mapping[KeyPath, object], source: str) -> str:
@@ -174,6 +196,10 @@ def _parse(text: str, source: str) -> Document:
     except Unreadable as error:
         where = f" line {error.problem.line}" if error.problem.line else ""
         raise UserError(f"{source}{where}: {error.problem.message}") from None
+
+
+def _preset(name: str, root: Path) -> dict[KeyPath, object]:
+    return flatten(_parse(*_read_config(f"presets/{name}.yaml", root)).data)
 
 
 def _config_of_run(folder: Path) -> dict[KeyPath, object]:

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, shortened
 from textclf_jax.prepare.options import UnlabelledRows
 from textclf_jax.prepare.splitting import Splits
 from textclf_jax.prepare.texts import Row, TextFile
@@ -54,7 +54,10 @@ def require_labels(files: Sequence[TextFile], unlabelled: UnlabelledRows | None,
     rows = [row for file in files for row in file.rows if row.text]
     for row in rows:
         if row.label is not None and len(row.label.splitlines()) > 1:
-            raise UserError(f"{row.place}: the label {row.label!r} has a line break in it")
+            raise UserError(
+                f"{row.place}: the label {shortened(row.label)!r} has a line break in it. Is this the column of the "
+                "texts? Name that of the classes with --label-column."
+            )
     missing = [row for row in rows if row.label is None]
     if missing and unlabelled is None:
         mlm = ", or --unlabelled-rows mlm to use them for masked language modelling alone" * can_be_mlm

@@ -34,6 +34,7 @@ class PrepareOptions:
       unlabelled_rows: what to do with rows without a label where classification needs labels: use those of the input
         and training files for MLM training alone, or drop them; None: they are an error.
       label_names: a file with a class name a line, for labels that are ids.
+      accept_labels: take labels as classes although they look like texts, ids or numbers to regress on.
       force: replace a dataset that is there.
     """
 
@@ -61,6 +62,7 @@ class PrepareOptions:
     skip_empty: bool = False
     unlabelled_rows: UnlabelledRows | None = None
     label_names: Path | None = None
+    accept_labels: bool = False
     force: bool = False
 
     @property

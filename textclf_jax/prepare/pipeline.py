@@ -1,9 +1,12 @@
 """Raw text to a dataset folder: read, split, number the classes, train or load the vocabulary, encode, write."""
 
-from textclf_jax.errors import UserError
+from collections import Counter
+
+from textclf_jax.errors import UserError, listed
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.folder import RowWriter, Stage, check_target, whole_folder, write_description, write_texts
 from textclf_jax.prepare.labelling import choose_task, places, require_labels, set_apart_unlabelled
+from textclf_jax.prepare.labels import in_order, look_like_classes, remarks, require_classes, whole_numbers
 from textclf_jax.prepare.options import PrepareOptions, check_options
 from textclf_jax.prepare.report import Report
 from textclf_jax.prepare.splitting import (
@@ -42,12 +45,15 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     stage("reading", 0, 0)
     report = Report()
     task, rows = _read(options, report)
-    splits = _deduplicate(_split(rows, options, report), options.deduplicate, report)
+    names = None
+    if task != "mlm":
+        names = None if options.label_names is None else read_label_names(options.label_names)
+        rows = _look_at_labels(rows, names, options, report)
+    splits = _deduplicate(_split(rows, task, options, report), options.deduplicate, report)
     report.rows_used = {name: len(part) for name, part in splits.items()}
     extra = splits.pop("extra", [])
     labels = {}
     if task != "mlm":
-        names = None if options.label_names is None else read_label_names(options.label_names)
         report.label_names, labels = class_ids(splits, names)
     tokenizer = _vocabulary([*splits["train"], *extra], options, stage)
     texts = [row.text for part in (*splits.values(), extra) for row in part]
@@ -106,15 +112,36 @@ def _drop_empty(rows: Splits, report: Report) -> Splits:
     return full
 
 
-def _split(rows: Splits, options: PrepareOptions, report: Report) -> Splits:
+def _look_at_labels(rows: Splits, names: list[str] | None, options: PrepareOptions, report: Report) -> Splits:
+    """Refuses labels that are no classes, and reports what is unusual about them; 1.0 becomes 1 where all are whole."""
+    if names is None and not options.accept_labels:
+        require_classes(rows.get("input") or rows["train"], options.read, "For MLM rows alone: --task mlm.")
+    labelled = {role: part for role, part in rows.items() if role != "extra"}
+    whole = whole_numbers(labelled) if names is None or not any("." in name for name in names) else None
+    counts = Counter(row.label for part in (whole or labelled).values() for row in part if row.label is not None)
+    report.label_remarks = remarks(counts)
+    if whole:
+        shown = listed(in_order(counts), 5)
+        report.label_remarks.append(f"The labels are whole numbers written with decimals: 1.0 is taken as 1 ({shown}).")
+    return {**rows, **(whole or {})}
+
+
+def _split(rows: Splits, task: str, options: PrepareOptions, report: Report) -> Splits:
     """Rows by role to rows by split: a split that has no file is drawn from the input or training rows."""
     given = {name: rows[name] for name in ("val", "test", "extra") if name in rows}
     whole = rows.get("input") or rows["train"]
     val_fraction = 0.0 if "val" in given else options.val_fraction
     test_fraction = 0.0 if "train" in rows else options.test_fraction
     report.is_drawn = val_fraction + test_fraction > 0
-    parts = stratified_split([row.label for row in whole], val_fraction, test_fraction, options.seed)
+    # labels that MLM does not use and that are no classes would all keep their rows in train
+    labels = [None] * len(whole) if task == "mlm" and not look_like_classes(whole) else [row.label for row in whole]
+    parts = stratified_split(labels, val_fraction, test_fraction, options.seed)
     drawn = {name: [whole[i] for i in part] for name, part in zip(SPLITS, parts, strict=True) if len(part)}
+    for name, fraction in (("val", val_fraction), ("test", test_fraction)):
+        if fraction and name not in drawn:
+            report.label_remarks.append(
+                f"There is no {name} split: each class keeps a row to train, and no other is left."
+            )
     splits = {**drawn, **given}
     return {name: splits[name] for name in (*SPLITS, "extra") if name in splits}
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from textclf_jax.errors import listed
 from textclf_jax.prepare.equal_rows import EqualRows
 from textclf_jax.prepare.vocabulary_report import WARNED_RATE, UnknownRates, VocabularyReport, unknown_advice
 from textclf_jax.tokenizer.rows import Encoded
@@ -88,6 +89,7 @@ class Report:
     deduplicated: bool = False  # whether duplicates were dropped
     contradictions: int = 0  # texts with more than one label
     label_names: list[str] | None = None  # in the order of ids
+    label_remarks: list[str] = field(default_factory=list)  # what is unusual about them, a sentence each
     vocabulary: VocabularyReport = field(default_factory=VocabularyReport)
     equal_rows: EqualRows = field(default_factory=EqualRows)
 
@@ -149,12 +151,13 @@ class Report:
         yield from self.equal_rows.advice(self.vocabulary)
 
     def _class_advice(self, train: SplitReport) -> Iterator[str]:
+        yield from self.label_remarks
         if not self.label_names:
             return
         for few, what in ((0, "These classes never occur"), (1, "These classes occur once only")):
             names = [name for name, count in zip(self.label_names, train.class_counts, strict=True) if count == few]
             if names:
-                yield f"{what} in the training rows: {', '.join(names)}."
+                yield f"{what} in the training rows: {listed(names)}."
 
 
 def _length_advice(train: SplitReport, max_length: int) -> Iterator[str]:

@@ -1,12 +1,14 @@
 """Train, val and test rows: the stratified split, duplicates within and between splits, class ids."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, listed, shortened
+from textclf_jax.prepare.labels import closest, in_order
 from textclf_jax.prepare.texts import Row
 from textclf_jax.tokenizer.text_files import iterate_lines
 
@@ -30,7 +32,9 @@ def stratified_split(
     """
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(labels))
-    _, classes = np.unique(np.array([label or "" for label in labels])[shuffled], return_inverse=True)
+    # not an array of strings: that is as wide as the longest label
+    number = {label: i for i, label in enumerate(sorted({label or "" for label in labels}))}
+    classes = np.array([number[label or ""] for label in labels], dtype=np.int64)[shuffled]
     by_class = shuffled[np.argsort(classes, kind="stable")]
     sizes = np.bincount(classes)
     one_of_each = by_class[np.cumsum(sizes) - sizes]  # for train
@@ -86,11 +90,19 @@ def count_contradictions(splits: Splits) -> int:
 
 def read_label_names(path: Path) -> list[str]:
     """Reads class names, one a line in the order of ids; raises UserError for a blank or repeated one."""
-    names = [line.strip() for line in iterate_lines(path)]
-    for number, name in enumerate(names, start=1):
-        if not name or name in names[: number - 1]:
-            raise UserError(f"{path} line {number}: {'is blank' if not name else f'{name!r} stands there twice'}")
-    return names
+    names: dict[str, int] = {}
+    for number, line in enumerate(iterate_lines(path), start=1):
+        name = unicodedata.normalize("NFC", line.strip())
+        if not name:
+            raise UserError(f"{path} line {number}: is blank")
+        if name in names:
+            raise UserError(
+                f"{path} line {number}: {shortened(name)!r} stands there twice, on line {names[name]} first"
+            )
+        if len(name.splitlines()) > 1:
+            raise UserError(f"{path} line {number}: {shortened(name)!r} has a line break in it")
+        names[name] = number
+    return list(names)
 
 
 def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -108,8 +120,8 @@ def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[
       UserError: a label that the training rows or `names` do not have; fewer than two classes.
     """
     train = {str(row.label) for row in splits["train"]}
-    known = sorted(train, key=int if all(map(_is_number, train)) else str)
-    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    known = in_order(train)
+    shown = listed(known, 20)
     if len(known) < 2:
         raise UserError(f"the training rows have one class only ({shown}); classification needs two")
     ids = {label: i for i, label in enumerate(known)} if names is None else _ids_by_name(splits["train"], names)
@@ -117,13 +129,13 @@ def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[
     for split, rows in splits.items():
         for row in rows:
             if row.label not in ids:
-                raise UserError(f"{row.place}: label {row.label!r} does not occur in the training rows ({shown})")
+                label = str(row.label)
+                raise UserError(
+                    f"{row.place}: label {shortened(label)!r} does not occur in the training rows ({shown})."
+                    + closest(label, known)
+                )
         numbered[split] = np.array([ids[str(row.label)] for row in rows], dtype=np.int64)
-    return names or known, numbered
-
-
-def _is_number(label: str) -> bool:
-    return label.removeprefix("-").isdecimal()
+    return known if names is None else names, numbered
 
 
 def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:
@@ -134,7 +146,7 @@ def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:
     for row in rows:
         if row.label not in ids:
             raise UserError(
-                f"{row.place}: label {row.label!r} is neither one of the {len(names)} label names "
-                f"nor a number from 0 to {len(names) - 1}"
+                f"{row.place}: label {shortened(str(row.label))!r} is neither one of the {len(names)} label names "
+                f"nor a number from 0 to {len(names) - 1}.{closest(str(row.label), names)}"
             )
     return {str(row.label): ids[str(row.label)] for row in rows}

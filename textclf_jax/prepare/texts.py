@@ -1,6 +1,7 @@
 """Reads raw text from csv, tsv and txt files, plain or gzip."""
 
 import io
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -51,6 +52,16 @@ class ReadOptions:
     delimiter: str | None = None
     encoding: str | None = None
     text_unit: TextUnit = "line"
+
+    @property
+    def text_name(self) -> str:
+        """The name of the column of texts."""
+        return DEFAULT_TEXT_COLUMN if self.text_column is None else self.text_column
+
+    @property
+    def label_name(self) -> str:
+        """The name of the column of labels, where there is one."""
+        return DEFAULT_LABEL_COLUMN if self.label_column is None else self.label_column
 
 
 @dataclass(frozen=True)
@@ -129,18 +140,19 @@ def _encoding_notes(path: Path, encoding: str | None) -> list[str]:
 def _read_table(
     path: Path, lines: list[str], options: ReadOptions, default: str, needs_labels: bool, keep_records: bool
 ) -> TextFile:
-    needed = (options.text_column or DEFAULT_TEXT_COLUMN, "--text-column")
+    needed = (options.text_name, "--text-column")
     table = read_table(path, lines, needed, options.delimiter, default, options.quoting)
     names = table.names
     text_at, label_at = find_column(path, names, *needed), None
-    wanted = options.label_column or DEFAULT_LABEL_COLUMN
+    wanted = options.label_name
     given = sum(same_name(name) == same_name(wanted) for name in names)
     # a column that is not needed may be missing, or be there twice
     if (needs_labels and (given or options.label_column is not None)) or given == 1:
         label_at = find_column(path, names, wanted, "--label-column")
     rows, records, columns = [], [], Columns(names, text_at)
     for line, fields in table.records:
-        label = None if label_at is None else fields[label_at].strip() or None
+        # one spelling of accents, the composed one: names that look the same are the same
+        label = None if label_at is None else unicodedata.normalize("NFC", fields[label_at].strip()) or None
         rows.append(Row(fields[text_at].strip(), label, path, line))
         if label_at is None and needs_labels:
             columns.add(fields)

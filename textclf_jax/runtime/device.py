@@ -45,7 +45,7 @@ def set_up_device(training: Training) -> str:
     if training.device == "cuda":
         raise UserError(
             "training.device is cuda, but JAX finds no CUDA device. Check `nvidia-smi`, and install JAX for it with "
-            "`pip install textclf-jax[cuda12]` (or [cuda13]); or set training.device to auto."
+            "`pip install 'textclf-jax[cuda12]'` (or [cuda13]); or set training.device to auto."
         )
     return platform()
 

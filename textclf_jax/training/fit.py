@@ -16,7 +16,7 @@ from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.checkpoint import MODEL_FOLDER, load_model
 from textclf_jax.runs.lock import RunLock
-from textclf_jax.runs.metrics_files import csv_paths
+from textclf_jax.runs.metrics_files import csv_paths, read_metrics
 from textclf_jax.runs.pretrained import Pretrained
 from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.runs.signals import Stopped, StopRequest
@@ -30,7 +30,7 @@ from textclf_jax.training.plan import Plan, make_plan
 from textclf_jax.training.session import Session, open_session
 from textclf_jax.training.start import Start, adopt_into, find_start
 from textclf_jax.training.steps import TrainState
-from textclf_jax.training.summary import show_files, show_plan, show_results
+from textclf_jax.training.summary import more_epochs, show_files, show_plan, show_results
 
 
 def fit(
@@ -157,6 +157,7 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     write_whole(run_dir / SUMMARY_FILE, json.dumps({"model": which, **place, "results": results}, indent=1))
     show_results(which, place, results)
     csvs = csv_paths(run_dir, plan.config.logging)
+    _say(more_epochs(plan.config, run_dir.name, read_metrics(csvs["eval"])))
     files = {"model": run_dir / MODEL_FOLDER, "summary": run_dir / SUMMARY_FILE}
     files |= {f"{split} metrics": path for split, path in csvs.items() if path.exists()}
     show_files(files | ({"learning curves": curves} if curves else {}))

@@ -1,15 +1,19 @@
 """What a run says of itself: its facts before it starts, its results at the end."""
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 
+from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.collate import padding_waste
 from textclf_jax.observe.progress import print_table
 from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.plan import Plan
 
+COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
+STILL_FALLING = 0.03  # share of the validation loss that went in the second half of a run
 SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accuracy")
 
 
@@ -67,6 +71,30 @@ def show_results(which: str, place: Mapping[str, int], results: Mapping[str, Map
     rows = [(split, *(metrics[n] for n in names)) for split, metrics in results.items()]
     print_table(
         f"results of the {which} model (epoch {place['epoch']}, update {place['update']})", rows, ("split", *names)
+    )
+
+
+def more_epochs(config: RunConfig, name: str, evaluations: Sequence[Mapping[str, float]]) -> str:
+    """Says that a run ended while its validation loss was still falling, and what to try; empty where it was not.
+
+    Args:
+      config: of the run.
+      name: of its folder.
+      evaluations: the rows of its eval CSV file.
+    """
+    losses = [(row["update"], row["eval/loss"]) for row in evaluations if "eval/loss" in row]
+    if len(losses) < 2 or not all(losses[-1][1] < loss for _, loss in losses[:-1]):
+        return ""
+    end, last = losses[-1]
+    # the rate has decayed at the end, where any loss is flat
+    half_way = next(loss for update, loss in reversed(losses[:-1]) if update <= end / 2 or update == losses[0][0])
+    if last > (1 - STILL_FALLING) * half_way:
+        return ""
+    command = f"textclf {COMMANDS[config.experiment.kind]} {shlex.quote(name)} --fresh --set training.epochs="
+    return (
+        f"note: the validation loss was still falling when the run ended ({half_way:.4f} half-way, {last:.4f} at the "
+        f"end). More epochs may help: {command}{2 * config.training.epochs}; or a higher training.learning_rate than "
+        f"{config.training.learning_rate:g}."
     )
 
 

@@ -1,0 +1,179 @@
+"""What labels look like: whether they can be classes, and which of them may be meant as one."""
+
+import re
+import shlex
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from statistics import fmean
+
+from textclf_jax.errors import UserError, listed, shortened
+from textclf_jax.prepare.texts import ReadOptions, Row
+
+FEW_CLASSES = 20  # half stars from 0.5 to 10 are that many
+SMALL = 20  # rows; of fewer, many can have a label of their own by chance
+LONG_NAME = 200  # characters; class names are shorter
+MAX_DECIMALS = 40  # characters of a number with decimals
+MAX_DIGITS = 1000  # of a label that is sorted by its value: Python refuses to read much longer integers
+SHOWN_GROUPS = 5
+
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
+WITH_DECIMALS = re.compile(r"[$€£]?[-+−]?(\d*[.,](\d+)|\d+[.,]?\d*[eE][-+]?(\d+))\s*%?")
+
+LabelledSplits = Mapping[str, Sequence[Row]]
+
+
+# --- whether labels are classes -------------------------------------------------------------------------------
+
+
+def require_classes(rows: Sequence[Row], read: ReadOptions, otherwise: str = "") -> None:
+    """Raises UserError where the labels of rows are hardly meant as classes; it says what they may be instead.
+
+    Args:
+      rows: those to train on; rows without a label do not count.
+      read: how they were read.
+      otherwise: a further way out, as a sentence.
+    """
+    guess = _other_than_classes(rows, read)
+    if guess is None:
+        return
+    labelled = [row for row in rows if row.label is not None]
+    counts = Counter(row.label for row in labelled)
+    few = listed([f"{shortened(str(row.label), 40)!r} (line {row.line})" for row in labelled[:3]])
+    raise UserError(
+        f"{labelled[0].path}: the labels do not look like classes: {len(counts):,} different ones in {len(labelled):,} "
+        f"rows, such as {few}. {guess} If they are classes, pass --accept-labels.{otherwise and ' '}{otherwise}"
+    )
+
+
+def look_like_classes(rows: Sequence[Row]) -> bool:
+    """Whether the labels of rows may be classes."""
+    return _other_than_classes(rows, ReadOptions()) is None
+
+
+def _other_than_classes(rows: Sequence[Row], read: ReadOptions) -> str | None:
+    """What labels seem to be instead of classes, and what to do about it; None: they may be classes."""
+    rows = [row for row in rows if row.label is not None]
+    counts = Counter(str(row.label) for row in rows)
+    if len(counts) < 2:
+        return None
+    many = 2 * len(counts) > len(rows)
+    elsewhere = "name the column of the classes with --label-column."
+    if mostly_decimals(counts) and (many or len(counts) > FEW_CLASSES):
+        return (
+            "They are numbers with decimals: a target to regress on? Put them into a few classes first (such as low, "
+            f"medium, high), or {elsewhere}"
+        )
+    longer = fmean(len(str(row.label)) for row in rows) > fmean(len(row.text) for row in rows)
+    if longer and len(counts) > len({row.text for row in rows}):
+        exchanged = f"--text-column {shlex.quote(read.label_name)} --label-column {shlex.quote(read.text_name)}"
+        return f"They are longer than the texts, of which there are fewer: are the columns exchanged? Try {exchanged}."
+    longest = max(map(len, counts))
+    if longest > LONG_NAME and 3 * len(counts) > len(rows):
+        return f"They have up to {longest:,} characters: are these the texts? If so, {elsewhere}"
+    if many and (len(rows) >= SMALL or len(counts) == len(rows) >= SMALL // 2):
+        return f"Most rows have a label of their own: an id, a date, a free text? If so, {elsewhere}"
+    if 4 * len(counts) > len(rows) >= SMALL and _far_apart(counts):
+        return (
+            "They are whole numbers far apart: an amount to regress on? Put them into a few classes first (such as "
+            f"low, medium, high), or {elsewhere}"
+        )
+    return None
+
+
+def mostly_decimals(labels: Iterable[str]) -> bool:
+    """Whether more than half of the labels are numbers that are not whole."""
+    labels = list(labels)
+    return 2 * sum(map(_has_decimals, labels)) > len(labels)
+
+
+def _has_decimals(label: str) -> bool:
+    match = WITH_DECIMALS.fullmatch(label) if len(label) <= MAX_DECIMALS else None
+    return match is not None and not set(match[2] or match[3]) <= {"0"}
+
+
+def _far_apart(labels: Iterable[str]) -> bool:
+    """Whether labels are whole numbers, of which most between the smallest and the largest are missing."""
+    if not all(is_number(label) and WHOLE.fullmatch(label) for label in labels):
+        return False
+    values = {int(Decimal(label)) for label in labels}
+    return max(values) - min(values) + 1 > 2 * len(values)
+
+
+# --- one name for one class -----------------------------------------------------------------------------------
+
+
+def is_number(label: str) -> bool:
+    """Whether a label is a number such as 12, -3 or 4.5, whose value tells its place among others."""
+    return len(label) <= MAX_DIGITS and NUMBER.fullmatch(label) is not None
+
+
+def in_order(labels: Iterable[str]) -> list[str]:
+    """Sorts distinct labels: numbers by value, anything else by code points. The order depends on nothing else."""
+    labels = sorted(labels)
+    return sorted(labels, key=Decimal) if all(map(is_number, labels)) else labels
+
+
+def whole_numbers(splits: LabelledSplits) -> dict[str, list[Row]] | None:
+    """Rows with 1 for 1.0, where all labels are whole numbers and some are written with decimals; otherwise None.
+
+    Programs write integers that way where a cell of their column was empty.
+    """
+    labels = {row.label for rows in splits.values() for row in rows if row.label is not None}
+    if not any("." in label for label in labels) or not all(WHOLE.fullmatch(label) for label in labels):
+        return None
+    whole = {label: label.partition(".")[0].removeprefix("-" * (Decimal(label) == 0)) for label in labels}
+    return {
+        name: [row if row.label is None else row._replace(label=whole[row.label]) for row in rows]
+        for name, rows in splits.items()
+    }
+
+
+def look_alikes(counts: Mapping[str, int]) -> list[str]:
+    """Finds labels that differ only by case, width, spaces or invisible characters, or in how a number is written.
+
+    Args:
+      counts: rows of each label.
+
+    Returns:
+      Such as "'Positive' (120), 'positive' (34)" for each group; the largest first.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(counts, key=lambda name: (-counts[name], name)):
+        groups.setdefault(folded(name), []).append(name)
+    alike = [names for names in groups.values() if len(names) > 1]
+    alike.sort(key=lambda names: -sum(counts[name] for name in names))
+    return [listed([f"{name!r} ({counts[name]:,})" for name in names]) for names in alike]
+
+
+def folded(name: str) -> str:
+    """What is left of a name without case, width, spaces, invisible characters and leading zeros."""
+    name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    name = "".join(c for c in name if not c.isspace() and unicodedata.category(c) != "Cf")
+    return str(int(name)) if name.isdecimal() and len(name) <= MAX_DIGITS else name
+
+
+def closest(label: str, known: Iterable[str]) -> str:
+    """A question that names the known label that looks like this one; empty where there is none."""
+    alike = next((name for name in known if folded(name) == folded(label)), None)
+    return "" if alike is None else f" Did you mean {alike!r}?"
+
+
+def remarks(counts: Mapping[str, int]) -> list[str]:
+    """What is worth a look in labels that may be classes, a sentence each."""
+    found = []
+    if mostly_decimals(counts):
+        found.append(
+            f"The labels are numbers with decimals ({listed(in_order(counts), 5)}): each is a class of its own, and "
+            "that 1.5 lies between 1 and 2 is not used."
+        )
+    groups = look_alikes(counts)
+    found += [
+        f"These labels differ only by case, width, spaces or the like: {group}. Are they one class? Mend the file then."
+        for group in groups[:SHOWN_GROUPS]
+    ]
+    if len(groups) > SHOWN_GROUPS:
+        found.append(f"... and {len(groups) - SHOWN_GROUPS:,} more groups of labels that look alike.")
+    return found
