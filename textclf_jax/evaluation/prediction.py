@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from textclf_jax.config.schema import DEFAULT_WRAPPER, FinetuningConfig
+from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
@@ -16,7 +16,7 @@ from textclf_jax.kernels.precision import FULL
 from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
-from textclf_jax.tokenizer.loading import load_wrapper
+from textclf_jax.tokenizer.loading import load_kept
 
 BUCKETS = 2
 TEXTS_AT_ONCE = 4096
@@ -59,9 +59,7 @@ class Predictor:
         if "classification_head" not in sections:
             raise UserError(f"{folder}: this is a pretrained encoder, not a classifier. Finetune it first.")
         config = FinetuningConfig.model_validate(sections)
-        wrapper = saved.vocab_dir / Path(config.tokenizer.wrapper_path).name
-        wrapper_path = str(wrapper) if wrapper.is_file() else DEFAULT_WRAPPER
-        self._tokenizer = load_wrapper(wrapper_path, str(saved.vocab_dir), root=Path())
+        self._tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
         self._task = ClassificationTask(config, self._tokenizer)
         self._module = self._task.module(FULL)
         self._variables = saved.variables
