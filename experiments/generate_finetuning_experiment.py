@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 
-from textclf_jax.cli import guarded
+from textclf_jax.cli import script
 from textclf_jax.cli.training import add_set_option
 from textclf_jax.experiments.generate import generate_finetuning
 
@@ -25,4 +25,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(script(main))

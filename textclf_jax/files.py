@@ -1,6 +1,7 @@
-"""Writes files as a whole or not at all."""
+"""Writes files as a whole or not at all, and tells where none can be written."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from textclf_jax.errors import UserError
@@ -24,3 +25,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise UserError(
             f"{path}: could not be written ({error.strerror}). Free some space or mend the folder, then try again."
         ) from error
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Makes a folder if need be; returns why files cannot be made in it, or None."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
