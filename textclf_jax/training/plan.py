@@ -178,6 +178,9 @@ def load_splits(config: RunConfig, tokenizer: LoadedTokenizer, root: Path) -> di
     """
     num_labels = config.classification_head.num_labels if isinstance(config, FinetuningConfig) else None
     paths = {name: getattr(config.data, name).dataset_path for name in ("train", "val", "test")}
+    for name, path in paths.items():
+        if name != "train" and path and not (root / path).exists():
+            raise UserError(f"data.{name}.dataset_path: there is no {root / path}. Set it to null if you have none.")
     return {
         name: load_dataset(
             root / path,
