@@ -98,7 +98,7 @@ def run(*command: str | Path, capture: bool = False) -> str:
     """Prints a command and runs it; returns its output if captured. A failure ends the demo with its exit code."""
     words = [str(word) for word in command]
     print(f"$ {shlex.join(words)}", flush=True)
-    done = subprocess.run(words, stdout=subprocess.PIPE if capture else None, text=True, check=False)
+    done = subprocess.run(words, stdout=subprocess.PIPE if capture else None, text=True, encoding="utf-8", check=False)
     if done.returncode:
         print(f"the demo stops here: exit code {done.returncode}", file=sys.stderr)
         sys.exit(done.returncode if done.returncode > 0 else 128 - done.returncode)

@@ -6,7 +6,7 @@ from pathlib import Path
 # the package beside this folder, whether or not it is installed
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from textclf_jax.cli import main
+from textclf_jax.cli import command_line
 
 if __name__ == "__main__":
-    sys.exit(main(["generate", "pretraining", *sys.argv[1:]]))
+    sys.exit(command_line(["generate", "pretraining", *sys.argv[1:]]))

@@ -17,7 +17,7 @@ ALWAYS = ("tests/test_docs.py", "tests/test_import_directions.py")
 
 def git(*arguments: str, root: Path) -> list[str]:
     """The lines that a git command prints; none where it fails."""
-    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, encoding="utf-8", check=False)
     return done.stdout.splitlines() if done.returncode == 0 else []
 
 

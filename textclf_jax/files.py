@@ -1,7 +1,8 @@
-"""Writes files as a whole or not at all, and csv that every reader splits into the same rows."""
+"""Writes files whole or not at all, and csv that all readers split alike; tells where no file can be written."""
 
 import csv
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
@@ -41,3 +42,13 @@ def write_csv(stream: IO[str], rows: Iterable[Sequence[object]]) -> None:
     for row in rows:
         writer = enclosed if any(isinstance(field, str) and "\r" in field for field in row) else plain
         writer.writerow(row)
+
+
+def why_not_writable(folder: Path) -> str | None:
+    """Makes a folder if need be; returns why files cannot be made in it, or None."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)

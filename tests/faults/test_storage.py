@@ -111,7 +111,9 @@ def test_fault_27_a_missing_file_leads_to_the_checkpoint_before(saved, tmp_path)
 
 def test_fault_27_a_damaged_model_is_refused(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
-    folder = save_model(tmp_path, {"params": small_state(1)}, {"labels": ["a", "b"]}, [tmp_path / "vocab.txt"])
+    folder = save_model(
+        tmp_path, {"params": small_state(1)}, {"labels": ["a", "b"]}, {"vocab.txt": tmp_path / "vocab.txt"}
+    )
     expected, refused = load_model(folder), 0
     files = files_of(folder)
     for file in files:

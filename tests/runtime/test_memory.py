@@ -45,24 +45,6 @@ def test_the_users_own_setting_stays(kernel, monkeypatch):
     assert allocation_environment() == {}
 
 
-def test_the_command_runs_once_in_the_same_process_with_its_arguments(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        "import os, sys\n"
-        "from textclf_jax.runtime import memory\n"
-        f"added = {{}} if '{VARIABLE}' in os.environ else {{'{VARIABLE}': '{REQUEST}'}}\n"
-        "memory.allocation_environment = lambda: added\n"
-        "memory.restart_with_environment()\n"
-        f"print(os.getpid(), os.environ['{VARIABLE}'], sys.argv[1:])\n"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
-    with subprocess.Popen(
-        [sys.executable, script, "a b", "--c"], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        output, _ = process.communicate()
-    assert output == f"{process.pid} {REQUEST} ['a b', '--c']\n"
-
-
 @pytest.mark.skipif(not memory._is_glibc_with_tunables(), reason="another C library")
 def test_unused_memory_is_returned():
     """Resident MB after small blocks were freed below one that is still there, before and after."""

@@ -115,8 +115,8 @@ def test_load_may_return_the_tokenizer_and_masks_may_be_a_dict(root):
                 return Masker()
     """
     masked, labels = load_users(root, code).mask(IDS, PAD, SETTINGS, SEED)
-    assert (masked == 4).all()
-    np.testing.assert_array_equal(labels, IDS)
+    np.testing.assert_array_equal(masked, np.where(IDS > 4, 4, IDS))
+    np.testing.assert_array_equal(labels, np.where(IDS > 4, IDS, -100))
 
 
 def test_a_subclass_of_ours_keeps_the_numpy_convention(root):
@@ -196,7 +196,10 @@ def test_code_that_raises_shows_the_users_own_traceback(root):
         ("(input_ids, input_ids[:, 1:])", "labels of shape (2, 7)"),
         ("(input_ids, input_ids.float())", "float32"),
         ("(input_ids + 12, input_ids)", "masked_ids with id 21, outside its vocabulary 0..11"),
-        ("(input_ids, input_ids - 3)", "labels with id -3"),
+        ("(input_ids, input_ids - 9)", "labels with id -4"),
+        ("(input_ids, input_ids - 3)", "label 2 in row 0, column 1, where the token is 5"),
+        ("(input_ids.fill_(4), input_ids)", "label 4 in row 0, column 1, where the token is 5"),
+        ("(input_ids * 0, input_ids * 0)", "label 0 in row 0, column 1"),
     ],
 )
 def test_wrong_masks_are_refused(root, answer, message):

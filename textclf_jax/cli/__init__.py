@@ -11,15 +11,19 @@ from typing import Any
 
 from textclf_jax import __version__
 from textclf_jax.errors import UserError
-from textclf_jax.runtime.memory import restart_with_environment
+from textclf_jax.runtime.environment import prepare_streams, restart_with_environment, utf8_environment
+from textclf_jax.runtime.memory import allocation_environment
 
 LONG_COMMANDS = {"pretrain", "finetune"}
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:
-    """Runs `main` as a shell calls it; long commands first restart the process with the memory settings they need."""
-    if LONG_COMMANDS & set(list(sys.argv[1:] if argv is None else argv)[:1]):
-        restart_with_environment()
+    """Runs `main` as a shell calls it; first restarts the process where it lacks an environment that the command needs.
+
+    That is UTF-8 for the names of files, and for long commands memory in huge pages.
+    """
+    is_long = LONG_COMMANDS & set(list(sys.argv[1:] if argv is None else argv)[:1])
+    restart_with_environment(utf8_environment() | (allocation_environment() if is_long else {}))
     return main(argv)
 
 
@@ -34,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     parser, commands = make_parser()
     args = parser.parse_args(argv)
+    _refuse_undecodable(args)
     return commands[args.command].run(args)
 
 
@@ -64,8 +69,18 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     return parser, commands
 
 
+def _refuse_undecodable(args: argparse.Namespace) -> None:
+    """Raises UserError for names of files that are no text: they could not be written into a config or a message."""
+    for name, value in vars(args).items():
+        for part in value if isinstance(value, list) else [value]:
+            shown = str(part).encode(errors="backslashreplace").decode()
+            if name != "text" and isinstance(part, str | os.PathLike) and shown != str(part):
+                raise UserError(f"{shown}: this name is not UTF-8. Rename the file or folder.")
+
+
 def guarded(command: Callable[[], int]) -> int:
     """Runs a command; turns errors that are not bugs into a message and an exit code."""
+    prepare_streams()
     try:
         code = command()
         sys.stdout.flush()

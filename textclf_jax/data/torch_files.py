@@ -127,7 +127,7 @@ def release_memory(array: np.ndarray) -> None:
     """
     start = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
     length = array.ctypes.data + array.nbytes - start
-    if length > 0:
+    if length > 0 and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
         ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
 
 

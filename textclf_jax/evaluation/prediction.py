@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from textclf_jax.config.schema import DEFAULT_WRAPPER, FinetuningConfig
+from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
@@ -18,7 +18,7 @@ from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runtime.device import set_up_device
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
-from textclf_jax.tokenizer.loading import load_wrapper
+from textclf_jax.tokenizer.loading import load_kept
 
 BUCKETS = 2
 TEXTS_AT_ONCE = 4096
@@ -68,9 +68,7 @@ class Predictor:
         config = FinetuningConfig.model_validate(sections)
         # the device that trained it need not be here
         set_up_device(config.training.model_copy(update={"device": "auto", "use_amp": False}))
-        wrapper = saved.vocab_dir / Path(config.tokenizer.wrapper_path).name
-        wrapper_path = str(wrapper) if wrapper.is_file() else DEFAULT_WRAPPER
-        self._tokenizer = load_wrapper(wrapper_path, str(saved.vocab_dir), root=Path())
+        self._tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
         # the tokens around a text; a wrapper of the user's may add none
         self._frame = NUM_SPECIAL if self._tokenizer.source is None else 0
         self._task = ClassificationTask(config, self._tokenizer)

@@ -230,7 +230,7 @@ def _vocabulary_of(data: str, root: Path) -> dict[KeyPath, object]:
 
 def _check_same_vocabulary(pretraining: Path, data: Path) -> None:
     """Refuses data that was encoded with another vocabulary than the model was pretrained with."""
-    pair = [folder / "vocab.txt" for folder in (pretraining, data)]
+    pair = [path if path.suffix == ".txt" else path / "vocab.txt" for path in (pretraining, data)]
     if all(path.is_file() for path in pair) and pair[0].read_bytes() != pair[1].read_bytes():
         raise UserError(
             f"{pair[1]} differs from the pretraining's vocabulary {pair[0]}. "

@@ -1,6 +1,10 @@
 """Learning curves of a run as a picture, drawn from its CSV files."""
 
+import atexit
 import io
+import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from textclf_jax.files import write_whole
+from textclf_jax.files import why_not_writable, write_whole
 from textclf_jax.runs.metrics_files import read_metrics
 
 if TYPE_CHECKING:
@@ -38,6 +42,7 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
     Returns:
       The path of the picture, or None where there is nothing to draw.
     """
+    _give_matplotlib_a_folder()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -69,6 +74,20 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
     figure.savefig(picture)
     write_whole(out, picture.getvalue())
     return out
+
+
+def _give_matplotlib_a_folder() -> None:
+    """Sets MPLCONFIGDIR to a temporary folder where the usual one cannot be had: matplotlib warns then, or fails."""
+    if os.environ.get("MPLCONFIGDIR"):
+        return
+    try:
+        usual = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "matplotlib"
+    except RuntimeError:  # no home
+        usual = None
+    if usual is None or why_not_writable(usual):
+        folder = tempfile.mkdtemp(prefix="textclf-matplotlib-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ["MPLCONFIGDIR"] = folder
 
 
 def smooth(values: Values) -> Values:

@@ -1,12 +1,16 @@
 """One process at a time on a run folder, in which files can be made: both are checked before a run starts."""
 
 import errno
-import fcntl
 import os
-import tempfile
 from pathlib import Path
 
 from textclf_jax.errors import UserError
+from textclf_jax.files import why_not_writable
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 LOCK_FILE = ".lock"
 UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
@@ -15,7 +19,7 @@ UNSUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 class RunLock:
     """Locks a run folder while it is entered; the kernel releases the lock however the process ends.
 
-    The lock belongs to the open file (flock): a file that a killed process left behind locks nothing.
+    The lock belongs to the open file (flock): a file that a killed process left behind locks nothing. Windows has none.
     """
 
     def __init__(self, run_dir: Path):
@@ -40,18 +44,25 @@ class RunLock:
                 raise
             os.close(self._descriptor)
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.write(self._descriptor, f"{os.getpid()}\n".encode())
         return self
 
     def __exit__(self, *_: object) -> None:
+        if fcntl is None:  # a file cannot be removed there while it is open
+            os.close(self._descriptor)
+            self._path.unlink(missing_ok=True)
+            return
         self._path.unlink(missing_ok=True)
         os.close(self._descriptor)
 
     def _lock(self) -> None:
+        if fcntl is None:
+            _say_no_locks(self._path.parent)
+            return
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid = os.pread(self._descriptor, 20, 0).decode().strip() or "not yet known"
+            pid = os.read(self._descriptor, 20).decode().strip() or "not yet known"
             raise UserError(
                 f"{self._path.parent}: another process (pid {pid}) is at work on this run. Wait until it has ended, or "
                 f"stop it with: kill {pid}"
@@ -59,7 +70,7 @@ class RunLock:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
-            print(f"{self._path.parent}: this file system has no locks; start one process only", flush=True)
+            _say_no_locks(self._path.parent)
 
     def _is_in_place(self) -> bool:
         """Whether the locked file is still the one of that name: its holder may have removed it meanwhile."""
@@ -69,15 +80,15 @@ class RunLock:
             return False
 
 
+def _say_no_locks(run_dir: Path) -> None:
+    print(f"{run_dir}: this file system has no locks; start one process only", flush=True)
+
+
 def check_writable(run_dir: Path) -> None:
     """Makes the run folder if need be. Raises UserError unless files can be made in it and in every folder below it."""
     for folder in (run_dir, *(path for path in run_dir.rglob("*") if path.is_dir())):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
+        if reason := why_not_writable(folder):
             raise UserError(
-                f"{folder}: files cannot be made in this folder ({error.strerror}). Give yourself the right to write "
+                f"{folder}: files cannot be made in this folder ({reason}). Give yourself the right to write "
                 "there, or make the experiment elsewhere."
-            ) from error
+            )

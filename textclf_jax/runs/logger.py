@@ -98,7 +98,7 @@ def _wandb_arguments(run_dir: Path, settings: Logging, resolved: dict[str, Any],
         "entity": settings.wandb.entity,
         "project": settings.wandb.project,
         "name": settings.wandb.run_name or run_dir.resolve().name,
-        "id": id_file.read_text().strip(),
+        "id": id_file.read_text(encoding="utf-8").strip(),
         "resume": "allow" if resume else None,
         "config": resolved,
     }

@@ -90,12 +90,12 @@ class CsvFile:
                 data = data[file.write(data) :]
 
     def _widen(self, new: list[str]) -> None:
-        header, *rows = self._path.read_text().splitlines()
+        header, *rows = self._path.read_text(encoding="utf-8").splitlines()
         write_whole(self._path, _line([header, *new]) + "".join(_line([row, *[""] * len(new)]) for row in rows))
         self._columns += new
 
     def _cut(self, last_step: int) -> None:
-        text = self._path.read_text(errors="replace")
+        text = self._path.read_text(encoding="utf-8", errors="replace")
         lines = text[: text.rfind("\n") + 1].splitlines()  # what follows the last newline is a torn row
         if not lines:
             self._path.unlink()
@@ -125,7 +125,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """Reads a metrics file: one dict a whole row, without the fields that are empty. A missing file has no rows."""
     if not path.exists():
         return []
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     header, *lines = text[: text.rfind("\n") + 1].splitlines() or [""]
     fields = (zip(header.split(","), line.split(","), strict=True) for line in lines)
     return [{name: float(value) for name, value in row if value} for row in fields]

@@ -1,6 +1,8 @@
 """Chooses the device, the precision and the cache of compiled programs."""
 
+import functools
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,14 +12,41 @@ import jax.numpy as jnp
 
 from textclf_jax.config.schema import RunConfig, Training
 from textclf_jax.errors import UserError
+from textclf_jax.files import why_not_writable
 from textclf_jax.kernels.backend import platform
 from textclf_jax.kernels.precision import FULL, Precision
 
+CACHE = Path("textclf_jax") / "xla"
 
-def cache_folder() -> Path:
-    """Where compiled programs are kept between runs: JAX_COMPILATION_CACHE_DIR, or the user's cache folder."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return Path(os.environ.get("JAX_COMPILATION_CACHE_DIR", base / "textclf_jax" / "xla"))
+
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept between runs: JAX_COMPILATION_CACHE_DIR, or the user's cache folder.
+
+    None where that variable is empty, and for a user without a home.
+    """
+    if (chosen := os.environ.get("JAX_COMPILATION_CACHE_DIR")) is not None:
+        return Path(chosen) if chosen else None
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / CACHE
+    try:
+        return Path.home() / ".cache" / CACHE
+    except RuntimeError:
+        return None
+
+
+@functools.cache
+def usable_cache(folder: Path | None) -> Path | None:
+    """The folder if files can be made in it; otherwise None, which one line on standard error says."""
+    reason = "there is no home folder" if folder is None else why_not_writable(folder)
+    if reason is None or os.environ.get("JAX_COMPILATION_CACHE_DIR") == "":
+        return folder
+    where = "" if folder is None else f" in {folder}"
+    print(
+        f"note: compiled programs are not kept{where}: {reason}. Set JAX_COMPILATION_CACHE_DIR to a folder for them.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return None
 
 
 def set_up_device(training: Training) -> str:
@@ -36,7 +65,8 @@ def set_up_device(training: Training) -> str:
     """
     if training.device == "cpu":
         jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    folder = usable_cache(cache_folder())
+    jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     if compute_precision(training) == FULL:
         jax.config.update("jax_default_matmul_precision", "highest")

@@ -6,7 +6,6 @@ request from the environment, and only when a process starts.
 
 import ctypes
 import os
-import sys
 from pathlib import Path
 
 VARIABLE, REQUEST = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
@@ -21,13 +20,6 @@ def allocation_environment() -> dict[str, str]:
     if VARIABLE in os.environ or not _is_glibc_with_tunables() or not _gives_huge_pages_on_request():
         return {}
     return {VARIABLE: REQUEST}
-
-
-def restart_with_environment() -> None:
-    """Runs this command anew in the same process, with the request in its environment; returns where there is none."""
-    if added := allocation_environment():
-        sys.stdout.flush()
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | added)
 
 
 def return_unused() -> None:

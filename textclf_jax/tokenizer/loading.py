@@ -11,14 +11,18 @@ from typing import Any, Protocol
 import numpy as np
 
 from textclf_jax.config.schema import MlmHead
+from textclf_jax.config.schema import Tokenizer as TokenizerSection
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer import wordpiece_tokenizer_wrapper
+from textclf_jax.tokenizer.masking_contract import CONTRACT
 from textclf_jax.tokenizer.user_wrapper import UserWrapper, calling
+from textclf_jax.tokenizer.vocabulary import vocabulary_files
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 OWN_FILE = Path(wordpiece_tokenizer_wrapper.__file__)
 OWN_SUFFIX = ("tokenizer", "wordpiece_tokenizer_wrapper.py")
 REQUIRED_METHODS = ("load", "mask_input_for_mlm")
+REFERENCE_CLASS = "WordPieceTokenizerWrapper"  # the only name that the PyTorch reference looks for
 
 
 class LoadedTokenizer(Protocol):
@@ -30,6 +34,8 @@ class LoadedTokenizer(Protocol):
       vocab_size: V.
       pad_id: the id of [PAD].
       fingerprint: hexadecimal sha256 of the vocabulary.
+      files: what a model keeps to load the tokenizer again, by name.
+      notes: what the user should know about it.
     """
 
     @property
@@ -42,6 +48,10 @@ class LoadedTokenizer(Protocol):
     def pad_id(self) -> int: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def files(self) -> dict[str, Path]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def mask(
         self, input_ids: np.ndarray, attention_mask: np.ndarray, settings: MlmHead, seed: np.random.SeedSequence
@@ -59,8 +69,10 @@ class OwnTokenizer:
     """The project's WordPiece wrapper as a LoadedTokenizer."""
 
     wrapper: WordPieceTokenizerWrapper
+    files: dict[str, Path]
     source: Path | None = None
     sha256: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def vocab_size(self) -> int:
@@ -109,7 +121,7 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
     """
     path, vocabulary = root / wrapper_path, root / vocab_dir
     if _means_own(path):
-        return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary))
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary), vocabulary_files(vocabulary))
     if not path.is_file():
         raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -121,6 +133,15 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
         loaded = wrapper.load(str(vocabulary))
     wrapper = loaded if hasattr(loaded, "mask_input_for_mlm") else wrapper
     return UserWrapper(wrapper, path, sha256, vocabulary)
+
+
+def load_kept(folder: Path, settings: TokenizerSection) -> LoadedTokenizer:
+    """Loads the tokenizer whose `files` lie in `folder`, as a model keeps them; `settings` named it in training."""
+    wrapper, vocabulary = folder / Path(settings.wrapper_path).name, folder / Path(settings.vocab_dir).name
+    if not wrapper.is_file():
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(folder), vocabulary_files(folder))
+    # a class that was given a file gets a file again
+    return load_wrapper(str(wrapper), str(vocabulary if vocabulary.is_file() else folder), root=Path())
 
 
 def _means_own(path: Path) -> bool:
@@ -143,20 +164,27 @@ def _import_file(path: Path, sha256: str) -> ModuleType:
 
 
 def _find_class(module: ModuleType, path: Path) -> type[Any]:
-    """The one class defined in the file that has the required methods; base classes of it do not count."""
+    """The class with the required methods that the file defines; base classes of it do not count.
+
+    Of several, or of imported ones, it is the one with the name that the reference asks for.
+    """
     classes = dict.fromkeys(thing for thing in vars(module).values() if isinstance(thing, type))
     defined = [each for each in classes if each.__module__ == module.__name__]
     fitting = [each for each in defined if all(callable(getattr(each, name, None)) for name in REQUIRED_METHODS)]
     fitting = [each for each in fitting if not any(each in other.__mro__[1:] for other in fitting)]
     if len(fitting) == 1:
         return fitting[0]
+    # of several, or where all are imported
+    usable = fitting or [each for each in classes if all(hasattr(each, name) for name in REQUIRED_METHODS)]
+    if named := [each for each in usable if each.__name__ == REFERENCE_CLASS]:
+        return named[0]
     if fitting:
         names = ", ".join(each.__name__ for each in fitting)
         raise UserError(f"{path}: several classes could be the tokenizer wrapper: {names}. Leave one in this file.")
     if not defined:
-        raise UserError(f"{path}: defines no class; the wrapper is a class with {' and '.join(REQUIRED_METHODS)}")
+        raise UserError(f"{path}: defines no class with {' and '.join(REQUIRED_METHODS)}. {CONTRACT}")
     lacking = [
         f"class {each.__name__} has no {' and no '.join(n for n in REQUIRED_METHODS if not hasattr(each, n))}"
         for each in defined
     ]
-    raise UserError(f"{path}: no class here is a tokenizer wrapper: {'; '.join(lacking)}")
+    raise UserError(f"{path}: no class here is a tokenizer wrapper: {'; '.join(lacking)}. {CONTRACT}")

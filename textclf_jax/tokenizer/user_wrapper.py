@@ -1,12 +1,13 @@
 """Adapts a user's tokenizer wrapper to the trainer's numpy interface, and checks what it returns.
 
 The wrapper gets torch tensors; or numpy arrays, if it derives from the project's own or its `mask_input_for_mlm` has a
-parameter `rng`.
+parameter `rng`. `masking_contract.py` has the rest of what it may rely on.
 """
 
 import hashlib
 import inspect
 import random
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,11 +19,14 @@ import numpy as np
 
 from textclf_jax.config.schema import MlmHead
 from textclf_jax.errors import UserError
+from textclf_jax.tokenizer.kept_files import files_of_a_wrapper
+from textclf_jax.tokenizer.masking_contract import BY_NAME, CONTRACT, MaskingCall, Masks, check_ids, checked_masks
 from textclf_jax.tokenizer.rows import Encoded
-from textclf_jax.tokenizer.vocabulary import VOCAB_FILE, fingerprint_of
+from textclf_jax.tokenizer.vocabulary import SPECIAL_TOKENS, VOCAB_FILE, fingerprint_of
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 IDS_KEYS = ("masked_ids", "masked_input_ids", "input_ids")
+SPECIAL_NAMES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
 
 
 @contextmanager
@@ -34,8 +38,10 @@ def calling(path: Path, what: str) -> Iterator[None]:
         frames = error.__traceback__
         for _ in range(2):  # the frames of this generator and of its caller are not the user's
             frames = frames and frames.tb_next
-        text = "".join(traceback.format_exception(type(error), error, frames))
-        raise UserError(f"{path}: the tokenizer wrapper failed in {what}:\n{text.rstrip()}") from error
+        text = "".join(traceback.format_exception(type(error), error, frames)).rstrip()
+        if frames is None or isinstance(error, TypeError):  # the call itself may be at fault
+            text += f"\n{CONTRACT}"
+        raise UserError(f"{path}: the tokenizer wrapper failed in {what}:\n{text}") from error
 
 
 @contextmanager
@@ -74,8 +80,20 @@ class UserWrapper:
         self.vocab_size = self._find_vocab_size()
         self.pad_id = self._find_pad_id()
         self.fingerprint = self._find_fingerprint()
-        self._parameters = inspect.signature(wrapper.mask_input_for_mlm).parameters
-        self._takes_numpy = isinstance(wrapper, WordPieceTokenizerWrapper) or "rng" in self._parameters
+        self.is_special = self._find_special()
+        extends_ours = isinstance(wrapper, WordPieceTokenizerWrapper)
+        self._call = MaskingCall.of(wrapper.mask_input_for_mlm, extends_ours=extends_ours)
+        self._said: set[str] = set()
+        self.files, left_out = files_of_a_wrapper(source, vocab_dir)
+        self.notes = tuple(
+            f"{path} is not copied into the model, so the wrapper cannot read it there: it is no file of a vocabulary"
+            for path in left_out
+        )
+        if unknown := self._call.unknown_parameters():
+            raise UserError(
+                f"{source}: mask_input_for_mlm asks for {', '.join(unknown)}, which the trainer does not know. It "
+                f"passes the ids, and what else there is a parameter for: {', '.join(BY_NAME)}. {CONTRACT}"
+            )
 
     # --- what the trainer calls -------------------------------------------------------------------------------
 
@@ -84,58 +102,103 @@ class UserWrapper:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Draws MLM masks: [B, L] ids and [B, L] bool (True = PAD) to masked_ids and labels, both [B, L].
 
+        Special tokens and padding stay as they are and unpredicted, whatever the wrapper does.
+
         Raises:
-          UserError: the user's code fails, or returns other shapes, floats, or ids outside the vocabulary.
+          UserError: the user's code fails, or its answer breaks the contract.
         """
+        given = {
+            "input_ids": self._to_wrapper(input_ids, np.int64),
+            "attention_mask": self._to_wrapper(attention_mask, np.bool_),
+            **settings.model_dump(include={"mask_p", "mask_token_p", "random_token_p", "random_tokens"}),
+        }
         with seeded_generators(seed) as rng, calling(self.source, "mask_input_for_mlm"):
-            answer = self.wrapper.mask_input_for_mlm(
-                self._to_wrapper(input_ids, np.int64),
-                self._to_wrapper(attention_mask, np.bool_),
-                **self._options(settings, rng),
-            )
+            positional, named = self._call.arguments(given | {"rng": rng})
+            answer = self.wrapper.mask_input_for_mlm(*positional, **named)
         masked_ids, labels = self._pair("mask_input_for_mlm", answer, (IDS_KEYS, ("labels",)))
         for name, array in (("masked_ids", masked_ids), ("labels", labels)):
             self._check_integers("mask_input_for_mlm", name, array, input_ids.shape)
-        self._check_ids("mask_input_for_mlm", "masked_ids", masked_ids)
-        self._check_ids("mask_input_for_mlm", "labels", labels[labels != -100])
-        return masked_ids.astype(input_ids.dtype), labels.astype(input_ids.dtype)
+        protected = attention_mask | self.is_special[input_ids]
+        pair = (masked_ids, labels)
+        masks = checked_masks(self.source, input_ids, protected, pair, vocab_size=self.vocab_size, settings=settings)
+        self._say_what_differs(masks, settings)
+        return masks.masked_ids.astype(input_ids.dtype), masks.labels.astype(input_ids.dtype)
+
+    def _say_what_differs(self, masks: Masks, settings: MlmHead) -> None:
+        if masks.num_protected:
+            self._say_once(
+                "protected",
+                f"mask_input_for_mlm chose or changed special tokens or padding ({masks.num_protected} in one batch): "
+                "they stay as they are and are not predicted",
+            )
+        for share in self._call.unused_shares:
+            self._say_once(share, f"mask_input_for_mlm has no parameter {share}: mlm_head.{share} has no effect")
+        if masks.far_more_than(settings.mask_p):
+            self._say_once(
+                "share",
+                f"mask_input_for_mlm chose {masks.num_chosen} of {masks.num_ordinary} tokens of a batch; only about "
+                f"mlm_head.mask_p {settings.mask_p:g} of them are predicted. Set that to the share which it chooses.",
+            )
+
+    def _say_once(self, topic: str, text: str) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
+            print(f"note: {self.source}: {text}", file=sys.stderr, flush=True)
 
     def _to_wrapper(self, array: np.ndarray, dtype: type[np.generic]) -> Any:
         """A copy, as the numpy array or torch tensor that the wrapper expects."""
-        if self._takes_numpy:
+        if self._call.takes_numpy:
             return array.astype(dtype)
         import torch
 
         return torch.from_numpy(array.astype(dtype))
 
-    def _options(self, settings: MlmHead, rng: np.random.Generator) -> dict[str, Any]:
-        """The keyword arguments that `mask_input_for_mlm` has parameters for."""
-        options: dict[str, Any] = settings.model_dump(include={"mask_p", "mask_token_p", "random_token_p"})
-        every = {**options, "random_tokens": settings.random_tokens, "rng": rng}
-        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in self._parameters.values()):
-            return every if self._takes_numpy else options
-        return {name: value for name, value in every.items() if name in self._parameters}
-
     def encode_texts(self, texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
         """Encodes N texts to input_ids [N, L] int64 and attention_mask [N, L] bool (True = PAD).
 
         Raises:
-          UserError: the wrapper has no `encode`, or it fails or returns something else.
+          UserError: the wrapper cannot encode texts, or fails, or returns something else.
         """
-        if not callable(getattr(self.wrapper, "encode", None)):
-            raise UserError(f"{self.source}: the wrapper has no encode(texts, max_length=...), which new texts need")
+        encode = self._find_encode()
         with calling(self.source, "encode"):
-            answer = self.wrapper.encode(texts, max_length=max_length)
+            answer = encode(texts, max_length)
         if isinstance(answer, Encoded):
             return answer.input_ids, answer.attention_mask
         answer = getattr(answer, "tensors", answer)  # a TensorDataset
         ids, mask = self._pair("encode", answer, (("input_ids",), ("attention_mask",)))
-        shape = (len(texts), *ids.shape[1:2])
-        self._check_integers("encode", "input_ids", ids, shape)
-        self._check_ids("encode", "input_ids", ids)
+        self._check_integers("encode", "input_ids", ids, (len(texts), *ids.shape[1:2]))
+        check_ids(self.source, "encode", "input_ids", ids, self.vocab_size)
         if mask.shape != ids.shape or not np.isin(mask, (0, 1)).all():
             raise UserError(f"{self.source}: encode returned an attention_mask that is not bool of shape {ids.shape}")
-        return ids.astype(np.int64), mask.astype(bool)
+        self._check_padding(ids, mask := mask.astype(bool), max_length)
+        return ids[:, :max_length].astype(np.int64), mask[:, :max_length]
+
+    def _find_encode(self) -> Callable[[list[str], int], Any]:
+        """The wrapper's `encode`; its tokenizer, where `encode(input, ...)` is the reference's, which reads files."""
+        encode: Any = getattr(self.wrapper, "encode", None)
+        tokenizer: Any = getattr(self.wrapper, "tokenizer", None)
+        reads_files = callable(encode) and "input" in inspect.signature(encode).parameters
+        if callable(encode) and not (reads_files and callable(tokenizer)):
+            return lambda texts, max_length: encode(texts, max_length=max_length)
+        if not callable(tokenizer):
+            raise UserError(f"{self.source}: the wrapper has no encode(texts, max_length=...), which new texts need")
+
+        def encode_by_tokenizer(texts: list[str], max_length: int) -> tuple[np.ndarray, np.ndarray]:
+            answer: Any = tokenizer(texts, padding="max_length", truncation=True, max_length=max_length)
+            return np.asarray(answer["input_ids"]), np.asarray(answer["attention_mask"]) == 0
+
+        return encode_by_tokenizer
+
+    def _check_padding(self, ids: np.ndarray, mask: np.ndarray, max_length: int) -> None:
+        """Raises UserError for padding that is none, stands before tokens, or leaves too many of them."""
+        wrong = (mask & (ids != self.pad_id)).any(axis=1) | (mask[:, :-1] & ~mask[:, 1:]).any(axis=1)
+        if wrong.any():
+            raise UserError(
+                f"{self.source}: encode returned an attention_mask that is not that of row {int(np.argmax(wrong))}: it "
+                f"must be True at padding (id {self.pad_id}) alone, which follows the tokens"
+            )
+        if (longest := int((~mask).sum(axis=1).max(initial=0))) > max_length:
+            raise UserError(f"{self.source}: encode(texts, max_length={max_length}) returned a row of {longest} tokens")
 
     # --- its vocabulary ---------------------------------------------------------------------------------------
 
@@ -179,9 +242,26 @@ class UserWrapper:
         names = ("pad_id", "pad_token_id")
         pad_ids = [self._number(thing, name) for thing in (self.wrapper, tokenizer) for name in names]
         for pad_id in (*pad_ids, (self._vocabulary or {}).get("[PAD]")):
-            if pad_id is not None:
+            if pad_id is not None and 0 <= pad_id < self.vocab_size:
                 return pad_id
         raise UserError(f"{self.source}: the wrapper does not tell which id is [PAD]. Give it an attribute pad_id.")
+
+    def _find_special(self) -> np.ndarray:
+        """[V] bool; which ids are special tokens: those that wrapper or tokenizer name, [PAD], and BERT's by name."""
+        tokenizer, vocabulary = getattr(self.wrapper, "tokenizer", None), self._vocabulary or {}
+        found: list[Any] = [self.pad_id, *(vocabulary.get(token) for token in SPECIAL_TOKENS)]
+        for thing in (self.wrapper, tokenizer):
+            names = [f"{name}{ending}" for name in SPECIAL_NAMES for ending in ("_id", "_token_id")]
+            for name in ("special_ids", "all_special_ids", *names):
+                with calling(self.source, name):
+                    value = getattr(thing, name, None)
+                    value = value() if callable(value) and not _required_parameters(value) else value
+                found += list(value) if isinstance(value, list | tuple | set | frozenset | np.ndarray) else [value]
+            with calling(self.source, "tokenizer.get_added_tokens_decoder"):
+                added = getattr(thing, "get_added_tokens_decoder", dict)()
+            found += [i for i, token in added.items() if token.special]
+        ids = [int(i) for i in found if isinstance(i, int | np.integer) and 0 <= i < self.vocab_size]
+        return np.isin(np.arange(self.vocab_size), ids)
 
     def _number(self, thing: object, name: str) -> int | None:
         """An attribute that is a whole number, or a method without arguments that returns one."""
@@ -200,7 +280,7 @@ class UserWrapper:
             found = list(answer) if isinstance(answer, tuple | list) else []
         if len(found) < 2 or any(part is None for part in found[:2]):
             names = " and ".join(names[0] for names in keys)
-            raise UserError(f"{self.source}: {method} must return a tuple or a dict of tensors, {names}")
+            raise UserError(f"{self.source}: {method} must return a tuple or a dict of tensors, {names}. {CONTRACT}")
         return [_to_numpy(part) for part in found[:2]]
 
     def _check_integers(self, method: str, name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -210,13 +290,14 @@ class UserWrapper:
                 f"it must be whole numbers of shape {shape}"
             )
 
-    def _check_ids(self, method: str, name: str, ids: np.ndarray) -> None:
-        if ids.size and (ids.min() < 0 or ids.max() >= self.vocab_size):
-            wrong = ids.min() if ids.min() < 0 else ids.max()
-            raise UserError(
-                f"{self.source}: {method} returned {name} with id {wrong}, "
-                f"outside its vocabulary 0..{self.vocab_size - 1}"
-            )
+
+def _required_parameters(function: Callable[..., Any]) -> bool:
+    """Whether a function cannot be called without arguments, as far as its signature tells."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
 
 
 def _to_numpy(tensor: Any) -> np.ndarray:

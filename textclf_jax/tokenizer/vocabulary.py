@@ -19,6 +19,8 @@ CONTINUES = "##"
 MAX_WORD_LENGTH = 100  # characters, as in BERT
 LONGEST_WORD_LENGTH = 1000  # that may be asked for: the time of encoding a word grows with the square of its length
 VOCAB_FILE, TOKENIZER_FILE = "vocab.txt", "tokenizer.json"
+# what tokenizers of Hugging Face keep beside them
+SETTINGS_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,14 @@ def _declare_special(tokenizer: Tokenizer) -> None:
 # --- files ----------------------------------------------------------------------------------------------------
 
 
+def vocabulary_files(vocab_dir: Path) -> dict[str, Path]:
+    """The files of a vocabulary, a folder or a file, by the names that they have in a folder."""
+    if vocab_dir.is_file():
+        return {TOKENIZER_FILE if vocab_dir.suffix == ".json" else VOCAB_FILE: vocab_dir}
+    names = (VOCAB_FILE, TOKENIZER_FILE, *SETTINGS_FILES)
+    return {name: vocab_dir / name for name in names if (vocab_dir / name).exists()}
+
+
 def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, Path]:
     """Reads tokenizer.json, or else vocab.txt, from a folder (or either file itself).
 
@@ -123,13 +133,10 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
     Raises:
       UserError: nothing there, not WordPiece, or the two files disagree.
     """
-    if vocab_dir.is_file():
-        json_path, text_path = (vocab_dir, None) if vocab_dir.suffix == ".json" else (None, vocab_dir)
-    elif vocab_dir.is_dir():
-        json_path = vocab_dir / TOKENIZER_FILE if (vocab_dir / TOKENIZER_FILE).exists() else None
-        text_path = vocab_dir / VOCAB_FILE if (vocab_dir / VOCAB_FILE).exists() else None
-    else:
+    if not vocab_dir.exists():
         raise UserError(f"{vocab_dir}: there is no such vocabulary folder or file")
+    files = vocabulary_files(vocab_dir)
+    json_path, text_path = files.get(TOKENIZER_FILE), files.get(VOCAB_FILE)
     tokens = None if text_path is None else read_vocab_text(text_path)
     if json_path is not None:
         tokenizer = read_tokenizer_json(json_path)
@@ -168,9 +175,11 @@ def read_tokenizer_json(path: Path) -> Tokenizer:
     """The WordPiece tokenizer in a tokenizer.json."""
     require_file(path, "tokenizer file")
     try:
-        kind = json.loads(path.read_bytes())["model"].get("type", "WordPiece")  # early files do not name it
+        content = path.read_bytes()
+        kind = json.loads(content)["model"].get("type", "WordPiece")  # early files do not name it
         if kind == "WordPiece":
-            tokenizer = Tokenizer.from_file(str(path))
+            # not from_file: the library takes the bytes of a path for UTF-8, whatever the locale
+            tokenizer = Tokenizer.from_buffer(content)
             kind = type(tokenizer.model).__name__
     except Exception as error:  # the Rust reader raises plain Exception
         raise UserError(f"{path}: is not a serialised tokenizer ({error})") from error
@@ -198,4 +207,4 @@ def save_tokenizer(folder: Path, tokenizer: Tokenizer, vocabulary: Vocabulary) -
     """Writes vocab.txt and tokenizer.json into `folder`, which is made where missing."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VOCAB_FILE).write_bytes("".join(token + "\n" for token in vocabulary.tokens).encode())
-    tokenizer.save(str(folder / TOKENIZER_FILE))
+    (folder / TOKENIZER_FILE).write_bytes(tokenizer.to_str(pretty=True).encode())

@@ -67,15 +67,15 @@ def fit(
             stack.enter_context(explained_exhaustion(config))
             if not dry_run:
                 stack.enter_context(RunLock(run_dir))
-                _refuse_finished(run_dir, fresh=fresh)
+            _refuse_finished(run_dir, fresh=fresh, dry_run=dry_run)
             device = set_up_device(config.training)
             plan = make_plan(config, root or Path.cwd())
             _say(*plan.notes)
             csv_paths(run_dir, config.logging)  # refuses paths that clash or leave the folder
             start = find_start(plan, run_dir, pretrained, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
             show_plan(plan, device, dry_run=dry_run)
+            _say(start.note)
             if not dry_run:
-                _say(start.note)
                 session = stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh))
                 _train_and_test(plan, start, session)
     except Stopped:
@@ -83,9 +83,14 @@ def fit(
     return stop.exit_code
 
 
-def _refuse_finished(run_dir: Path, *, fresh: bool) -> None:
-    if not fresh and (run_dir / SUMMARY_FILE).exists():
-        raise UserError(f"{run_dir}: this run is finished. Start over with --fresh, or make a new experiment.")
+def _refuse_finished(run_dir: Path, *, fresh: bool, dry_run: bool) -> None:
+    """Raises UserError where a run is finished; a dry run, which checks other things too, only says so."""
+    if fresh or not (run_dir / SUMMARY_FILE).exists():
+        return
+    message = f"{run_dir}: this run is finished. Start over with --fresh, or make a new experiment."
+    if not dry_run:
+        raise UserError(message)
+    _say(f"note: {message}")
 
 
 def _say(*lines: str) -> None:

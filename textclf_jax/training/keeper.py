@@ -34,10 +34,6 @@ class Keeper:
     best_metrics: dict[str, float] | None = None
     saved_at: float = field(default_factory=time.monotonic)
 
-    def __post_init__(self) -> None:
-        # now, so that files that cannot be had are found before training
-        self._vocabulary = self.plan.vocabulary_files
-
     def evaluate(self, state: TrainState) -> dict[str, Any] | None:
         """Evaluates on the validation split, if there is one.
 
@@ -80,7 +76,7 @@ class Keeper:
         Raises:
           UserError: an earlier save has failed.
         """
-        session, vocabulary = self.session, self._vocabulary
+        session, vocabulary = self.session, self.plan.tokenizer.files
 
         def before_save(host: TrainState) -> None:
             session.logger.sync()

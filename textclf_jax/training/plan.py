@@ -82,15 +82,8 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the data."""
-        return [note for data in self.splits.values() for note in data.notes]
-
-    @property
-    def vocabulary_files(self) -> list[Path]:
-        """The files of the vocabulary's folder, and of the user's tokenizer wrapper where there is one."""
-        folder = self.root / self.config.tokenizer.vocab_dir
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-        return [*files, self.tokenizer.source] if self.tokenizer.source else files
+        """What the user should know about tokenizer and data."""
+        return [*self.tokenizer.notes, *(note for data in self.splits.values() for note in data.notes)]
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same when the run is resumed."""
@@ -185,6 +178,9 @@ def load_splits(config: RunConfig, tokenizer: LoadedTokenizer, root: Path) -> di
     """
     num_labels = config.classification_head.num_labels if isinstance(config, FinetuningConfig) else None
     paths = {name: getattr(config.data, name).dataset_path for name in ("train", "val", "test")}
+    for name, path in paths.items():
+        if name != "train" and path and not (root / path).exists():
+            raise UserError(f"data.{name}.dataset_path: there is no {root / path}. Set it to null if you have none.")
     return {
         name: load_dataset(
             root / path,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,9 +45,11 @@ def open_session(plan: Plan, run_dir: Path, start: Start, stop: StopRequest, *, 
       start: where it starts.
       stop: the request to stop.
       fresh: removes its earlier checkpoints.
+
+    What it makes is removed again where the run ends before its first step.
     """
     position = start.position
-    with ExitStack() as stack:
+    with _leaving_nothing(run_dir, start), ExitStack() as stack:
         checkpoints = Checkpoints(run_dir / CHECKPOINTS_FOLDER, fresh=fresh)
         stack.callback(checkpoints.close)
         (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
@@ -65,3 +67,22 @@ def open_session(plan: Plan, run_dir: Path, start: Start, stop: StopRequest, *, 
         stack.enter_context(logger)
         progress = Progress(plan.length.updates, start=start.updates, description=plan.config.experiment.kind)
         yield Session(run_dir, record, checkpoints, logger, progress, stop)
+
+
+@contextmanager
+def _leaving_nothing(run_dir: Path, start: Start) -> Iterator[None]:
+    """Removes what was made in the folder of a run that ended, by an error or on request, before it did a step."""
+    before, first_step = set(run_dir.rglob("*")), start.position.step
+    try:
+        yield
+    except BaseException:
+        if not start.resumes and start.position.step == first_step:
+            # files before the folders that hold them
+            for path in sorted(set(run_dir.rglob("*")) - before, reverse=True):
+                _remove(path)
+        raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # it has been reported already that something is wrong
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()

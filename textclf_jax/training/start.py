@@ -56,9 +56,7 @@ def find_start(
         # checked even where it is not used: the config names it
         adopted = "\n".join(adopt_into(plan, pretrained, plan.variable_shapes)[1])
     if not fresh and is_checkpoints_folder(folder):
-        if dry_run:
-            return Start(Position())
-        with closing(Checkpoints(folder)) as checkpoints:
+        with closing(Checkpoints(folder, read_only=dry_run)) as checkpoints:
             resumption = resume(checkpoints, plan.state_shapes, plan.fingerprint(), changed_data=changed_data)
         if resumption is not None:
             note = f"resuming after step {resumption.position.step} of {plan.length.steps}"
