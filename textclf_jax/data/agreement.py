@@ -27,11 +27,13 @@ class RunClasses(NamedTuple):
       count: C.
       names: in the order of their numbers; None: they have numbers alone.
       source: where the names are from, for messages.
+      numbered_by: the file of names that the training data has, believed or not: other files of it agree with it.
     """
 
     count: int
     names: tuple[str, ...] | None
     source: str
+    numbered_by: Path | None = None
 
 
 class Numbering(NamedTuple):
@@ -68,14 +70,14 @@ def training_classes(beside: Beside, count: int, notes: list[str]) -> RunClasses
     if names is None or source is None:
         return RunClasses(count, None, f"{beside.path} has no labels.txt beside it")
     if len(names) == count:
-        return RunClasses(count, names, str(source))
+        return RunClasses(count, names, str(source), source)
     if beside.is_prepared:
         raise UserError(
             f"{source}: has {len(names)} classes ({shown_names(names)}), but classification_head.num_labels is "
             f"{count}. Set it to {len(names)}, or train on data of {count} classes."
         )
     notes.append(f"{source}: has {len(names)} lines, but there are {count} classes: they are called by their numbers")
-    return RunClasses(count, None, f"{source} has {len(names)} names, not {count}")
+    return RunClasses(count, None, f"{source} has {len(names)} names, not {count}", source)
 
 
 def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering | None:
@@ -85,7 +87,7 @@ def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering
       UserError: the names cannot be compared and do not fit.
     """
     names, source = beside.names, beside.names_file
-    if names is None or source is None:
+    if names is None or source is None or source == run.numbered_by:
         return None
     numbers = {same_name(name): i for i, name in enumerate(run.names or ())}
     to_run = np.array([numbers.get(same_name(name), UNKNOWN) for name in names], np.int64)
@@ -202,7 +204,7 @@ def _check_vocabulary(split: str, beside: Beside, tokenizer: LoadedTokenizer, vo
     if theirs is not None and theirs.tokens is not None and ours[: len(theirs.tokens)] == theirs.tokens:
         more = len(ours) - len(theirs.tokens)
         return [f"{beside.path}: its vocabulary {beside.vocab_dir} is the run's without the last {more} pieces"]
-    told_by = beside.vocab_dir if beside.fingerprint is None else f"the vocabulary that {DATASET_FILE} beside it tells"
+    told_by = (theirs and beside.vocab_dir) or f"the vocabulary that {DATASET_FILE} beside it tells"
     raise UserError(
         f"{beside.path}: its ids stand for the pieces of {told_by} (fingerprint {expected[:12]}), but the vocabulary "
         f"of the run, {vocab_dir}, is another one (fingerprint {fingerprint[:12]}). "
@@ -211,10 +213,8 @@ def _check_vocabulary(split: str, beside: Beside, tokenizer: LoadedTokenizer, vo
 
 
 def _remedy(split: str, beside: Beside, vocab_dir: Path, *, elsewhere: bool) -> str:
-    remedy = f"Prepare the texts again with: textclf prepare ... --vocab {vocab_dir}"
-    if split == "train" and elsewhere:
-        return f"{remedy}; or set tokenizer.vocab_dir to {beside.vocab_dir}."
-    return f"{remedy}."
+    either = f"Set tokenizer.vocab_dir to {beside.vocab_dir}, or p" if split == "train" and elsewhere else "P"
+    return f"{either}repare the texts again with: textclf prepare ... --vocab {vocab_dir}"
 
 
 def _load(beside: Beside, *, needed: bool) -> OwnTokenizer | None:

@@ -51,7 +51,7 @@ class PaddingCheck:
     masked_widths: set[int] = field(default_factory=set)  # how many positions of a row are masked
     shifts: set[int] = field(default_factory=lambda: set(SHIFTS))  # by which the mask may be off in every row
     hole: tuple[int, bool] | None = (
-        None  # the first row with padding before real tokens; whether its [PAD]s are its end
+        None  # the first row with padding before real tokens; whether [PAD] is where the mask is
     )
 
     def add(self, start: int, ids: Int[np.ndarray, "R L"], mask: Bool[np.ndarray, "R L"]) -> None:
@@ -65,7 +65,7 @@ class PaddingCheck:
         holes = (mask[:, :-1] & ~mask[:, 1:]).any(axis=1)
         if self.hole is None and holes.any():
             row = int(np.flatnonzero(holes)[0])
-            self.hole = start + row, not (pad[row, :-1] & ~pad[row, 1:]).any()
+            self.hole = start + row, np.array_equal(pad[row], mask[row])
         widths = mask.sum(axis=1)
         if len(self.masked_widths) < 2:
             self.masked_widths.update(np.unique(widths).tolist())
@@ -90,9 +90,9 @@ class PaddingCheck:
         self.inner_pads += int((inner & ~mask).sum())
         self.inner_rows += int((inner & ~mask).any(axis=1).sum())
         self.pads_as_real += int((padding & ~mask).sum())
-        self.words_as_padding += int((mask & ~padding).sum())
+        self.words_as_padding += int((mask & word).sum())
         self.padded_rows += int((padding | mask).any(axis=1).sum())
-        wrong = (mask != padding).any(axis=1)
+        wrong = ((padding & ~mask) | (word & mask)).any(axis=1)
         self.wrong_rows += int(wrong.sum())
         self.wrong_if_inverted += int((mask == padding).any(axis=1).sum())
         emptied = mask.all(axis=1) & word.any(axis=1)
@@ -122,12 +122,10 @@ class PaddingCheck:
         if other is None and (told := self._mistaken()):
             raise UserError(f"{self.path}: {told}")
         if self.hole is not None:
-            row, ends = self.hole
-            remedy = f" If input_ids are right as they are: {self._rebuild}" if ends else ""
-            raise UserError(
-                f"{self.path}: in row {row} real tokens follow padding. Move the padding of each row to its end, with "
-                f"the id {self.pad_id} ([PAD]) and True in attention_mask.{remedy}"
-            )
+            row, is_padded_so = self.hole
+            move = "Move the padding of each row to its end, in input_ids and in attention_mask."
+            remedy = f". {move}" if is_padded_so else f", by attention_mask but not by [PAD]. {self._rebuild}"
+            raise UserError(f"{self.path}: in row {row} real tokens follow padding{remedy}")
         if other is not None:
             yield (
                 f"{self.path}: padding holds the id {other}, not {self.pad_id} ([PAD]); the {self.masked} positions "
