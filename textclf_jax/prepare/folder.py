@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from textclf_jax.data.beside import DATASET_FILE, LABELS_FILE
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
 from textclf_jax.files import write_csv
@@ -26,8 +27,6 @@ from textclf_jax.prepare.texts import Row
 from textclf_jax.prepare.vocabulary_report import VocabularyReport, refuse_mostly_unknown
 from textclf_jax.tokenizer.rows import Encoded
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
-
-DATASET_FILE, LABELS_FILE = "dataset.json", "labels.txt"
 
 Stage = Callable[[str, int, int], None]  # what is being done, how many texts are done, of how many (0: unknown)
 

@@ -21,6 +21,7 @@ from textclf_jax.prepare.splitting import (
 )
 from textclf_jax.prepare.texts import Row, read_file
 from textclf_jax.prepare.vocabulary_report import describe_vocabulary
+from textclf_jax.tokenizer.loading import require_pad_first
 from textclf_jax.tokenizer.vocabulary import MAX_WORD_LENGTH
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
@@ -162,7 +163,9 @@ def _deduplicate(splits: Splits, drop: bool, report: Report) -> Splits:
 def _vocabulary(rows: list[Row], options: PrepareOptions, stage: Stage) -> WordPieceTokenizerWrapper:
     """The vocabulary that was named, or one trained on these rows."""
     if options.vocab is not None:
-        return WordPieceTokenizerWrapper().load(options.vocab)
+        tokenizer = WordPieceTokenizerWrapper().load(options.vocab)
+        require_pad_first(tokenizer.pad_id, options.vocab)
+        return tokenizer
     stage("training the vocabulary", 0, 0)
     size, min_frequency, length = options.vocab_size, options.min_frequency, options.max_word_length
     return WordPieceTokenizerWrapper().train(
