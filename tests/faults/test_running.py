@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.faults.harness import end_of, process
-from tests.trained import last_state, read_column, saved_steps
+from tests.trained import last_state, poison, read_column, saved_steps
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.runs import logger, wandb_run
 from textclf_jax.runs.checkpoint import load_model
@@ -19,19 +19,6 @@ EVERY_UPDATE = ("--set", "logging.log_interval_updates=1")
 
 
 # --- 32: not finite -------------------------------------------------------------------------------------------
-
-
-def poison(monkeypatch, steps) -> None:
-    """Gives the gradient of some steps a NaN, by way of the factor of their loss."""
-    original = loop.training_batches
-
-    def stream(*arguments):
-        for batch in original(*arguments):
-            if batch.step in steps:
-                batch.arrays["scale"] = np.float32("nan")
-            yield batch
-
-    monkeypatch.setattr(loop, "training_batches", stream)
 
 
 def test_fault_32_a_poisoned_gradient_is_skipped_and_counted(project, monkeypatch):

@@ -1,5 +1,6 @@
 """The log of a training: what steps have given becomes rows, and a line for the person who waits."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class TrainingLog:
         """
         values = {name: float(value) for name, value in jax.device_get(figures).items()}
         self.throughput.add(batch.shape, batch.tokens)
-        p, update = self.position, int(values["updates"])
+        p = self.position
         p.step = batch.step + 1
         if values["skipped"]:
             self._count_skipped(batch)
@@ -52,11 +53,12 @@ class TrainingLog:
             p.loss += values["loss"]
             p.correct += values["correct"]
             p.count += values["count"]
+        update, rest = divmod(p.step, self.plan.length.accumulation)
         speed = self.throughput.speed()
-        self.session.progress.update(update, loss=p.loss / max(p.count, 1.0), learning_rate=values["lr"], speed=speed)
-        interval = self.plan.config.logging.log_interval_updates
-        ends_window = p.step % self.plan.length.accumulation == 0
-        if ends_window and (update % interval == 0 or update == self.plan.length.updates):
+        self.session.progress.update(update, loss=_mean(p.loss, p.count), learning_rate=values["lr"], speed=speed)
+        is_due = update % self.plan.config.logging.log_interval_updates == 0
+        # a row whose steps were all skipped has no loss: it waits for the next one, unless it is the last
+        if rest == 0 and (update == self.plan.length.updates or (is_due and p.count > 0)):
             self._write_row(batch, update, values)
 
     def _count_skipped(self, batch: MicroBatch) -> None:
@@ -75,8 +77,8 @@ class TrainingLog:
         p, logger = self.position, self.session.logger
         place = {"step": p.step, "update": update, "epoch": batch.epoch + 1}
         row = {
-            "loss": p.loss / max(p.count, 1.0),
-            "accuracy": p.correct / max(p.count, 1.0),
+            "loss": _mean(p.loss, p.count),
+            "accuracy": _mean(p.correct, p.count),
             "lr": values["lr"],
             "grad_norm": values["grad_norm"],
             "skipped_steps": p.skipped,
@@ -86,3 +88,8 @@ class TrainingLog:
         p.loss = p.correct = p.count = 0.0
         p.skipped = 0
         self.throughput.forget()
+
+
+def _mean(total: float, count: float) -> float:
+    """The mean, NaN of nothing: a loss of 0 would look perfect."""
+    return total / count if count else math.nan
