@@ -36,7 +36,7 @@ def run(config: RunConfig, folder: Path, **options) -> Path:
     return folder
 
 
-def interrupted(config: RunConfig, folder: Path, monkeypatch, *, at_update: int) -> Path:
+def interrupted(config: RunConfig, folder: Path, monkeypatch, *, at_update: int, **options) -> Path:
     """Runs until SIGINT arrives when an update is reported."""
     original, sent = Progress.update, []
 
@@ -49,7 +49,7 @@ def interrupted(config: RunConfig, folder: Path, monkeypatch, *, at_update: int)
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "update", update)
         folder.mkdir(parents=True, exist_ok=True)
-        assert fit(config, folder) == 130
+        assert fit(config, folder, **options) == 130
     return folder
 
 

@@ -1,7 +1,10 @@
-"""Writes files as a whole or not at all."""
+"""Writes files as a whole or not at all, and JSON that every reader takes."""
 
+import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 from textclf_jax.errors import UserError
 
@@ -24,3 +27,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise UserError(
             f"{path}: could not be written ({error.strerror}). Free some space or mend the folder, then try again."
         ) from error
+
+
+def json_text(content: Any) -> str:
+    """The text of a JSON file; numbers that are not finite, which JSON does not have, are null."""
+    return json.dumps(finite(content), indent=1, allow_nan=False)
+
+
+def finite(content: Any) -> Any:
+    """Dicts, lists and values as they are, but None for each number that is not finite."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

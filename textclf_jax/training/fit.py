@@ -1,7 +1,6 @@
 """The whole of a run, from a configuration to a tested model: `fit` is what the commands call."""
 
 import functools
-import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,9 +8,9 @@ from pathlib import Path
 from textclf_jax.config.schema import RunConfig
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
-from textclf_jax.files import write_whole
+from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.limits import training_limit
-from textclf_jax.observe.plots import learning_curves
+from textclf_jax.observe.plots import CURVES_FILE, learning_curves
 from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.checkpoint import MODEL_FOLDER, load_model
@@ -109,7 +108,7 @@ def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
                 if not session.stop.signal:
                     # while the last checkpoint is being written
                     csvs = csv_paths(session.run_dir, plan.config.logging)
-                    curves = learning_curves(session.run_dir, csvs, session.run_dir / "learning_curves.png")
+                    curves = learning_curves(session.run_dir, csvs, session.run_dir / CURVES_FILE)
                 session.checkpoints.wait()
     if session.stop.signal:
         _say(f"stopped and saved after step {position.step}; the same command goes on from there")
@@ -154,7 +153,7 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
         results["test"] = keeper.evaluator(saved.variables, plan.splits["test"])
         session.logger.log("test", results["test"], **place)
     which = saved.metadata["which"]
-    write_whole(run_dir / SUMMARY_FILE, json.dumps({"model": which, **place, "results": results}, indent=1))
+    write_whole(run_dir / SUMMARY_FILE, json_text({"model": which, **place, "results": results}))
     show_results(which, place, results)
     csvs = csv_paths(run_dir, plan.config.logging)
     files = {"model": run_dir / MODEL_FOLDER, "summary": run_dir / SUMMARY_FILE}

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 
+from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.resuming import Position
@@ -69,9 +70,20 @@ class TrainingLog:
             number = batch.step - batch.epoch * self.plan.length.steps_per_epoch + 1
             raise UserError(
                 f"the gradient was not finite {p.skipped_in_a_row} times in a row, up to step {p.step} (epoch "
-                f"{batch.epoch + 1}, batch {number}); the last checkpoint is from before. Lower training."
-                "learning_rate or set training.max_grad_norm, and start again."
+                f"{batch.epoch + 1}, batch {number}); the last checkpoint is from before. {self._remedy()}"
             )
+
+    def _remedy(self) -> str:
+        """What helps where gradients are not finite. The same run cannot go on with it, as its keys would differ."""
+        training = self.plan.config.training
+        norm = f"lower training.max_grad_norm ({training.max_grad_norm:g})"
+        if not training.max_grad_norm:
+            norm = "set training.max_grad_norm to 1"
+        remedy = f"Lower training.learning_rate ({training.learning_rate:g}) or {norm}, and start over with --fresh"
+        if isinstance(self.plan.config, PretrainingConfig) and self.session.checkpoints.saved_step:
+            path = f"training.resume.path={self.session.run_dir}"
+            return f"{remedy}; or go on in a new experiment with {path} and training.resume.weights_only=false."
+        return f"{remedy}."
 
     def _write_row(self, batch: MicroBatch, update: int, values: dict[str, float]) -> None:
         p, logger = self.position, self.session.logger
