@@ -93,9 +93,10 @@ def _say(*lines: str) -> None:
 
 
 def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
-    note, position = session.progress.note, start.position
-    programs = Programs("training", plan.training_program, note)
-    evaluator = Evaluator(plan.task, Programs("evaluation", plan.evaluation_program, note), plan.eval_batching)
+    note, paused, position = session.progress.note, session.progress.paused, start.position
+    programs = Programs("training", plan.training_program, note, paused)
+    evaluation = Programs("evaluation", plan.evaluation_program, note, paused)
+    evaluator = Evaluator(plan.task, evaluation, plan.eval_batching)
     keeper = Keeper(plan, session, position, evaluator)
     curves = None
     with session.progress:
@@ -137,8 +138,8 @@ def _first_state(plan: Plan, start: Start, programs: Programs) -> TrainState:
 
 def _throughput(plan: Plan) -> Throughput:
     """Counts the speed of training; measures the limit of a CPU, which takes a few tenths of a second."""
-    limit = training_limit(compute_precision(plan.config.training))
-    return Throughput(functools.partial(plan.task.flops, train=True), limit)
+    measure_limit = functools.partial(training_limit, compute_precision(plan.config.training))
+    return Throughput(functools.partial(plan.task.flops, train=True), measure_limit)
 
 
 def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path | None) -> None:
