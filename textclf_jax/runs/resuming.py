@@ -126,7 +126,7 @@ def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, e
     """Takes over state and position of an earlier run (`training.resume.path`).
 
     Training resumes at its step, on the learning-rate schedule of the new run. The best score starts anew: the earlier
-    run's best model stays where it is.
+    run's best model stays where it is. So does the count of gradients in a row that were not finite.
 
     Args:
       path: the folder of the earlier run, or its `checkpoints/`.
@@ -160,7 +160,7 @@ def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, e
     assert restored is not None
     state, position = restored
     print(f"continuing {folder} after step {position.step} of now {steps}", flush=True)
-    return Resumption(state, replace(position, best_score=math.inf))
+    return Resumption(state, replace(position, best_score=math.inf, skipped_in_a_row=0))
 
 
 def _checkpoints_folder(path: Path) -> Path:

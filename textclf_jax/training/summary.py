@@ -44,7 +44,8 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     k, epochs = plan.length.accumulation, plan.length.epochs
     steps = f"{plan.length.steps_per_epoch:,} steps an epoch, {epochs} epochs, {plan.length.updates:,} updates"
     facts.append(("length", steps + (f" of {k} steps each" if k > 1 else "")))
-    if plan.config.training.freeze_epochs:
+    training = plan.config.training
+    if training.freeze_epochs and (training.freeze_n_layers or training.freeze_embeddings):
         facts.append(("frozen", _frozen(plan)))
     tokenizer = plan.tokenizer
     facts.append(("vocabulary", f"{tokenizer.vocab_size:,} tokens, fingerprint {tokenizer.fingerprint[:12]}"))
