@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Container
 from pathlib import Path
 
 import jax
@@ -12,6 +13,7 @@ from textclf_jax.config.schema import RunConfig
 from textclf_jax.observe.progress import Progress
 from textclf_jax.runs.checkpoint import Checkpoints, load_model
 from textclf_jax.runs.metrics_files import read_metrics
+from textclf_jax.training import loop
 from textclf_jax.training.fit import fit
 
 # all that a resumed run must repeat: accumulation and dropout in both; random features redrawn; layers frozen at first
@@ -34,7 +36,7 @@ def run(config: RunConfig, folder: Path, **options) -> Path:
     return folder
 
 
-def interrupted(config: RunConfig, folder: Path, monkeypatch, *, at_update: int) -> Path:
+def interrupted(config: RunConfig, folder: Path, monkeypatch, *, at_update: int, **options) -> Path:
     """Runs until SIGINT arrives when an update is reported."""
     original, sent = Progress.update, []
 
@@ -47,8 +49,21 @@ def interrupted(config: RunConfig, folder: Path, monkeypatch, *, at_update: int)
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "update", update)
         folder.mkdir(parents=True, exist_ok=True)
-        assert fit(config, folder) == 130
+        assert fit(config, folder, **options) == 130
     return folder
+
+
+def poison(monkeypatch, steps: Container[int]) -> None:
+    """Gives the gradient of some steps a NaN, by way of the factor of their loss."""
+    original = loop.training_batches
+
+    def stream(*arguments):
+        for batch in original(*arguments):
+            if batch.step in steps:
+                batch.arrays["scale"] = np.float32("nan")
+            yield batch
+
+    monkeypatch.setattr(loop, "training_batches", stream)
 
 
 def saved_steps(folder: Path) -> list[int]:

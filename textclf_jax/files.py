@@ -1,11 +1,13 @@
-"""Writes files whole or not at all, and csv that all readers split alike; tells where no file can be written."""
+"""Writes files whole or not at all, csv that all readers split alike and JSON; tells where no file can be written."""
 
 import csv
+import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from textclf_jax.errors import UserError
 
@@ -52,3 +54,17 @@ def why_not_writable(folder: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror or str(error)
+
+
+def json_text(content: Any) -> str:
+    """The text of a JSON file; numbers that are not finite, which JSON does not have, are null."""
+    return json.dumps(finite(content), indent=1, allow_nan=False)
+
+
+def finite(content: Any) -> Any:
+    """Dicts, lists and values as they are, but None for each number that is not finite."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

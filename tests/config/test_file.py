@@ -322,3 +322,46 @@ def test_presets_fit_the_schema(path):
 
 def test_schema_kinds_are_complete():
     assert {"pretraining": PretrainingConfig, "finetuning": FinetuningConfig} == MODELS
+
+
+# --- freezing that freezes nothing ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("freeze_n_layers: 2", "line 18  training.freeze_n_layers: freezes nothing while freeze_epochs is 0. Set"),
+        ("freeze_embeddings: true", "line 18  training.freeze_embeddings: freezes nothing while freeze_epochs is 0."),
+        ("freeze_epochs: 1", "line 18  training.freeze_epochs: freezes nothing by itself. Set freeze_n_layers or"),
+    ],
+)
+def test_freezing_that_freezes_nothing_is_refused(keys, expected):
+    (line,) = problems_of(MINIMAL.replace("epochs: 1", f"epochs: 1\n  {keys}"))
+    assert line.strip().startswith(expected)
+    override = "training." + keys.replace(": ", "=")
+    (line,) = problems_of(MINIMAL, override)
+    assert line.strip().startswith(f"--set {override}  ")
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.integers(0, 2), st.integers(0, 2), st.booleans(), st.booleans())
+def test_strangers_freeze_something_or_are_told(epochs, layers, embeddings, is_older):
+    """Ours are refused; those of the reference, which froze nothing then either, load as they are, with a note."""
+    keys = {"freeze_epochs": epochs, "freeze_n_layers": layers, "freeze_embeddings": str(embeddings).lower()}
+    lines = [f"  {key}: {value}\n" for key, value in keys.items()] + ["  freeze: true\n"] * is_older
+    text = MINIMAL.replace("data:\n", "".join(lines) + "data:\n")
+    is_idle = (epochs > 0) != (layers > 0 or embeddings)
+    if is_idle and not is_older:
+        (line,) = problems_of(text)
+        assert "freezes nothing" in line
+        return
+    loaded = parse_config(text.encode(), "x")
+    training = loaded.config.training
+    assert (training.freeze_epochs, training.freeze_n_layers, training.freeze_embeddings) == (
+        epochs,
+        layers,
+        embeddings,
+    )
+    assert any("freezes nothing" in note for note in loaded.notes) == is_idle
+    if is_idle:  # whoever sets a key today means it
+        assert any("freezes nothing" in line for line in problems_of(text, f"training.freeze_n_layers={layers}"))

@@ -18,7 +18,7 @@ def demo(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[st
     command = [sys.executable, DEMO, "--quick", *arguments]
     environment = {**os.environ, "COLUMNS": "200"}
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=240
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=3600
     )
 
 

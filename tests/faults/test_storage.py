@@ -177,7 +177,7 @@ def test_fault_28_a_full_disk(project, monkeypatch):
         stopped(project, monkeypatch)
         fill(filler, but=100_000)
         with process(project.root, "pretrain", "tiny") as child:
-            code, said, _ = end_of(child)
+            code, said = end_of(child)
         check_failed_save(project, code, said, folder)
         filler.unlink()
         assert "resuming after step" in project.train()
@@ -188,7 +188,7 @@ def test_fault_28_a_limit_on_file_sizes(project, monkeypatch):
     folder = stopped(project, monkeypatch)
     steps = saved_steps(folder)
     with process(project.root, "pretrain", "tiny", before=limited) as child:
-        code, said, _ = end_of(child)
+        code, said = end_of(child)
     check_failed_save(project, code, said, folder)
     assert saved_steps(folder) == steps
     assert f"resuming after step {steps[-1]}" in project.train()
@@ -211,7 +211,7 @@ def test_fault_29_a_read_only_folder_is_refused_at_the_start(project, below):
         folder.chmod(0o555)
         command = []
     with process(project.root, "pretrain", "tiny", before=command) as child:
-        code, said, _ = end_of(child)
+        code, said = end_of(child)
     folder.chmod(0o755)
     assert code == 2, said
     assert f"{folder.relative_to(project.root)}: files cannot be made in this folder" in said

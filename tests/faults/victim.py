@@ -1,13 +1,38 @@
 """`python victim.py FAULT pretrain NAME`: the real command, with something done to it that is hard to time from afar.
 
-It says "now" when the moment has come.
+It says "now" when the moment has come. What is slow takes an hour: whoever waits for it in vain sees a hang.
 """
 
 import ctypes
+import os
+import signal
 import sys
+import threading
 import time
 
 from textclf_jax.cli import main
+
+HOUR = 3600.0
+
+
+def killed(updates: float, seconds: float) -> None:
+    """SIGKILL so many seconds after so many updates."""
+    from textclf_jax.observe.progress import Progress
+
+    original, seen = Progress.update, set()
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL))
+    timer.daemon = True
+
+    def update(self, update, **figures):
+        original(self, update, **figures)
+        if update not in seen:
+            seen.add(update)
+            if len(seen) == updates:
+                timer.start()
+
+    Progress.update = update
+    if not updates:
+        timer.start()
 
 
 def slow_compilation() -> None:
@@ -15,13 +40,23 @@ def slow_compilation() -> None:
     from textclf_jax.training.plan import Plan
 
     def training_program(*_):
-        mutex = ctypes.create_string_buffer(64)
+        mutex, is_deep = ctypes.create_string_buffer(64), threading.Event()
         lock = ctypes.CDLL(None).pthread_mutex_lock
         lock(mutex)
-        print("now", flush=True)
+        sys.setswitchinterval(HOUR)  # so that the other thread speaks when this one waits for the lock, not before
+        threading.Thread(target=lambda: is_deep.wait() and print("now", flush=True), daemon=True).start()
+        is_deep.set()
         lock(mutex)
 
     Plan.training_program = training_program
+
+
+def slow_compilation_without_grace() -> None:
+    """The first signal does not end it, either."""
+    from textclf_jax.runs import signals
+
+    signals.GRACE_SECONDS = HOUR
+    slow_compilation()
 
 
 def slow_training() -> None:
@@ -40,7 +75,7 @@ def slow_training() -> None:
 
 
 def slow_evaluation() -> None:
-    """Each batch of an evaluation takes half a minute."""
+    """Each batch of an evaluation takes an hour."""
     from textclf_jax.evaluation.evaluator import Evaluator
 
     original = Evaluator.results
@@ -48,23 +83,24 @@ def slow_evaluation() -> None:
     def results(self, variables, data):
         for result in original(self, variables, data):
             print("now", flush=True)
-            time.sleep(30)
+            time.sleep(HOUR)
             yield result
 
     Evaluator.results = results
 
 
 def slow_saving() -> None:
-    """A save takes half a minute."""
+    """A save takes an hour."""
     from textclf_jax.runs.checkpoint import Checkpoints
 
     def write(*_):
         print("now", flush=True)
-        time.sleep(30)
+        time.sleep(HOUR)
 
     Checkpoints._write = write
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]]()
+    name, *numbers = sys.argv[1].split(":")
+    globals()[name](*map(float, numbers))
     sys.exit(main(sys.argv[2:]))

@@ -24,7 +24,8 @@ def waits(no_account, monkeypatch) -> list[float]:
         return wait(process, timeout)
 
     monkeypatch.setattr(subprocess.Popen, "wait", noting_wait)
-    monkeypatch.setattr(wandb_run, "FINISH_SECONDS", 6.0)
+    # for those that end by themselves, however busy the machine is
+    monkeypatch.setattr(wandb_run, "FINISH_SECONDS", 600.0)
     return limits
 
 
@@ -51,7 +52,7 @@ def the_one_warning(capfd) -> str:
 
 def test_without_a_key_it_warns_and_never_asks(waits, tmp_path, capfd):
     assert logged_with_wandb(tmp_path / "run") == wandb_run.EXPLAINED
-    assert waits == [6.0]
+    assert waits == [600.0]
     assert "wandb login" in the_one_warning(capfd)
 
 

@@ -1,3 +1,5 @@
+from contextlib import contextmanager
+
 from textclf_jax.runtime.programs import Programs
 
 
@@ -11,3 +13,18 @@ def test_a_program_is_compiled_when_first_asked_for_and_once():
     assert made == [(2, 8)]
     assert (2, 8) in programs
     assert said == ["compiling the training program for 2 x 8 tokens"]
+
+
+def test_compiling_happens_within_a_pause():
+    happened = []
+
+    @contextmanager
+    def paused():
+        happened.append("begin")
+        yield
+        happened.append("end")
+
+    programs = Programs("training", lambda shape: happened.append(shape) or (lambda: shape), paused=paused)
+    programs.compile((2, 8))
+    programs.compile((2, 8))
+    assert happened == ["begin", (2, 8), "end"]

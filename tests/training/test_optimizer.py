@@ -94,16 +94,76 @@ def test_clipping_is_of_the_accumulated_mean():
     assert float(optax.tree.get(state, "grad_norm")) == pytest.approx(0.2)
 
 
-def test_a_gradient_that_is_not_finite_leaves_no_trace():
-    params = {"transform": {"kernel": jnp.ones(3)}}
-    good = [{"transform": {"kernel": jnp.array(g)}} for g in ([1.0, 2.0, 3.0], [3.0, -1.0, 0.5])]
-    bad = {"transform": {"kernel": jnp.array([1.0, jnp.nan, 0.0])}}
-    for k in (1, 2):
-        tx = make_optimizer(section(grad_accum_steps=k), TrainingLength(2, 1, k, "standard"), params)
-        expected, _ = apply(tx, params, good)
-        found, state = apply(tx, params, [good[0], bad, good[1]])
-        np.testing.assert_array_equal(found["transform"]["kernel"], expected["transform"]["kernel"])
-        assert int(state.gradient_step) == 2 // k
+def kernels(*gradients):
+    return [{"transform": {"kernel": jnp.array(g)}} for g in gradients]
+
+
+ONES = {"transform": {"kernel": jnp.ones(3)}}
+BAD = [1.0, jnp.nan, 0.0]
+
+
+def test_an_update_that_is_not_finite_leaves_no_trace_but_its_number():
+    """With a constant rate: the moments, and so the update after it, are as if it had not been."""
+    training = section(warmup_ratio=0.0, min_lr_ratio=1.0)
+    tx = make_optimizer(training, TrainingLength(3, 1, 1, "standard"), ONES)
+    expected, _ = apply(tx, ONES, kernels([1.0, 2.0, 3.0], [3.0, -1.0, 0.5]))
+    found, state = apply(tx, ONES, kernels([1.0, 2.0, 3.0], BAD, [3.0, -1.0, 0.5]))
+    np.testing.assert_array_equal(found["transform"]["kernel"], expected["transform"]["kernel"])
+    assert int(state.gradient_step) == 3
+    assert float(optax.tree.get(state, "grad_norm")) == pytest.approx((9 + 1 + 0.25) ** 0.5)
+
+
+def test_a_schedule_ends_at_its_floor_whatever_was_skipped():
+    training = section(warmup_ratio=0.25, min_lr_ratio=0.1)
+    rates = []
+    for gradient in ([1.0, 1.0, 1.0], BAD):
+        tx = make_optimizer(training, TrainingLength(4, 1, 1, "standard"), ONES)
+        params, state = ONES, tx.init(ONES)
+        for grads in kernels([1.0, 1.0, 1.0], gradient, gradient, [1.0, 1.0, 1.0]):
+            updates, state = tx.update(grads, state, params)
+            params = optax.apply_updates(params, updates)
+        # Adam's direction is 1, and decay is 0.01 of a parameter of about 1
+        rates.append(float(updates["transform"]["kernel"][0] / (1 + 0.01 * params["transform"]["kernel"][0])))
+    assert rates[0] == pytest.approx(rates[1], rel=5e-3)
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_a_micro_batch_that_is_not_finite_is_left_out_of_its_window_alone(bad):
+    """The window has the mean of the others, and all later windows have their own steps."""
+    good = [[1.0, 2.0, 3.0], [3.0, -1.0, 0.5], [0.5, 0.25, -4.0]]
+    later = [[-2.0, 0.5, 1.0], [1.0, 1.0, 1.0], [0.0, 4.0, -2.0]]
+    tx = make_optimizer(section(grad_accum_steps=3), TrainingLength(6, 1, 3, "standard"), ONES)
+    rest = [g for i, g in enumerate(good) if i != bad]
+    mean = list(np.mean(rest, axis=0))
+    expected, _ = apply(tx, ONES, kernels(*[mean] * 3, *later))
+    found, state = apply(tx, ONES, kernels(*[BAD if i == bad else g for i, g in enumerate(good)], *later))
+    np.testing.assert_allclose(found["transform"]["kernel"], expected["transform"]["kernel"], rtol=1e-6)
+    assert (int(state.mini_step), int(state.gradient_step)) == (0, 2)
+    assert int(state.skip_state["num_not_finite"]) == 0
+
+
+@pytest.mark.parametrize("window", [[BAD] * 3, [BAD, [0.0] * 3, [0.0] * 3]], ids=["all bad", "the rest is empty"])
+def test_a_window_of_which_nothing_is_left_is_no_update(window):
+    tx = make_optimizer(section(grad_accum_steps=3), TrainingLength(6, 1, 3, "standard"), ONES)
+    first = kernels(*[[1.0, 2.0, 3.0]] * 3)
+    expected, before = apply(tx, ONES, first)
+    found, after = apply(tx, ONES, [*first, *kernels(*window)])
+    np.testing.assert_array_equal(found["transform"]["kernel"], expected["transform"]["kernel"])
+    assert (int(after.mini_step), int(after.gradient_step)) == (0, 2)
+    for name in ("mu", "nu", "grad_norm"):
+        old, new = (jax.tree.leaves(optax.tree.get_all_with_path(state, name)) for state in (before, after))
+        jax.tree.map(np.testing.assert_array_equal, old, new)
+
+
+def test_freezing_ends_where_the_plan_says_whatever_was_skipped():
+    params = {"encoder": {"layers_0": {"up": {"kernel": jnp.ones(2)}}, "layers_1": {"up": {"kernel": jnp.ones(2)}}}}
+    training = section(freeze_epochs=1, freeze_n_layers=1)
+    tx = make_optimizer(training, TrainingLength(3, 2, 1, "standard"), params)
+    ones = jax.tree.map(jnp.ones_like, params)
+    bad = jax.tree.map(lambda p: p * jnp.nan, ones)
+    for gradients, learns in (([bad, bad, bad], False), ([bad, ones, bad, ones], True)):
+        after, _ = apply(tx, params, gradients)
+        assert (float(after["encoder"]["layers_0"]["up"]["kernel"][0]) < 1) == learns
 
 
 def test_freezing_stops_updates_decay_and_moments():

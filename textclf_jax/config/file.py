@@ -70,15 +70,23 @@ def parse_config(content: bytes, source: str, overrides: Sequence[str] = (), kin
     except Unreadable as error:
         raise UserError(_message(source, [error.problem], {})) from None
     draft = migrate(document)
+    is_older = bool(draft.notes or draft.renamed)
     problems = [*document.problems, *draft.problems]
     flags = _apply_overrides(draft, overrides, problems)
     model = _choose_model(draft, kind, problems)
     known = {problem.path for problem in problems}
     config, found = _validate(model, draft)
     problems += [problem for problem in found if problem.path not in known]
+    notes = [*draft.notes, *(_without_effect(config) if config else [])]
+    if config is not None and (idle := _idle_freezing(config, draft)):
+        # in the reference such keys froze nothing, either, so its configs go on as they did
+        if is_older and not any(path[-1].startswith("freeze_") for path in flags):
+            notes.append(f"training.{idle.path[-1]}: {idle.message}")
+        else:
+            problems.append(idle)
     if config is None or problems:
         raise UserError(_message(source, problems, flags))
-    return Loaded(config, (*draft.notes, *_without_effect(config)))
+    return Loaded(config, tuple(notes))
 
 
 def dump_config(config: RunConfig) -> str:
@@ -171,6 +179,23 @@ def _without_effect(config: AnyConfig) -> list[str]:
         key = f"architecture.attention.attn_dropout {attention.attn_dropout:g}"
         return [f"{key} has no effect: favor has no attention weights to drop"]
     return []
+
+
+def _idle_freezing(config: AnyConfig, draft: Draft) -> Problem | None:
+    """What is wrong where some of the freeze_* keys are set, but together freeze nothing."""
+    training = config.training
+    frozen = {"freeze_n_layers": training.freeze_n_layers, "freeze_embeddings": training.freeze_embeddings}
+    key = next((name for name, value in frozen.items() if value), None)
+    if key and not training.freeze_epochs:
+        what = "freezes nothing while freeze_epochs is 0. Set freeze_epochs to the first epochs in which it holds "
+        message = f"{what}(all: {training.epochs}), or take {key} out."
+    elif training.freeze_epochs and not key:
+        key = "freeze_epochs"
+        message = "freezes nothing by itself. Set freeze_n_layers or freeze_embeddings too, or take freeze_epochs out."
+    else:
+        return None
+    path = ("training", key)
+    return Problem(message, draft.path_in_file(path), draft.line_of(path))
 
 
 def _message(source: str, problems: list[Problem], flags: dict[KeyPath, str]) -> str:

@@ -7,6 +7,7 @@ from typing import TypeVar, cast
 
 QUEUE_DEPTH = 2
 POLL_SECONDS = 0.1
+JOIN_SECONDS = 5.0
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -15,7 +16,9 @@ U = TypeVar("U")
 def prefetched(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, None, None]:
     """Yields prepare(item) for each item, up to QUEUE_DEPTH of them ahead of use.
 
-    A consumer that stops early closes the generator, for instance with `contextlib.closing`: that ends the thread.
+    A consumer that stops early closes the generator, for instance with `contextlib.closing`: that ends the thread. So
+    does the end of the process, which waits for the item at work: a daemon, stopped anywhere in native code, can end in
+    a traceback or a crash.
 
     Args:
       items: read in the thread.
@@ -28,7 +31,8 @@ def prefetched(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, No
     closed = threading.Event()
 
     def put(entry: tuple[U | None, BaseException | None]) -> bool:
-        while not closed.is_set():
+        # while the interpreter ends it waits for this thread, and its main thread is over
+        while not closed.is_set() and threading.main_thread().is_alive():
             try:
                 ready.put(entry, timeout=POLL_SECONDS)
                 return True
@@ -45,7 +49,7 @@ def prefetched(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, No
         except BaseException as error:  # raised again in the consumer
             put((None, error))
 
-    thread = threading.Thread(target=work, name="prefetch", daemon=True)
+    thread = threading.Thread(target=work, name="prefetch")
     thread.start()
     try:
         while True:
@@ -57,4 +61,5 @@ def prefetched(items: Iterator[T], prepare: Callable[[T], U]) -> Generator[U, No
             yield cast(U, item)
     finally:
         closed.set()
-        thread.join(timeout=5)
+        # not for ever: who closes may have a state to save
+        thread.join(timeout=JOIN_SECONDS)

@@ -1,6 +1,5 @@
 """Makes runs of `experiments/` from other projects' weights, as if they had been trained here."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from textclf_jax.config.file import AnyConfig, format_value, load_config
 from textclf_jax.config.schema import DEFAULT_WRAPPER, Architecture, ClassificationHead, FinetuningConfig, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import flatten, generate_finetuning, generate_pretraining
+from textclf_jax.files import json_text
 from textclf_jax.interop import bert_config, huggingface
 from textclf_jax.interop.layout import Head
 from textclf_jax.interop.reference import variables_from_state_dict, with_reference_variants
@@ -175,7 +175,7 @@ def _make_run(imported: Imported, name: str, root: Path) -> Path:
         save_model(folder, imported.variables, _metadata(imported, config), vocabulary)
         # the summary marks the run as finished: so training does not overwrite the imported model
         summary = {"model": "imported", "origin": imported.origin, "source": str(imported.source)}
-        (folder / SUMMARY_FILE).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+        (folder / SUMMARY_FILE).write_text(json_text(summary), encoding="utf-8")
     except BaseException:
         shutil.rmtree(folder)
         raise

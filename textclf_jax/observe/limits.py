@@ -49,13 +49,18 @@ def measured_limit(products: jnp.dtype, size: int, *, seconds: float) -> float:
     """
     # random, since zeros and ones draw less power, and a GPU multiplies them faster
     a = jax.device_put(np.random.default_rng(0).standard_normal((size, size), np.float32).astype(products))
-    multiply = jax.jit(lambda x, y: jnp.matmul(x, y, preferred_element_type=jnp.float32))
-    jax.block_until_ready(multiply(a, a))
+    jax.block_until_ready(_product(a, a))
     best, end = 0.0, time.perf_counter() + seconds
-    while (start := time.perf_counter()) < end:
-        jax.block_until_ready(multiply(a, a))
+    while not best or time.perf_counter() < end:
+        start = time.perf_counter()
+        jax.block_until_ready(_product(a, a))
         best = max(best, 2 * size**3 / (time.perf_counter() - start))
     return best
+
+
+@jax.jit
+def _product(x: jax.Array, y: jax.Array) -> jax.Array:
+    return jnp.matmul(x, y, preferred_element_type=jnp.float32)
 
 
 def training_limit(precision: Precision) -> float | None:

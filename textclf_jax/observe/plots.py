@@ -18,6 +18,7 @@ from textclf_jax.runs.metrics_files import read_metrics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+CURVES_FILE = "learning_curves.png"
 # from the palette of Okabe and Ito, told apart with any colour vision
 COLOURS = {"train": "#0072B2", "eval": "#D55E00", "test": "#009E73"}
 LINE_STYLES = ("-", "--", ":", "-.")

@@ -3,7 +3,8 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from textclf_jax.observe.throughput import Speed
@@ -51,6 +52,15 @@ class Progress:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._console.file.flush()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time in here, such as that of compiling, does not count for the time left."""
+        before = time.monotonic()
+        try:
+            yield
+        finally:
+            self._view.clock.skip(time.monotonic() - before)
+
     def _draw(self, now: float) -> None:
         if self._pending is not None:
             self._view.draw(*self._pending)
@@ -92,7 +102,7 @@ class _Bar:
         self._progress = rich_progress.Progress(
             *[column for column in columns if column], console=console, refresh_per_second=4, expand=True
         )
-        self._clock = _Clock(total)
+        self.clock = _Clock(total)
         fields: dict[str, Any] = dict.fromkeys(("loss", "learning_rate", "speed", "mfu", "waste", "left"), "-")
         self._task = self._progress.add_task(
             description, total=total, completed=start, done=f"{start}/{total}", **fields
@@ -108,13 +118,13 @@ class _Bar:
         self._progress.update(
             self._task,
             completed=update,
-            done=f"{update}/{self._clock.total}",
+            done=f"{update}/{self.clock.total}",
             loss=f"{loss:.4f}",
             learning_rate=f"{learning_rate:.2e}",
             speed=f"{speed.tokens_per_second:,.0f}",
             mfu="-" if speed.mfu is None else f"{speed.mfu:.0%}",
             waste=f"{speed.padding_waste:.0%}",
-            left=self._clock.left(update),
+            left=self.clock.left(update),
         )
 
 
@@ -124,22 +134,22 @@ class _Lines:
     interval_seconds = PLAIN_INTERVAL_SECONDS
 
     def __init__(self, console: "Console", total: int, start: int, description: str):
-        self._console, self._description, self._clock = console, description, _Clock(total)
+        self._console, self._description, self.clock = console, description, _Clock(total)
         self._first = start + 1
 
     def open(self) -> None:
-        self._print(f"{self._description}: updates {self._first} to {self._clock.total}")
+        self._print(f"{self._description}: updates {self._first} to {self.clock.total}")
 
     def close(self) -> None:
         pass
 
     def draw(self, update: int, loss: float, learning_rate: float, speed: Speed) -> None:
-        total = self._clock.total
+        total = self.clock.total
         mfu = "" if speed.mfu is None else f"MFU {speed.mfu:.0%}  "
         self._print(
             f"{self._description} {update:>{len(str(total))}}/{total}  loss {loss:.4f}  lr {learning_rate:.2e}  "
             f"{speed.tokens_per_second:,.0f} tokens/s  {mfu}padding {speed.padding_waste:.0%}  "
-            f"{self._clock.left(update)} left"
+            f"{self.clock.left(update)} left"
         )
 
     def _print(self, text: str) -> None:
@@ -152,6 +162,12 @@ class _Clock:
     def __init__(self, total: int):
         self.total = total
         self._first: tuple[int, float] | None = None
+
+    def skip(self, seconds: float) -> None:
+        """Leaves out a time in which no update was under way."""
+        if self._first is not None:
+            update, start = self._first
+            self._first = update, start + seconds
 
     def left(self, update: int) -> str:
         """The time left as h:mm:ss or m:ss, "-:--" while unknown."""

@@ -6,13 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+# between two measurements of the limit, which take a few tenths of a second
+LIMIT_INTERVAL_SECONDS = 30.0
+
 
 class Speed(NamedTuple):
     """The speed since the last row of the log.
 
     Attributes:
       tokens_per_second: real tokens, padding not counted.
-      mfu: the step's matrix products, in FLOP/s, as a share of the device's limit; None where that is not known.
+      mfu: the step's matrix products, in FLOP/s, as a share of the device's limit; None where that is not known, or
+        was passed: it must be wrong then.
       padding_waste: share of the computed tokens that is padding.
     """
 
@@ -28,14 +32,17 @@ class Speed(NamedTuple):
 class Throughput:
     """Adds up steps. A step takes the time since the one before it; pauses do not count."""
 
-    def __init__(self, flops_of: Callable[[tuple[int, int]], int], limit: float | None):
+    def __init__(self, flops_of: Callable[[tuple[int, int]], int], measure_limit: Callable[[], float | None]):
         """Begins to count.
 
         Args:
           flops_of: FLOPs of a step by the shape (B, L) of its batch.
-          limit: FLOP/s that the device could reach, or None.
+          measure_limit: gives FLOP/s that the device can reach, or None. A CPU that others used then can do more than
+            was measured: where a step does, it is measured again.
         """
-        self._flops_of, self._limit = flops_of, limit
+        self._flops_of, self._measure_limit = flops_of, measure_limit
+        self._limit = 0.0
+        self._measure()
         self.restart()
 
     def restart(self) -> None:
@@ -68,5 +75,16 @@ class Throughput:
     def speed(self) -> Speed:
         """The speed so far."""
         seconds = max(self._seconds, 1e-9)
-        mfu = self._flops / seconds / self._limit if self._limit else None
-        return Speed(self._real / seconds, mfu, 1.0 - self._real / max(self._computed, 1))
+        return Speed(self._real / seconds, self._mfu(self._flops / seconds), 1.0 - self._real / max(self._computed, 1))
+
+    def _mfu(self, rate: float) -> float | None:
+        """The share that `rate`, in FLOP/s, is of the limit."""
+        if rate > self._limit > 0 and time.perf_counter() >= self._next_measure:
+            with self.paused():
+                self._measure()
+        return rate / self._limit if 0 < self._limit >= rate else None
+
+    def _measure(self) -> None:
+        """The limit is the highest one measured so far, 0 where there is none."""
+        self._limit = max(self._limit, self._measure_limit() or 0.0)
+        self._next_measure = time.perf_counter() + LIMIT_INTERVAL_SECONDS

@@ -18,6 +18,7 @@ from jaxtyping import PyTree
 
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import METADATA_FILE, MODEL_FOLDER
+from textclf_jax.files import finite, json_text
 from textclf_jax.runs.checksums import check_arrays, check_files, checksums, file_checksums, sealed, unsealed
 from textclf_jax.runs.quiet import quiet_orbax
 
@@ -38,7 +39,7 @@ class Checkpoints:
         """Opens the folder; `fresh` removes what is in it, `read_only` leaves everything as it is."""
         self._folder, self._read_only = folder.resolve(), read_only
         if fresh:
-            _remove(self._folder)
+            remove(self._folder)
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else MAX_CHECKPOINTS,
             cleanup_tmp_directories=not read_only,
@@ -204,12 +205,14 @@ def _host_memory(like: PyTree) -> PyTree[np.ndarray]:
     return jax.tree.map(lambda leaf: np.full(leaf.shape, 0, leaf.dtype), like)
 
 
-def _remove(folder: Path) -> None:
-    """Removes a folder of checkpoints. It is renamed first: a kill must not leave half a folder under its name."""
-    removed = folder.with_name(f".{folder.name}-removed")
+def remove(path: Path) -> None:
+    """Removes a file or folder if it is there. It is renamed first: a kill must leave no half folder under its name."""
+    removed = path.with_name(f".{path.name}-removed")
     shutil.rmtree(removed, ignore_errors=True)
-    if folder.exists():
-        folder.rename(removed)
+    if path.is_file() or path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        path.rename(removed)
     shutil.rmtree(removed, ignore_errors=True)
 
 
@@ -263,8 +266,8 @@ def save_model(run_dir: Path, variables: PyTree, metadata: dict[str, Any], vocab
         for name, file in vocabulary.items():
             shutil.copyfile(file, temporary / "vocab" / name)
         sums = {"checksums": checksums(host), "files": file_checksums(temporary / "vocab")}
-        metadata = sealed(metadata | sums)
-        (temporary / METADATA_FILE).write_text(json.dumps(metadata, indent=1), encoding="utf-8")
+        metadata = sealed(finite(metadata | sums))
+        (temporary / METADATA_FILE).write_text(json_text(metadata), encoding="utf-8")
         _replace(temporary, target)
     except Exception as error:  # whatever Orbax and its stores raise
         shutil.rmtree(temporary, ignore_errors=True)

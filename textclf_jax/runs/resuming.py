@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +58,16 @@ class Position:
     skipped: int = 0
     skipped_in_a_row: int = 0
     evaluation_due: bool = False
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON: numbers that are not finite, which JSON does not have, are text, such as "inf"."""
+        return {name: value if math.isfinite(value) else str(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> "Position":
+        """The position that was `stored`."""
+        values: dict[str, Any] = {n: float(value) if isinstance(value, str) else value for n, value in stored.items()}
+        return cls(**values)
 
 
 class Resumption(NamedTuple):
@@ -116,7 +126,7 @@ def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, e
     """Takes over state and position of an earlier run (`training.resume.path`).
 
     Training resumes at its step, on the learning-rate schedule of the new run. The best score starts anew: the earlier
-    run's best model stays where it is.
+    run's best model stays where it is. So does the count of gradients in a row that were not finite.
 
     Args:
       path: the folder of the earlier run, or its `checkpoints/`.
@@ -150,7 +160,7 @@ def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, e
     assert restored is not None
     state, position = restored
     print(f"continuing {folder} after step {position.step} of now {steps}", flush=True)
-    return Resumption(state, replace(position, best_score=math.inf))
+    return Resumption(state, replace(position, best_score=math.inf, skipped_in_a_row=0))
 
 
 def _checkpoints_folder(path: Path) -> Path:
@@ -174,7 +184,7 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
         return None
     arrays, position = restored
     place = {key: value for key, value in position.items() if key != "fingerprint"}
-    return Resumption(jax.tree.map(jnp.asarray, arrays), Position(**place))
+    return Resumption(jax.tree.map(jnp.asarray, arrays), Position.restored(place))
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:

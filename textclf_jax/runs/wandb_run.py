@@ -14,6 +14,7 @@ import threading
 from typing import Any
 
 FINISH_SECONDS = 7.0  # with starting and stopping its process a run ends 10 s later at most
+JOIN_SECONDS = 1.0
 INTERRUPTED_FINISH_SECONDS = 2.0
 INIT_SECONDS = 30.0
 EXPLAINED = 3  # exit status of a child that has said why it ends
@@ -63,8 +64,8 @@ class WandbRun:
                 f"stopped, as it did not finish within {seconds:g} s; "
                 "`wandb sync` uploads what the wandb folder of the run holds"
             )
-        self._feeder.join(1.0)
-        self._listener.join(1.0)
+        self._feeder.join(JOIN_SECONDS)
+        self._listener.join(JOIN_SECONDS)
 
     def _feed(self) -> None:
         try:

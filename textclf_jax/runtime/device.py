@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from textclf_jax.config.schema import RunConfig, Training
+from textclf_jax.config.schema import FinetuningConfig, RunConfig, Training
 from textclf_jax.errors import UserError
 from textclf_jax.files import why_not_writable
 from textclf_jax.kernels.backend import platform
@@ -88,14 +88,29 @@ def explained_exhaustion(config: RunConfig) -> Iterator[None]:
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        training, architecture = config.training, config.architecture
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"out of memory ({reason}). Lower training.batch_size ({training.batch_size}) and "
-            f"raise training.grad_accum_steps ({training.grad_accum_steps}) by the same factor, or lower "
-            f"architecture.max_sequence_length ({architecture.max_sequence_length}), which a checkpoint does not mind; "
-            "or make the model smaller. Checkpoints are as they were."
+            f"out of memory ({reason}). {_what_needs_less(config)}; then start over with --fresh: checkpoints go on "
+            "with the same settings alone. They are as they were."
         ) from error
+
+
+def _what_needs_less(config: RunConfig) -> str:
+    """The keys that help against too little memory, of those that may change: the weights to start from fix some."""
+    training, architecture = config.training, config.architecture
+    start = config.pretrained_experiment if isinstance(config, FinetuningConfig) else training.resume
+    ways = []
+    if training.batch_size > 1:
+        accumulation = f"training.grad_accum_steps ({training.grad_accum_steps})"
+        ways.append(f"lower training.batch_size ({training.batch_size}) and raise {accumulation} by the same factor")
+    if not start.path or architecture.pos_encoding != "learned":
+        ways.append(
+            f"lower architecture.max_sequence_length ({architecture.max_sequence_length}), which cuts longer texts"
+        )
+    if not start.path:
+        ways.append("make the model smaller")
+    text = ", or ".join(ways) or "take a smaller model to start from"
+    return text[0].upper() + text[1:]
 
 
 def compute_precision(training: Training) -> Precision:

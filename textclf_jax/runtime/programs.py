@@ -1,6 +1,7 @@
 """Compiled programs, one for each shape of a batch."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import jax
@@ -54,15 +55,22 @@ class Programs:
       compiled: those compiled so far.
     """
 
-    def __init__(self, kind: str, make: Callable[[Shape], Compiled], note: Callable[[str], None] = lambda text: None):
+    def __init__(
+        self,
+        kind: str,
+        make: Callable[[Shape], Compiled],
+        note: Callable[[str], None] = lambda text: None,
+        paused: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ):
         """Compiles nothing yet.
 
         Args:
           kind: of the programs, for the notes.
           make: compiles the program for a shape.
           note: says what is being compiled.
+          paused: entered meanwhile.
         """
-        self._kind, self._make, self._note = kind, make, note
+        self._kind, self._make, self._note, self._paused = kind, make, note, paused
         self.compiled: dict[Shape, Compiled] = {}
 
     def __contains__(self, shape: Shape) -> bool:
@@ -71,7 +79,8 @@ class Programs:
     def __getitem__(self, shape: Shape) -> Compiled:
         if shape not in self.compiled:
             self._note(f"compiling the {self._kind} program for {shape[0]} x {shape[1]} tokens")
-            self.compiled[shape] = self._make(shape)
+            with self._paused():
+                self.compiled[shape] = self._make(shape)
         return self.compiled[shape]
 
     def compile(self, shape: Shape) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import random
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from textclf_jax.tokenizer.rows import Encoded
 from textclf_jax.tokenizer.vocabulary import SPECIAL_TOKENS, VOCAB_FILE, fingerprint_of
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
+# training and evaluation prepare batches in threads of their own, and the global generators are there once
+_GENERATORS = threading.RLock()
 IDS_KEYS = ("masked_ids", "masked_input_ids", "input_ids")
 SPECIAL_NAMES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
 
@@ -46,20 +49,24 @@ def calling(path: Path, what: str) -> Iterator[None]:
 
 @contextmanager
 def seeded_generators(seed: np.random.SeedSequence) -> Iterator[np.random.Generator]:
-    """Seeds the global generators of torch, numpy and random, restores them afterwards; yields one of numpy's own."""
+    """Seeds the global generators of torch, numpy and random, restores them afterwards; yields one of numpy's own.
+
+    One thread at a time is in here.
+    """
     import torch
 
     for_random, for_numpy, for_torch = (int(word) for word in seed.generate_state(3))
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    try:
-        random.seed(for_random)
-        np.random.seed(for_numpy)  # noqa: NPY002
-        torch.default_generator.manual_seed(for_torch)
-        yield np.random.default_rng(seed)
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
+    with _GENERATORS:
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+        try:
+            random.seed(for_random)
+            np.random.seed(for_numpy)  # noqa: NPY002
+            torch.default_generator.manual_seed(for_torch)
+            yield np.random.default_rng(seed)
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])  # noqa: NPY002
+            torch.set_rng_state(states[2])
 
 
 class UserWrapper:

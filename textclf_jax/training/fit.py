@@ -1,7 +1,6 @@
 """The whole of a run, from a configuration to a tested model: `fit` is what the commands call."""
 
 import functools
-import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,9 +8,9 @@ from pathlib import Path
 from textclf_jax.config.schema import RunConfig
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
-from textclf_jax.files import write_whole
+from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.limits import training_limit
-from textclf_jax.observe.plots import learning_curves
+from textclf_jax.observe.plots import CURVES_FILE, learning_curves
 from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.checkpoint import MODEL_FOLDER, load_model
@@ -99,9 +98,10 @@ def _say(*lines: str) -> None:
 
 
 def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
-    note, position = session.progress.note, start.position
-    programs = Programs("training", plan.training_program, note)
-    evaluator = Evaluator(plan.task, Programs("evaluation", plan.evaluation_program, note), plan.eval_batching)
+    note, paused, position = session.progress.note, session.progress.paused, start.position
+    programs = Programs("training", plan.training_program, note, paused)
+    evaluation = Programs("evaluation", plan.evaluation_program, note, paused)
+    evaluator = Evaluator(plan.task, evaluation, plan.eval_batching)
     keeper = Keeper(plan, session, position, evaluator)
     curves = None
     with session.progress:
@@ -114,7 +114,7 @@ def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
                 if not session.stop.signal:
                     # while the last checkpoint is being written
                     csvs = csv_paths(session.run_dir, plan.config.logging)
-                    curves = learning_curves(session.run_dir, csvs, session.run_dir / "learning_curves.png")
+                    curves = learning_curves(session.run_dir, csvs, session.run_dir / CURVES_FILE)
                 session.checkpoints.wait()
     if session.stop.signal:
         _say(f"stopped and saved after step {position.step}; the same command goes on from there")
@@ -143,8 +143,8 @@ def _first_state(plan: Plan, start: Start, programs: Programs) -> TrainState:
 
 def _throughput(plan: Plan) -> Throughput:
     """Counts the speed of training; measures the limit of a CPU, which takes a few tenths of a second."""
-    limit = training_limit(compute_precision(plan.config.training))
-    return Throughput(functools.partial(plan.task.flops, train=True), limit)
+    measure_limit = functools.partial(training_limit, compute_precision(plan.config.training))
+    return Throughput(functools.partial(plan.task.flops, train=True), measure_limit)
 
 
 def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path | None) -> None:
@@ -159,7 +159,7 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
         results["test"] = keeper.evaluator(saved.variables, plan.splits["test"])
         session.logger.log("test", results["test"], **place)
     which = saved.metadata["which"]
-    write_whole(run_dir / SUMMARY_FILE, json.dumps({"model": which, **place, "results": results}, indent=1))
+    write_whole(run_dir / SUMMARY_FILE, json_text({"model": which, **place, "results": results}))
     show_results(which, place, results)
     csvs = csv_paths(run_dir, plan.config.logging)
     _say(more_epochs(plan.config, run_dir.name, read_metrics(csvs["eval"])))

@@ -1,7 +1,7 @@
 """What a run keeps: the best model by validation, and checkpoints to resume from."""
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from textclf_jax.evaluation.evaluator import Evaluator
@@ -83,7 +83,7 @@ class Keeper:
             if model is not None:
                 save_model(session.run_dir, host.variables, model, vocabulary)
 
-        position = {**asdict(self.position), "fingerprint": self.plan.fingerprint()}
+        position = {**self.position.stored(), "fingerprint": self.plan.fingerprint()}
         session.checkpoints.save(self.position.step, state, position, before_save=before_save)
         self.saved_at = time.monotonic()
 

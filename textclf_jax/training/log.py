@@ -1,10 +1,12 @@
 """The log of a training: what steps have given becomes rows, and a line for the person who waits."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 
+from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.resuming import Position
@@ -43,7 +45,7 @@ class TrainingLog:
         """
         values = {name: float(value) for name, value in jax.device_get(figures).items()}
         self.throughput.add(batch.shape, batch.tokens)
-        p, update = self.position, int(values["updates"])
+        p = self.position
         p.step = batch.step + 1
         if values["skipped"]:
             self._count_skipped(batch)
@@ -52,11 +54,12 @@ class TrainingLog:
             p.loss += values["loss"]
             p.correct += values["correct"]
             p.count += values["count"]
+        update, rest = divmod(p.step, self.plan.length.accumulation)
         speed = self.throughput.speed()
-        self.session.progress.update(update, loss=p.loss / max(p.count, 1.0), learning_rate=values["lr"], speed=speed)
-        interval = self.plan.config.logging.log_interval_updates
-        ends_window = p.step % self.plan.length.accumulation == 0
-        if ends_window and (update % interval == 0 or update == self.plan.length.updates):
+        self.session.progress.update(update, loss=_mean(p.loss, p.count), learning_rate=values["lr"], speed=speed)
+        is_due = update % self.plan.config.logging.log_interval_updates == 0
+        # a row whose steps were all skipped has no loss: it waits for the next one, unless it is the last
+        if rest == 0 and (update == self.plan.length.updates or (is_due and p.count > 0)):
             self._write_row(batch, update, values)
 
     def _count_skipped(self, batch: MicroBatch) -> None:
@@ -67,16 +70,27 @@ class TrainingLog:
             number = batch.step - batch.epoch * self.plan.length.steps_per_epoch + 1
             raise UserError(
                 f"the gradient was not finite {p.skipped_in_a_row} times in a row, up to step {p.step} (epoch "
-                f"{batch.epoch + 1}, batch {number}); the last checkpoint is from before. Lower training."
-                "learning_rate or set training.max_grad_norm, and start again."
+                f"{batch.epoch + 1}, batch {number}); the last checkpoint is from before. {self._remedy()}"
             )
+
+    def _remedy(self) -> str:
+        """What helps where gradients are not finite. The same run cannot go on with it, as its keys would differ."""
+        training = self.plan.config.training
+        norm = f"lower training.max_grad_norm ({training.max_grad_norm:g})"
+        if not training.max_grad_norm:
+            norm = "set training.max_grad_norm to 1"
+        remedy = f"Lower training.learning_rate ({training.learning_rate:g}) or {norm}, and start over with --fresh"
+        if isinstance(self.plan.config, PretrainingConfig) and self.session.checkpoints.saved_step:
+            path = f"training.resume.path={self.session.run_dir}"
+            return f"{remedy}; or go on in a new experiment with {path} and training.resume.weights_only=false."
+        return f"{remedy}."
 
     def _write_row(self, batch: MicroBatch, update: int, values: dict[str, float]) -> None:
         p, logger = self.position, self.session.logger
         place = {"step": p.step, "update": update, "epoch": batch.epoch + 1}
         row = {
-            "loss": p.loss / max(p.count, 1.0),
-            "accuracy": p.correct / max(p.count, 1.0),
+            "loss": _mean(p.loss, p.count),
+            "accuracy": _mean(p.correct, p.count),
             "lr": values["lr"],
             "grad_norm": values["grad_norm"],
             "skipped_steps": p.skipped,
@@ -86,3 +100,8 @@ class TrainingLog:
         p.loss = p.correct = p.count = 0.0
         p.skipped = 0
         self.throughput.forget()
+
+
+def _mean(total: float, count: float) -> float:
+    """The mean, NaN of nothing: a loss of 0 would look perfect."""
+    return total / count if count else math.nan

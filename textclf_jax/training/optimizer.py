@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import optax
 
 from textclf_jax.config.schema import Training
-from textclf_jax.training.schedule import TrainingLength, make_schedule
+from textclf_jax.training.schedule import Schedule, TrainingLength, make_schedule
 
-Optimizer = optax.GradientTransformation | optax.MultiSteps
 CLASSIFIER_PARTS = ("classifier", "pooler")
 
 
@@ -58,20 +57,20 @@ class ClipState(NamedTuple):
     grad_norm: jax.Array
 
 
-def clip_by_recorded_norm(max_norm: float) -> optax.GradientTransformation:
+def clip_by_recorded_norm(max_norm: float) -> optax.GradientTransformationExtraArgs:
     """Clips the gradient to a global L2 norm and keeps the norm for the logs. `max_norm` 0 only records it."""
 
     def init(params):
         del params
         return ClipState(jnp.zeros((), jnp.float32))
 
-    def update(updates, state, params=None):
-        del state, params
+    def update(updates, state, params=None, *, accept: Any = True, **_):
+        del params
         norm = optax.tree.norm(updates)
         scale = jnp.where(norm > max_norm, max_norm / (norm + 1e-6), 1.0) if max_norm > 0 else 1.0
-        return jax.tree.map(lambda g: g * scale, updates), ClipState(norm)
+        return jax.tree.map(lambda g: g * scale, updates), ClipState(jnp.where(accept, norm, state.grad_norm))
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 class DelayedState(NamedTuple):
@@ -82,31 +81,37 @@ class DelayedState(NamedTuple):
 
 
 def delayed(inner: optax.GradientTransformationExtraArgs, start: int) -> optax.GradientTransformationExtraArgs:
-    """Freezes parameters until update `start`: no update, no decay, no change of moments."""
+    """Freezes parameters until update `start`: no update, no decay, no change of moments.
+
+    `inner` must leave its state as it is where it is told `accept=False`.
+    """
 
     def init(params):
         return DelayedState(jnp.zeros((), jnp.int32), inner.init(params))
 
-    def update(updates, state, params=None, **extra):
+    def update(updates, state, params=None, *, accept: Any = True, ends: Any = True, **_):
         active = state.count >= start
-        changed, inner_state = inner.update(updates, state.inner, params, **extra)
-
-        def choose(new, old):
-            return jnp.where(active, new, old)
-
-        kept = jax.tree.map(choose, inner_state, state.inner)
-        changed = jax.tree.map(lambda u: choose(u, jnp.zeros_like(u)), changed)
-        return changed, DelayedState(state.count + 1, kept)
+        changed, kept = inner.update(updates, state.inner, params, accept=accept & active)
+        changed = jax.tree.map(lambda u: jnp.where(active, u, jnp.zeros_like(u)), changed)
+        return changed, DelayedState(state.count + jnp.asarray(ends, jnp.int32), kept)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-class SingleStepsState(NamedTuple):
-    """The fields of optax.MultiStepsState that the training step reads, for windows of one step."""
+def scheduled(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
+    """Turns directions into updates: times minus the learning rate of this update, as optax.scale_by_learning_rate."""
 
-    gradient_step: jax.Array
-    inner_opt_state: Any
-    skip_state: dict[str, jax.Array]
+    def init(params):
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(updates, state, params=None, *, ends: Any = True, **_):
+        del params
+        step_size = -schedule(state.count)
+        changed = jax.tree.map(lambda u: jnp.asarray(step_size, u.dtype) * u, updates)
+        return changed, optax.ScaleByScheduleState(state.count + jnp.asarray(ends, jnp.int32))
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformationExtraArgs:
@@ -135,11 +140,18 @@ def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.Gradien
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def single_steps(inner: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
-    """What optax.MultiSteps does for windows of one step, without its buffer and its copies.
+class SingleStepsState(NamedTuple):
+    """The fields of optax.MultiStepsState that the training step reads, for windows of one step."""
 
-    A gradient whose norm is not finite changes nothing. `inner` keeps its arrays by itself where it is told
-    `accept=False`; its counts are kept here.
+    gradient_step: jax.Array
+    inner_opt_state: Any
+    skip_state: dict[str, jax.Array]
+
+
+def single_steps(inner: optax.GradientTransformationExtraArgs) -> optax.GradientTransformation:
+    """Makes each step an update, but for a gradient whose norm is not finite: that changes nothing but counts.
+
+    `inner` keeps its moments by itself where it is told `accept=False`: selections within it fuse with its work.
     """
 
     def init(params):
@@ -150,17 +162,49 @@ def single_steps(inner: optax.GradientTransformationExtraArgs) -> optax.Gradient
         finite = jnp.isfinite(optax.tree.norm(updates))
         changed, inner_state = inner.update(updates, state.inner_opt_state, params, accept=finite)
         changed = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), changed)
-
-        def kept(new, old):
-            return jnp.where(finite, new, old) if new.ndim == 0 else new
-
-        inner_state = jax.tree.map(kept, inner_state, state.inner_opt_state)
-        return changed, SingleStepsState(state.gradient_step + finite, inner_state, {"should_skip": ~finite})
+        return changed, SingleStepsState(state.gradient_step + 1, inner_state, {"should_skip": ~finite})
 
     return optax.GradientTransformation(init, update)
 
 
-def _group_transformation(group: Group, training: Training, length: TrainingLength) -> optax.GradientTransformation:
+def accumulated_steps(inner: optax.GradientTransformationExtraArgs, k: int) -> optax.GradientTransformation:
+    """Makes each window of k steps an update with the mean of its gradients.
+
+    A gradient whose norm is not finite is left out of the mean of its window, which ends where it would have ended: in
+    optax.MultiSteps a window grows by each such step, so that all later ones hold other steps than their scales are
+    for. A window in which nothing but zeros is left is no update.
+
+    Its state is that of optax.MultiSteps, as checkpoints have it; `num_not_finite` counts the steps that were left out
+    of the window so far.
+    """
+
+    def init(params):
+        zero = jnp.zeros((), jnp.int32)
+        skip_state = {"num_not_finite": zero, "should_skip": jnp.zeros((), bool)}
+        return optax.MultiStepsState(zero, zero, inner.init(params), jax.tree.map(jnp.zeros_like, params), skip_state)
+
+    def update(updates, state, params=None):
+        finite, ends = jnp.isfinite(optax.tree.norm(updates)), state.mini_step == k - 1
+        left_out = jnp.where(state.mini_step == 0, 0, state.skip_state["num_not_finite"])
+        added = state.mini_step - left_out + 1
+        mean = jax.tree.map(lambda g, m: jnp.where(finite, m + (g - m) / added, m), updates, state.acc_grads)
+        left_out = left_out + ~finite
+        accept = ends & ((left_out == 0) | (optax.tree.norm(mean) > 0))
+        changed, inner_state = inner.update(mean, state.inner_opt_state, params, accept=accept, ends=ends)
+        return jax.tree.map(lambda u: jnp.where(accept, u, jnp.zeros_like(u)), changed), optax.MultiStepsState(
+            mini_step=(state.mini_step + 1) % k,
+            gradient_step=state.gradient_step + ends,
+            inner_opt_state=inner_state,
+            acc_grads=jax.tree.map(lambda m: jnp.where(ends, jnp.zeros_like(m), m), mean),
+            skip_state={"num_not_finite": left_out, "should_skip": ~finite},
+        )
+
+    return optax.GradientTransformation(init, update)
+
+
+def _group_transformation(
+    group: Group, training: Training, length: TrainingLength
+) -> optax.GradientTransformationExtraArgs:
     direction: optax.GradientTransformationExtraArgs = adam()
     if group.decays and training.weight_decay > 0:
         direction = optax.chain(direction, optax.add_decayed_weights(training.weight_decay))
@@ -168,16 +212,17 @@ def _group_transformation(group: Group, training: Training, length: TrainingLeng
         # the first update whose window holds a step that is no longer frozen
         direction = delayed(direction, training.freeze_epochs * length.steps_per_epoch // length.accumulation)
     multiplier = training.head_lr_mult if group.is_head else training.backbone_lr_mult
-    schedule = make_schedule(training, length.scheduled_updates, multiplier)
-    return optax.chain(direction, optax.scale_by_learning_rate(schedule))
+    return optax.chain(direction, scheduled(make_schedule(training, length.scheduled_updates, multiplier)))
 
 
-def make_optimizer(training: Training, length: TrainingLength, params: Any) -> Optimizer:
+def make_optimizer(training: Training, length: TrainingLength, params: Any) -> optax.GradientTransformation:
     """Builds the optimizer: accumulate, clip, AdamW with a schedule for each group.
 
-    A micro-batch whose gradient is not finite is left out of its window. Gradients are averaged over the k
-    micro-batches of a window: for the gradient of the window's mean loss, scale each summed loss by k / (examples in
-    the window), as `batches._set_scales` does.
+    A micro-batch whose gradient is not finite is left out of its window. An update that thereby falls out keeps its
+    number: schedule and freezing go on by the plan, while moments and Adam's own count stay.
+
+    Gradients are averaged over the k micro-batches of a window: for the gradient of the window's mean loss, scale each
+    summed loss by k / (examples in the window), as `batches._set_scales` does.
 
     Args:
       training: rates, decay, freezing, accumulation.
@@ -185,7 +230,7 @@ def make_optimizer(training: Training, length: TrainingLength, params: Any) -> O
       params: the parameter tree, for its paths.
 
     Returns:
-      An optax.MultiSteps, or its equal for windows of one step; its updates are added to the parameters.
+      The optimizer; its updates are added to the parameters.
     """
     groups = jax.tree_util.tree_map_with_path(lambda path, _: group_of(path_names(path), training), params)
     labels = jax.tree.map(lambda group: group.label, groups, is_leaf=lambda x: isinstance(x, Group))
@@ -194,9 +239,7 @@ def make_optimizer(training: Training, length: TrainingLength, params: Any) -> O
         name: _group_transformation(g, training, length) for name, g in distinct.items()
     }
     inner = optax.chain(clip_by_recorded_norm(training.max_grad_norm), optax.partition(transformations, labels))
-    if length.accumulation == 1:
-        return single_steps(inner)
-    return optax.MultiSteps(inner, every_k_schedule=length.accumulation, should_skip_update_fn=optax.skip_not_finite)
+    return single_steps(inner) if length.accumulation == 1 else accumulated_steps(inner, length.accumulation)
 
 
 def zero_frozen(grads: Any, training: Training, step: jax.Array, frozen_steps: int) -> Any:

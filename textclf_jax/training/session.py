@@ -1,20 +1,24 @@
 """What is open while a run trains: its folder, its files, its display, and the request to stop."""
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from textclf_jax.config.file import dump_config
-from textclf_jax.files import write_whole
+from textclf_jax.files import json_text, write_whole
+from textclf_jax.observe.plots import CURVES_FILE
+from textclf_jax.observe.profiling import PROFILE_FOLDER
 from textclf_jax.observe.progress import Progress
-from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints
+from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, MODEL_FOLDER, Checkpoints, remove
 from textclf_jax.runs.logger import RunLogger
 from textclf_jax.runs.record import RECORD_FILE, SUMMARY_FILE
 from textclf_jax.runs.signals import StopRequest
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.start import Start
+
+# what a run leaves besides checkpoints, CSV files and its summary, and what another one must not find
+RESULTS = (MODEL_FOLDER, CURVES_FILE, PROFILE_FOLDER)
 
 
 class Session(NamedTuple):
@@ -44,7 +48,7 @@ def open_session(plan: Plan, run_dir: Path, start: Start, stop: StopRequest, *, 
       run_dir: its folder.
       start: where it starts.
       stop: the request to stop.
-      fresh: removes its earlier checkpoints.
+      fresh: removes what an earlier run has left in it; not the model that this one starts from.
 
     What it makes is removed again where the run ends before its first step.
     """
@@ -52,11 +56,14 @@ def open_session(plan: Plan, run_dir: Path, start: Start, stop: StopRequest, *, 
     with _leaving_nothing(run_dir, start), ExitStack() as stack:
         checkpoints = Checkpoints(run_dir / CHECKPOINTS_FOLDER, fresh=fresh)
         stack.callback(checkpoints.close)
+        if fresh:
+            _remove_results(run_dir, start)
+        # last: it marks a finished run, which only --fresh starts again
         (run_dir / SUMMARY_FILE).unlink(missing_ok=True)
         checkpoints.reserve(plan.state_shapes)
         record = plan.record()
         write_whole(run_dir / "config.resolved.yaml", dump_config(plan.config))
-        write_whole(run_dir / RECORD_FILE, json.dumps(record, indent=1))
+        write_whole(run_dir / RECORD_FILE, json_text(record))
         logger = RunLogger(
             run_dir,
             plan.config.logging,
@@ -86,3 +93,11 @@ def _leaving_nothing(run_dir: Path, start: Start) -> Iterator[None]:
 def _remove(path: Path) -> None:
     with suppress(OSError):  # it has been reported already that something is wrong
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _remove_results(run_dir: Path, start: Start) -> None:
+    """Until the first evaluation there is then no model, rather than one that this run has not trained."""
+    source = start.pretrained.source.resolve() if start.pretrained else None
+    for path in (run_dir / name for name in RESULTS):
+        if path.resolve() != source:
+            remove(path)

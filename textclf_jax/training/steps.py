@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from textclf_jax.config.schema import Training
 from textclf_jax.model.heads import Batch, Sums, forward
-from textclf_jax.training.optimizer import Optimizer, zero_frozen
+from textclf_jax.training.optimizer import zero_frozen
 from textclf_jax.training.schedule import Schedule
 
 
@@ -49,14 +49,14 @@ class StepSettings(NamedTuple):
     """
 
     module: nn.Module
-    tx: Optimizer
+    tx: optax.GradientTransformation
     schedule: Schedule
     training: Training
     seed: int
     frozen_steps: int
 
 
-def initial_state(variables: dict[str, Any], tx: Optimizer) -> TrainState:
+def initial_state(variables: dict[str, Any], tx: optax.GradientTransformation) -> TrainState:
     """The state before the first step. Pure; moments and counts are zero."""
     collections = {name: tree for name, tree in variables.items() if name != "params"}
     return TrainState(jnp.zeros((), jnp.int32), variables["params"], collections, tx.init(variables["params"]))
@@ -66,7 +66,7 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
     """Handles one micro-batch: loss, gradient, accumulation, and an update where a window ends.
 
     The gradient is that of batch["scale"] times the summed loss. A micro-batch whose gradient is not finite changes
-    nothing but the step.
+    nothing but counts.
 
     Args:
       state: before the step; the compiled program overwrites it.
@@ -75,7 +75,7 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
 
     Returns:
       The new state and the sums of `forward`, with `grad_norm` (of the latest update, before clipping), `lr` (of the
-      update this step belongs to), `updates` (finished ones) and `skipped` (1 where the gradient was not finite).
+      update this step belongs to) and `skipped` (1 where the gradient was not finite).
     """
     key = jax.random.fold_in(jax.random.key(settings.seed), state.step)
     rngs = {name: jax.random.fold_in(key, i) for i, name in enumerate(("dropout", "hashing"))}
@@ -95,7 +95,6 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
     sums |= {
         "grad_norm": optax.tree.get(opt_state, "grad_norm"),
         "lr": jnp.asarray(settings.schedule(state.opt_state.gradient_step), jnp.float32),
-        "updates": opt_state.gradient_step,
         "skipped": opt_state.skip_state["should_skip"].astype(jnp.int32),
     }
     return TrainState(state.step + 1, params, collections, opt_state), sums

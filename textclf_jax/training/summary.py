@@ -9,7 +9,9 @@ import jax
 from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.collate import padding_waste
 from textclf_jax.observe.progress import print_table
+from textclf_jax.runs.pretrained import start_path
 from textclf_jax.training.batches import plan_epoch
+from textclf_jax.training.optimizer import path_names, starts_frozen
 from textclf_jax.training.plan import Plan
 
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
@@ -46,9 +48,29 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     k, epochs = plan.length.accumulation, plan.length.epochs
     steps = f"{plan.length.steps_per_epoch:,} steps an epoch, {epochs} epochs, {plan.length.updates:,} updates"
     facts.append(("length", steps + (f" of {k} steps each" if k > 1 else "")))
+    training = plan.config.training
+    if training.freeze_epochs and (training.freeze_n_layers or training.freeze_embeddings):
+        facts.append(("frozen", _frozen(plan)))
     tokenizer = plan.tokenizer
     facts.append(("vocabulary", f"{tokenizer.vocab_size:,} tokens, fingerprint {tokenizer.fingerprint[:12]}"))
     return facts
+
+
+def _frozen(plan: Plan) -> str:
+    """What learns nothing at first, and until when."""
+    training, length, layers = plan.config.training, plan.length, plan.config.architecture.num_layers
+    leaves = jax.tree.leaves_with_path(plan.variable_shapes["params"])
+    size = sum(leaf.size for path, leaf in leaves if starts_frozen(path_names(path), training))
+    what = ["the embeddings"] if training.freeze_embeddings else []
+    if count := training.freeze_n_layers:
+        what.append(f"all {layers} layers" if count == layers else f"the lowest {count} of {layers} layers")
+    if training.freeze_epochs >= length.epochs:
+        until = "for the whole run"
+    else:
+        updates = plan.settings.frozen_steps // length.accumulation
+        until = f"for the first {training.freeze_epochs} of {length.epochs} epochs (until update {updates:,})"
+    fresh = not (start_path(plan.config) or training.resume.path)
+    return f"{' and '.join(what)}, {size:,} parameters, {until}" + ", as drawn: nothing was pretrained" * fresh
 
 
 def step_memory(plan: Plan) -> tuple[int, int]:
