@@ -116,6 +116,20 @@ def test_the_exported_tokenizer_gives_the_same_ids(golden, tmp_path, length):
     assert (theirs.mask_token_id, theirs.model_max_length) == (ours.mask_id, tiny.MAX_LENGTH)
 
 
+def test_the_exported_tokenizer_keeps_accents_and_long_words(tmp_path):
+    saved = mlm(tmp_path)
+    texts = ["ก่อน กอน cafe\u0301 CAFÉ " + "qz" * 60, "qz" * 60 + "q मैल 漢字 한국어"]
+    vocab = tmp_path / "vocab"
+    (vocab / "vocab.txt").unlink()
+    ours = WordPieceTokenizerWrapper().train(texts=texts, strip_accents=False, max_word_length=120, out_dir=vocab)
+    export_huggingface(saved, tmp_path / "out")
+    theirs: Any = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    expected = ours.encode(texts, max_length=24)
+    encoded = theirs(texts, truncation=True, max_length=24, padding="max_length", return_tensors="np")
+    np.testing.assert_array_equal(encoded["input_ids"], expected.input_ids)
+    assert (expected.input_ids == ours.unk_id).sum(axis=1).tolist() == [0, 1]
+
+
 def test_an_exported_pipeline_classifies(tmp_path):
     """The folder is enough for the shortest way to use it."""
     saved = classifier(tmp_path)

@@ -117,6 +117,20 @@ def test_capitals_and_accents_that_training_lacks(tmp_path):
     assert report.splits["test"].unknown_tokens == 0
 
 
+def test_unknown_words_of_extra_text_are_told(tmp_path):
+    train = write_csv(tmp_path / "train.csv", rows_of(["a few words"] * 10))
+    (tmp_path / "extra.txt").write_text("\n".join(f"few words {word}" for word in sequences(10, 150)))
+    files = {"train": (train,), "extra_text": (tmp_path / "extra.txt",), "val_fraction": 0}
+    report = prepare(PrepareOptions(out=tmp_path / "data", **files))
+    assert report.splits["train"].unknown_tokens == 0
+    (warning,) = report.warnings()
+    assert "train with extra text 16.7%" in warning
+    assert "10 words of more than 100 characters" in warning
+    assert not list(prepare(PrepareOptions(out=tmp_path / "long", **files, max_word_length=150)).warnings())
+    report = prepare(PrepareOptions(out=tmp_path / "cls", **files, task="cls", limit_alphabet=5))
+    assert report.splits["train"].with_extra_text is None  # which classification does not encode
+
+
 def test_removed_characters_are_told(made):
     words = ["ก่อน", "นี้", "ทำไม", "ไม่"]
     texts = [f"{words[i % 4]} {words[i // 4 % 4]}" for i in range(40)]

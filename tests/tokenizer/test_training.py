@@ -16,6 +16,12 @@ def train(texts, **settings):
     return WordPieceTokenizerWrapper().train(texts=texts, **settings)
 
 
+def left_out(wrapper):
+    """Number and share of the characters that the vocabulary has no room for."""
+    assert wrapper.trained is not None
+    return wrapper.trained.num_left_out, pytest.approx(wrapper.trained.left_out_rate)
+
+
 def words_of(wrapper, text):
     """The pieces of a text."""
     encoded = wrapper.encode([text], max_length=300, include_cls=False, include_sep=False)
@@ -26,11 +32,10 @@ def test_all_characters_are_in_the_vocabulary_while_they_fit():
     for size in (3005, 30_000):
         wrapper = train(["".join(IDEOGRAPHS)], vocab_size=size)
         assert set(IDEOGRAPHS) <= set(wrapper.tokens)
-        assert wrapper.trained.num_left_out == 0
+        assert left_out(wrapper) == (0, 0.0)
     limited = train(["".join(IDEOGRAPHS)], limit_alphabet=100)
     assert limited.tokens[5:] == tuple(IDEOGRAPHS[:100])
-    assert limited.trained.num_left_out == 2900
-    assert limited.trained.left_out_rate == pytest.approx(2900 / 3000)
+    assert left_out(limited) == (2900, 2900 / 3000)
 
 
 def test_rare_characters_give_way_where_not_all_fit():
@@ -39,9 +44,7 @@ def test_rare_characters_give_way_where_not_all_fit():
     assert set(common) <= set(wrapper.tokens)
     assert set(rare[:25]) <= set(wrapper.tokens)  # what is free after merging is filled, equal ones by code point
     assert len(wrapper.tokens) == 130
-    assert wrapper.trained.num_left_out == 35
-    assert wrapper.trained.left_out_rate == pytest.approx(35 / 5060)
-    assert wrapper.trained.room_for_all == 165
+    assert left_out(wrapper) == (35, 35 / 5060)
     with pytest.raises(UserError, match=r"vocab_size 90 is too small: .* take 165"):
         train(["".join(common)] * 50 + ["".join(rare)], vocab_size=90)
 
@@ -49,7 +52,7 @@ def test_rare_characters_give_way_where_not_all_fit():
 def test_rare_characters_leave_room_for_words():
     words = ["abc bca cab"] * 200
     wrapper = train([*words, "".join(IDEOGRAPHS[:60])], vocab_size=40)
-    assert wrapper.trained.num_left_out > 0
+    assert left_out(wrapper)[0] > 0
     assert {"abc", "bca", "cab"} <= set(wrapper.tokens)
 
 

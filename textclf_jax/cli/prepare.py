@@ -71,7 +71,8 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
     add("--vocab", type=Path, metavar="PATH", help="use this vocab.txt, tokenizer.json or folder; train none")
     add("--vocab-size", type=int, metavar="V", help="train one of this size on the training rows (default 30000)")
     add("--min-frequency", type=int, metavar="N", help="pieces seen less often are not made (default 2)")
-    add("--lowercase", action=argparse.BooleanOptionalAction, default=True, help="capitals become small (default)")
+    lowercase = "capitals become small letters, unless --no-lowercase"
+    add("--lowercase", action=argparse.BooleanOptionalAction, default=True, help=lowercase)
     add("--strip-accents", action="store_true", help="remove accents, vowel signs and tone marks (default: keep them)")
     add("--limit-alphabet", type=int, metavar="N", help="characters in the vocabulary (default: all, if they fit)")
     add("--max-word-length", type=int, metavar="N", help="characters; longer words are [UNK] (default 100)")

@@ -75,7 +75,7 @@ class RowCollector:
     hashes: list[UInt64[np.ndarray, " N"]] = field(default_factory=list)
     has_unknown: list[bool] = field(default_factory=list)  # for each of the rows, as is_cut
     is_cut: list[bool] = field(default_factory=list)
-    labels: list[Int[np.ndarray, " N"]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
 
     def add(self, rows: list[Row], encoded: Encoded, labels: Int[np.ndarray, " N"], capacity: int) -> None:
         """Adds the rows of a split; `capacity` is the number of tokens that a row can hold."""
@@ -83,7 +83,7 @@ class RowCollector:
         self.hashes.append(_hash_rows(encoded.input_ids))
         self.has_unknown += np.isin(np.arange(len(rows)), encoded.unknown_texts).tolist()
         self.is_cut += (encoded.num_tokens > capacity).tolist()
-        self.labels.append(labels)
+        self.labels += labels.tolist()
 
     def with_different_labels(self) -> EqualRows:
         """Finds equal rows whose texts and labels differ."""
@@ -103,7 +103,7 @@ class RowCollector:
         """The numbers of rows that are equal and do not all have one label, in increasing order."""
         if not self.rows:
             return []
-        hashes, labels = np.concatenate(self.hashes), np.concatenate(self.labels)
+        hashes, labels = np.concatenate(self.hashes), np.array(self.labels)
         order = np.argsort(hashes, kind="stable")
         starts = np.flatnonzero(np.diff(hashes[order], prepend=hashes[order[0]] - np.uint64(1)))
         lowest, highest = (reduce.reduceat(labels[order], starts) for reduce in (np.minimum, np.maximum))
@@ -113,17 +113,17 @@ class RowCollector:
 
     def _pair(self, group: np.ndarray) -> tuple[int, int]:
         """Two rows of a group of several texts and labels that differ in both."""
-        rows = self.rows
+        rows, labels = self.rows, self.labels
         one = int(group[0])
-        other = next(int(i) for i in group if rows[i].label != rows[one].label)
+        other = next(int(i) for i in group if labels[i] != labels[one])
         if rows[one].text != rows[other].text:
             return one, other
         third = next(int(i) for i in group if rows[i].text != rows[one].text)
-        return (other if rows[third].label == rows[one].label else one), third
+        return (other if labels[third] == labels[one] else one), third
 
     def _cause(self, a: int, b: int) -> str:
         """What made the texts of two rows equal."""
-        one, other = (unicodedata.normalize("NFC", self.rows[i].text) for i in (a, b))
+        one, other = (" ".join(unicodedata.normalize("NFC", self.rows[i].text).split()) for i in (a, b))
         if self.normalize(one).split() != self.normalize(other).split():
             if self.has_unknown[a] and self.has_unknown[b]:
                 return "[UNK]"

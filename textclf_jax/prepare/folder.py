@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +104,9 @@ class RowWriter:
             write_tensors(self._path("cls", name), encoded.input_ids, encoded.attention_mask, labels)
             self.equal_rows.add(rows, encoded, labels, self.options.max_length - NUM_SPECIAL)
             counts = np.bincount(labels, minlength=num_labels)
+            with_extra = report.unknown_rates if extra and report.mlm_rows else None
             report = self._describe(name, texts, encoded, mlm_rows=report.mlm_rows, class_counts=counts)
+            report = replace(report, with_extra_text=with_extra)
         return report
 
     def _encode(self, name: str, texts: list[str], *, mlm: bool) -> Encoded:

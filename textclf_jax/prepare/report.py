@@ -32,6 +32,7 @@ class SplitReport:
     dropped_tokens: int = 0  # that truncated texts lost
     length_percentiles: tuple[int, ...] = ()  # tokens of a text, at PERCENTILES
     unknown_words: UnknownWords = field(default_factory=UnknownWords)  # why they are [UNK]
+    with_extra_text: UnknownRates | None = None  # [UNK] of these texts and the extra ones together
 
     @property
     def unknown_rate(self) -> float:
@@ -122,7 +123,10 @@ class Report:
 
     @property
     def _unknown_rates(self) -> dict[str, UnknownRates]:
-        return {name: split.unknown_rates for name, split in self.splits.items()}
+        return {
+            **{name: split.unknown_rates for name, split in self.splits.items() if not split.with_extra_text},
+            **{f"{name} with extra text": s.with_extra_text for name, s in self.splits.items() if s.with_extra_text},
+        }
 
     def row_counts(self) -> str:
         """Says what became of every row that was read."""

@@ -79,11 +79,7 @@ def train_vocabulary(
         alphabet = _choose_alphabet(counts, cost, vocab_size, min_frequency, limit_alphabet)
     left_out_rate = _share_without(alphabet, counts)
     if _room(alphabet, cost) > vocab_size or (limit_alphabet is None and left_out_rate > 1 - MIN_COVERAGE):
-        raise UserError(
-            f"vocab_size {vocab_size} is too small: special tokens and single characters take "
-            f"{room_for_all if limit_alphabet is None else _room(alphabet, cost)}. Use a larger one, or a smaller "
-            "limit_alphabet: --vocab-size, --limit-alphabet."
-        )
+        raise _too_small(vocab_size, room_for_all if limit_alphabet is None else _room(alphabet, cost))
     ids = words.train(read(), vocab_size, min_frequency, alphabet, cost)
     if limit_alphabet is None and len(alphabet) < len(characters) and len(ids) < vocab_size:
         alphabet = _fill(alphabet, counts, cost, _room(alphabet, cost) + vocab_size - len(ids))
@@ -197,6 +193,13 @@ def _count_characters(characters: Sequence[str], texts: Iterable[str], words: _W
     for chunk in words.normalised(texts):
         counts.update(chunk)
     return Counter({character: counts[character] for character in characters})
+
+
+def _too_small(vocab_size: int, needed: int) -> UserError:
+    return UserError(
+        f"vocab_size {vocab_size} is too small: special tokens and single characters take {needed}. Use a larger one, "
+        "or a smaller limit_alphabet: --vocab-size, --limit-alphabet."
+    )
 
 
 def _nothing_to_train_on(read: Read, words: _WordSplitter) -> UserError:

@@ -9,7 +9,6 @@ from textclf_jax.tokenizer.normalization import without_marks
 from textclf_jax.tokenizer.vocabulary import CONTINUES, LONGEST_WORD_LENGTH, SPECIAL_TOKENS
 
 SHOWN_CHARACTERS = 8
-EXAMINED_WORDS = 10_000  # distinct ones, the most frequent: bounds the time where a vocabulary does not fit at all
 
 
 @dataclass(frozen=True)
@@ -58,15 +57,13 @@ def explain_unknown(tokenizer: Tokenizer, words: Counter[str]) -> UnknownWords:
     alphabet = set().union(*(piece.removeprefix(CONTINUES) for piece in tokenizer.get_vocab(with_added_tokens=False)))
     too_long = longest = written = lacking = other_case = other_accents = 0
     missing: Counter[str] = Counter()
-    for rank, (word, number) in enumerate(words.most_common()):
+    for word, number in words.items():
         normal = word if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str(word).strip()
         if word in SPECIAL_TOKENS:
             written += number
         elif len(normal) > limit:
             too_long += number
             longest = max(longest, len(normal))
-        elif rank >= EXAMINED_WORDS:
-            continue
         elif _is_known(tokenizer, {word, word.lower()} - {normal}):
             other_case += number
         elif _is_known(tokenizer, {without_marks(word), without_marks(word.lower())} - {normal}):
