@@ -58,7 +58,10 @@ def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -
                 names = names or fields
                 if len(fields) != len(names):
                     shown = ", ".join(name.strip()[:40] for name in names[:30]) + ", ..." * (len(names) > 30)
-                    raise Malformed(begin + 1, f"has {len(fields)} fields, but the header has {len(names)} ({shown})")
+                    what = f"has {len(fields)} fields, but the header has {len(names)} ({shown})"
+                    if len(names) == 1:
+                        what += "; for a column alone, name a --delimiter that it does not contain, such as tab"
+                    raise Malformed(begin + 1, what)
                 yield begin, end, fields
             begin = end
     except csv.Error as error:
@@ -140,13 +143,16 @@ class Survey:
         elif '"' not in lines[0]:
             return
         bare = [line.rstrip("\r\n") for line in lines]
-        counts = {line.count(delimiter) + 1 for line in bare if line or self.columns == 1}
-        in_text = len(lines) > 1 and not self.spaced and any(delimiter + " " in line for line in bare)
-        if counts != {self.columns} or (self.columns == 1 and "" in bare) or in_text:
+        full = [line for line in bare if line]
+        in_text = len(lines) > 1 and not self.spaced and any(delimiter + " " in line for line in full)
+        blank = self.columns == 1 and len(full) < len(lines)  # as no row of one column is
+        if {line.count(delimiter) + 1 for line in full} != {self.columns} or in_text or blank:
             self.needed += 1
+        elif len(lines) > 1 and any('""' in line for line in full):
+            self.doubled += 1
         elif len(lines) > 1:
             self.joined += 1
-            if self.columns > 1 and len(lines) >= SWALLOWED:
+            if self.columns > 1 and len(full) >= SWALLOWED:
                 self.first = self.first if self.swallowed else begin + 1
                 self.swallowed += 1
         else:
