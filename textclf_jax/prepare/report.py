@@ -78,7 +78,12 @@ class Report:
             "vocabulary": {"size": self.vocab_size, "fingerprint": self.fingerprint},
             "label_names": self.label_names,
             "splits": {name: asdict(split) for name, split in self.splits.items()},
-            "rows": {"read": self.rows_read, "used": self.rows_used, "unlabelled": self.unlabelled},
+            "rows": {
+                "read": self.rows_read,
+                "used": self.rows_used,
+                "unlabelled": self.unlabelled,
+                "repeated": self.repeated,
+            },
             "empty": self.empty,
             "duplicates": self.duplicates,
             "deduplicated": self.deduplicated,
