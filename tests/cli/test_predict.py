@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import jax
@@ -106,14 +107,20 @@ def test_output_files(predict, form):
     _, err = predict(raw, "--out", f"out.{form}")
     assert Path(f"out.{form}").read_bytes() == printed.encode()
     assert f"out.{form}: 1 predictions" in err
+    Path("link").symlink_to(f"out.{form}")
+    predict("text\nword2\n", "--out", "link", "--format", form)
+    assert Path("link").is_symlink()
+    assert "word2" in Path(f"out.{form}").read_text()
     assert not list(Path().glob(".*"))
 
 
 def test_outputs_that_cannot_be_are_refused_at_once(predict):
     Path("folder").mkdir()
+    os.mkfifo("pipe")
     for out, message in (
         ("in.csv", "is the file that is read"),
         ("folder", "is a folder"),
+        ("pipe", "is a special file"),
         ("none/out.csv", "none is not a folder"),
     ):
         _, err = predict("text\nword1\n", "--out", out, code=2)

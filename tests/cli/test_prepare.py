@@ -32,11 +32,22 @@ def test_a_dataset_and_its_summary(table, tmp_path, capsys):
     assert (out / "cls" / "train.pt").is_file()
     printed = capsys.readouterr()
     assert "classes: 2 (even, odd)" in printed.out
+    assert "rows: 30 read = 24 train + 3 val + 3 test" in printed.out
     assert "[UNK]" in printed.out
     assert "is ready" in printed.out
     assert printed.err.splitlines()[0] == "reading"
     assert "encoding train for MLM" in printed.err
     assert "\x1b" not in printed.out + printed.err
+
+
+def test_how_files_were_read_is_said(tmp_path, capsys):
+    rows = "".join(f'"Said {i}.\t{"ab"[i % 2]}\n and more {i}."\t{"ab"[i % 2]}\n' for i in range(10))
+    (tmp_path / "speech.csv").write_bytes(("text\tlabel\n" + rows).encode("utf-16"))
+    assert run(tmp_path / "speech.csv", "--out", tmp_path / "data", "--vocab-size", 80) == 0
+    printed = capsys.readouterr().out
+    assert "rows: 20 read = 16 train + 2 val + 2 test" in printed
+    for note in ("it is UTF-16", "separated by tab", "quotation marks are plain characters", "20 rows would be 10"):
+        assert note in printed
 
 
 FLAGS = """

@@ -94,6 +94,13 @@ def test_a_mark_that_swallows_rows_is_refused():
     assert decide(lines, quoting="on")[0]
 
 
+def test_marks_after_a_space_enclose_nothing_and_that_is_said():
+    note = "2 fields keep their quotation marks, since a space stands before the first (line 2)"
+    assert decide(lines_of('text, label\na, "x"\n"b, c", "y"\n')) == (True, note)
+    with pytest.raises(UserError, match=r"line 2: has 3 fields.*a quotation mark after a space encloses nothing"):
+        decide(lines_of('label, text\na, "b, c"\n'))
+
+
 def test_marks_that_never_close_are_plain():
     enclose, note = decide(lines_of('text,label\nan "odd" one,a\n"never,b\nlast,a\n'))
     assert not enclose

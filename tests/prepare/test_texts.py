@@ -56,6 +56,8 @@ def test_tabs_and_plain_quotation_marks(tmp_path):
     [
         ("text,label\n", "has no rows"),
         ("", "is empty"),
+        (b"\xff\xfe", "has no rows"),
+        (gzip.compress(b"", mtime=0), "has no rows"),
         ("text,label\na,1\nb\n", r"line 3: has 1 fields, but the header has 2 \(text, label\)"),
         ("text,label\na,1\nb,c,2\n", "line 3: has 3 fields"),
         ("text,label\na,1\n\nb,2\n", "line 3: is blank, in the middle"),

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         whole = io.StringIO()
         write(predictions, texts, predictor.labels, whole)
-        write_whole(args.out, whole.getvalue())
+        write_whole(args.out.resolve(), whole.getvalue())
         print(f"{args.out}: {len(texts.texts):,} predictions", file=sys.stderr)
     warnings.show()
     return 0
@@ -89,10 +89,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_out(out: Path, file: Path | None) -> None:
     """Raises UserError where the output cannot be written, before anything is computed."""
-    folder = out.parent
-    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        what = "is a folder" if out.is_dir() else f"{folder} is not a folder that you may write to"
-        raise UserError(f"--out {out}: {what}")
+    folder = out.resolve().parent
+    if out.exists() and not out.is_file():
+        raise UserError(f"--out {out}: is a {'folder' if out.is_dir() else 'special file'}")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise UserError(f"--out {out}: {folder} is not a folder that you may write to")
     if file is not None and out.exists() and file.exists() and out.samefile(file):
         raise UserError(f"--out {out}: is the file that is read; choose another")
 

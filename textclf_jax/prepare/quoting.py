@@ -1,6 +1,7 @@
 """Splits the lines of a table into records, and finds out whether quotation marks in it enclose fields (RFC 4180)."""
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +15,7 @@ Quoting = Literal["auto", "on", "off"]
 SWALLOWED = 3  # lines of a record that are rows by themselves, as hardly any text's lines are
 CERTAIN = 5  # signs of plain quotation marks that chance does not give
 SAMPLE = 1000  # lines to see how fields are written
+INDENTED = re.compile(r' +".*" *', re.DOTALL)  # marks that would enclose a field but for the space
 WORDS = {
     "unexpected end of data": "opens a quotation mark that never closes",
     "expected after": "has more text after a closing quotation mark",
@@ -58,7 +60,12 @@ def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -
                 names = names or fields
                 if len(fields) != len(names):
                     shown = ", ".join(name.strip()[:40] for name in names[:30]) + ", ..." * (len(names) > 30)
-                    raise Malformed(begin + 1, f"has {len(fields)} fields, but the header has {len(names)} ({shown})")
+                    what = f"has {len(fields)} fields, but the header has {len(names)} ({shown})"
+                    if len(names) == 1:
+                        what += "; for a column alone, name a --delimiter that it does not contain, such as tab"
+                    if enclose and any(f'{delimiter} "' in line for line in lines[begin:end]):
+                        what += "; a quotation mark after a space encloses nothing"
+                    raise Malformed(begin + 1, what)
                 yield begin, end, fields
             begin = end
     except csv.Error as error:
@@ -92,6 +99,7 @@ class Survey:
       joined: records of several lines that each have the right number of fields by themselves.
       swallowed: those of them with so many lines that they are hardly one.
       spaced: whether spaces follow delimiters; where they do not, a delimiter before a space belongs to a text.
+      indented: fields with a space before marks that would enclose them otherwise; `indented_first`: the line of one.
       loose: records with a mark in a field that is not enclosed, as no program writes them.
       first: the line of the first record of several lines, 0: none; of a swallowed one, if there is one.
       broken: records of several lines.
@@ -108,6 +116,8 @@ class Survey:
     joined: int = 0
     swallowed: int = 0
     spaced: bool = False
+    indented: int = 0
+    indented_first: int = 0
     loose: int = 0
     first: int = 0
     broken: int = 0
@@ -139,14 +149,20 @@ class Survey:
             self.longest = max(self.longest, len(lines))
         elif '"' not in lines[0]:
             return
+        indented = sum(field[:1] == " " and INDENTED.fullmatch(field) is not None for field in fields)
+        self.indented_first = self.indented_first or (begin + 1) * bool(indented)
+        self.indented += indented
         bare = [line.rstrip("\r\n") for line in lines]
-        counts = {line.count(delimiter) + 1 for line in bare if line or self.columns == 1}
-        in_text = len(lines) > 1 and not self.spaced and any(delimiter + " " in line for line in bare)
-        if counts != {self.columns} or (self.columns == 1 and "" in bare) or in_text:
+        full = [line for line in bare if line]
+        in_text = len(lines) > 1 and not self.spaced and any(delimiter + " " in line for line in full)
+        blank = self.columns == 1 and len(full) < len(lines)  # as no row of one column is
+        if {line.count(delimiter) + 1 for line in full} != {self.columns} or in_text or blank:
             self.needed += 1
+        elif len(lines) > 1 and any('""' in line for line in full):
+            self.doubled += 1
         elif len(lines) > 1:
             self.joined += 1
-            if self.columns > 1 and len(lines) >= SWALLOWED:
+            if self.columns > 1 and len(full) >= SWALLOWED:
                 self.first = self.first if self.swallowed else begin + 1
                 self.swallowed += 1
         else:
@@ -173,12 +189,7 @@ def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, 
     if quoting == "off":
         return False, ""
     if quoting == "on" or (not enclosing.fault and not _is_doubtful(survey)):
-        if not survey.broken or enclosing.fault:
-            return True, ""
-        return True, (
-            f"{survey.broken:,} rows have line breaks within quotation marks (first: line {survey.first}; "
-            f"{survey.longest:,} lines at most): --quoting off makes every line a row"
-        )
+        return True, "" if enclosing.fault else _note(survey)
     if plain.fault:
         if not enclosing.fault:
             raise UserError(_doubt(path, survey))
@@ -198,6 +209,22 @@ def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, 
             f"{survey.first} on, and {plain.rows:,} rows would be {enclosing.rows:,} (--quoting decides)"
         )
     raise UserError(_doubt(path, survey))
+
+
+def _note(survey: Survey) -> str:
+    """What is worth knowing where marks enclose fields."""
+    notes = []
+    if survey.broken:
+        notes.append(
+            f"{survey.broken:,} rows have line breaks within quotation marks (first: line {survey.first}; "
+            f"{survey.longest:,} lines at most): --quoting off makes every line a row"
+        )
+    if survey.indented:
+        notes.append(
+            f"{survey.indented:,} fields keep their quotation marks, since a space stands before the first (line "
+            f"{survey.indented_first})"
+        )
+    return "; ".join(notes)
 
 
 def _is_doubtful(survey: Survey) -> bool:

@@ -100,7 +100,12 @@ class Report:
             "vocabulary": asdict(self.vocabulary),
             "label_names": self.label_names,
             "splits": {name: asdict(split) for name, split in self.splits.items()},
-            "rows": {"read": self.rows_read, "used": self.rows_used, "unlabelled": self.unlabelled},
+            "rows": {
+                "read": self.rows_read,
+                "used": self.rows_used,
+                "unlabelled": self.unlabelled,
+                "repeated": self.repeated,
+            },
             "empty": self.empty,
             "duplicates": self.duplicates,
             "deduplicated": self.deduplicated,

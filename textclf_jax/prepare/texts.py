@@ -112,6 +112,8 @@ def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, ke
     if suffix not in (*BY_ENDING, ".txt"):
         raise UserError(f"{path}: is neither .csv, .tsv nor .txt (each also .gz); the ending tells how to read it")
     lines = list(iterate_lines(path, options.encoding, ENCODING_REMEDY))
+    if not lines:
+        raise UserError(f"{path}: has no rows")
     notes = _encoding_notes(path, options.encoding)
     if suffix in BY_ENDING:
         file = _read_table(path, lines, options, BY_ENDING[suffix], needs_labels, keep_records)
