@@ -303,7 +303,14 @@ def test_a_vocabulary_beside_the_file_counts_without_a_description(tmp_path):
     (tmp_path / "b" / "vocab" / "vocab.txt").write_text(text.replace("word7\n", "other\n"))
     message = refusal(tmp_path, config(tmp_path, "a", "b", "a/vocab"))
     assert f"{tmp_path}/b/vocab" in message
+    assert f"If {tmp_path}/b/vocab is not that of this file, move one of the two" in message
     assert load(tmp_path, config(tmp_path, "b", "b", "b/vocab"))["train"].notes == ()
+    (tmp_path / "b" / "vocab" / "vocab.txt").write_bytes(b"\xff")
+    assert "test.pt: the vocabulary beside it cannot be read" in refusal(
+        tmp_path, config(tmp_path, "a", "b", "a/vocab")
+    )
+    (tmp_path / "b" / "vocab").rename(tmp_path / "elsewhere")
+    assert load(tmp_path, config(tmp_path, "a", "b", "a/vocab"))["test"].notes == ()
 
 
 def test_a_vocabulary_that_was_extended_is_told(tmp_path):

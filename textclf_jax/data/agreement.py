@@ -222,7 +222,8 @@ def _check_vocabulary(split: str, beside: Beside, tokenizer: LoadedTokenizer, vo
 
 def _remedy(split: str, beside: Beside, vocab_dir: Path, *, elsewhere: bool) -> str:
     either = f"Set tokenizer.vocab_dir to {beside.vocab_dir}, or p" if split == "train" and elsewhere else "P"
-    return f"{either}repare the texts again with: textclf prepare ... --vocab {vocab_dir}"
+    apart = "" if beside.is_prepared else f"If {beside.vocab_dir} is not that of this file, move one of the two. "
+    return f"{apart}{either}repare the texts again with: textclf prepare ... --vocab {vocab_dir}"
 
 
 def _load(beside: Beside, *, needed: bool) -> OwnTokenizer | None:
@@ -230,10 +231,10 @@ def _load(beside: Beside, *, needed: bool) -> OwnTokenizer | None:
     assert beside.vocab_dir is not None
     try:
         return OwnTokenizer(WordPieceTokenizerWrapper().load(beside.vocab_dir))
-    except UserError:
-        if needed:
-            raise
-        return None
+    except UserError as error:
+        if not needed:
+            return None
+        raise UserError(f"{beside.path}: the vocabulary beside it cannot be read and compared. {error}") from None
 
 
 def differing_rules(one: LoadedTokenizer, other: LoadedTokenizer) -> list[str]:
