@@ -215,6 +215,14 @@ def test_left_padding_is_refused_with_either_mask():
             np.testing.assert_array_equal(lengths, (~mask).sum(1))
 
 
+def test_left_padding_with_another_id():
+    ids, mask = sound_rows()
+    ids = np.where(mask, 1, ids)[:, ::-1]
+    message = refusal(ids, mask[:, ::-1])
+    for lengths in led_to_sound_data(message, ids, mask[:, ::-1]):
+        np.testing.assert_array_equal(lengths, (~mask).sum(1))
+
+
 # --- masks of strangers -----------------------------------------------------------------------------------------
 
 

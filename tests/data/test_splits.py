@@ -110,7 +110,7 @@ def test_the_names_of_a_model_count_where_it_is_evaluated(prepared):
     assert splits["test"].class_names == ("neutral", "good", "bad")
     for numbers in (["0", "1", "2"], ["LABEL_0", "LABEL_1", "LABEL_2"]):
         (first, *_) = load(prepared, run, splits=("train",), model_classes=numbers)["train"].notes
-        assert "those of the run have no names (the model): the numbers are taken as they are" in first
+        assert "those of the model have no names: the numbers are taken as they are" in first
         assert "which number means which cannot be told" in refusal(
             prepared, run, splits=("test",), model_classes=numbers
         )
@@ -143,9 +143,34 @@ def test_names_that_differ_by_case_are_pointed_out_and_can_be_mended(tmp_path, p
     run = config(prepared, test=tmp_path / "other")
     message = refusal(prepared, run)
     assert "'good' differs from it by case, width or spaces alone" in message
-    assert f"write its names into {tmp_path / 'other'}/labels.txt" in message
+    assert f"write those, a line for each of GOOD, NEUTRAL, into {tmp_path / 'other'}/labels.txt" in message
     (tmp_path / "other" / "labels.txt").write_text("good\nneutral\n")
     assert set(load(prepared, run)["test"].labels.tolist()) == {1, 2}
+
+
+def numbered(folder, train, test, labels, count=3):
+    """The labels of a test file in the run's numbers, by the names (or None) of both."""
+    for name, names in (("train", train), ("test", test)):
+        shutil.rmtree(folder / name, ignore_errors=True)
+        path = dataset(folder / name, names, fingerprint=None)
+        if names is None:
+            (folder / name / "dataset.json").unlink()
+    numbering = numbering_of(read_beside(path), training_classes(read_beside(folder / "train/cls/x.pt"), count, []), [])
+    return labels if numbering is None else run_labels(path, np.array(labels), numbering, []).tolist()
+
+
+def test_names_that_are_numbers(tmp_path):
+    """They are compared as names where both are, whether or not training has a labels.txt; else taken as they are."""
+    for train in (None, ["0", "1", "2"]):
+        assert numbered(tmp_path, train, ["0", "2"], [0, 1]) == [0, 2]
+        assert numbered(tmp_path, train, ["good", "bad", "ugly"], [0, 1, 2]) == [0, 1, 2]
+        with pytest.raises(UserError, match=r"row 2 has the class '3' \(label 2"):
+            numbered(tmp_path, train, ["1", "2", "3"], [0, 1, 2])
+        with pytest.raises(UserError, match="which number means which cannot be told"):
+            numbered(tmp_path, train, ["good", "bad"], [0, 1])
+        assert numbered(tmp_path, train, ["1", "2", "3"], [0, 1, 1]) == [1, 2, 2]
+    assert numbered(tmp_path, ["2", "1", "0"], ["0", "2"], [0, 1]) == [2, 0]
+    assert numbered(tmp_path, ["good", "bad", "ugly"], None, [0, 1, 2]) == [0, 1, 2]
 
 
 def test_num_labels_that_is_not_the_number_of_classes(prepared):
@@ -278,7 +303,14 @@ def test_a_vocabulary_beside_the_file_counts_without_a_description(tmp_path):
     (tmp_path / "b" / "vocab" / "vocab.txt").write_text(text.replace("word7\n", "other\n"))
     message = refusal(tmp_path, config(tmp_path, "a", "b", "a/vocab"))
     assert f"{tmp_path}/b/vocab" in message
+    assert f"If {tmp_path}/b/vocab is not that of this file, move one of the two" in message
     assert load(tmp_path, config(tmp_path, "b", "b", "b/vocab"))["train"].notes == ()
+    (tmp_path / "b" / "vocab" / "vocab.txt").write_bytes(b"\xff")
+    assert "test.pt: the vocabulary beside it cannot be read" in refusal(
+        tmp_path, config(tmp_path, "a", "b", "a/vocab")
+    )
+    (tmp_path / "b" / "vocab").rename(tmp_path / "elsewhere")
+    assert load(tmp_path, config(tmp_path, "a", "b", "a/vocab"))["test"].notes == ()
 
 
 def test_a_vocabulary_that_was_extended_is_told(tmp_path):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int
 
-from textclf_jax.data.beside import DATASET_FILE, Beside, same_name, shown_names
+from textclf_jax.data.beside import DATASET_FILE, LABELS_FILE, Beside, same_name, shown_names
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import LoadedTokenizer, OwnTokenizer
 from textclf_jax.tokenizer.vocabulary import fingerprint_of, vocabulary_files
@@ -34,6 +34,16 @@ class RunClasses(NamedTuple):
     names: tuple[str, ...] | None
     source: str
     numbered_by: Path | None = None
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """The names, or the numbers in their place."""
+        return self.names or tuple(map(str, range(self.count)))
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether the names are but numbers in order, which may stand for classes without a name."""
+        return all(re.fullmatch(rf"(LABEL_)?{i}", name) for i, name in enumerate(self.known))
 
 
 class Numbering(NamedTuple):
@@ -68,7 +78,7 @@ def training_classes(beside: Beside, count: int, notes: list[str]) -> RunClasses
     """
     names, source = beside.names, beside.names_file
     if names is None or source is None:
-        return RunClasses(count, None, f"{beside.path} has no labels.txt beside it")
+        return RunClasses(count, None, str(beside.path))
     if len(names) == count:
         return RunClasses(count, names, str(source), source)
     if beside.is_prepared:
@@ -77,7 +87,7 @@ def training_classes(beside: Beside, count: int, notes: list[str]) -> RunClasses
             f"{count}. Set it to {len(names)}, or train on data of {count} classes."
         )
     notes.append(f"{source}: has {len(names)} lines, but there are {count} classes: they are called by their numbers")
-    return RunClasses(count, None, f"{source} has {len(names)} names, not {count}", source)
+    return RunClasses(count, None, str(beside.path), source)
 
 
 def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering | None:
@@ -89,9 +99,11 @@ def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering
     names, source = beside.names, beside.names_file
     if names is None or source is None or source == run.numbered_by:
         return None
-    numbers = {same_name(name): i for i, name in enumerate(run.names or ())}
+    numbers = {same_name(name): i for i, name in enumerate(run.known)}
+    if run.are_numbers:
+        numbers |= {str(i): i for i in range(run.count)}
     to_run = np.array([numbers.get(same_name(name), UNKNOWN) for name in names], np.int64)
-    if not _says_something(run.names) and (to_run == UNKNOWN).any():
+    if run.are_numbers and (to_run == UNKNOWN).any() and not any(same_name(name).isdecimal() for name in names):
         return _unnamed(beside, run, notes)
     numbering = Numbering(names, to_run, source, run)
     if not numbering.renumbers and len(names) == run.count:
@@ -106,20 +118,15 @@ def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering
     return numbering
 
 
-def _says_something(names: tuple[str, ...] | None) -> bool:
-    """Whether names are more than numbers in order, which stand for classes without a name."""
-    return names is not None and any(re.fullmatch(rf"(LABEL_)?{i}", name) is None for i, name in enumerate(names))
-
-
 def _unnamed(beside: Beside, run: RunClasses, notes: list[str]) -> None:
     assert beside.names is not None
-    told = f"{beside.names_file}: its classes are {shown_names(beside.names)}, but those of the run have no names"
+    told = f"{beside.names_file}: its classes are {shown_names(beside.names)}, but those of {run.source} have no names"
     if len(beside.names) != run.count:
         raise UserError(
-            f"{told} ({run.source}) and are {run.count}: which number means which cannot be told. Put a labels.txt "
-            "with their names, one a line in the order of their numbers, beside the training data."
+            f"{told} and are {run.count}: which number means which cannot be told. Put a labels.txt with their names, "
+            "one a line in the order of their numbers, beside the training data."
         )
-    notes.append(f"{told} ({run.source}): the numbers are taken as they are")
+    notes.append(f"{told}: the numbers are taken as they are")
 
 
 def run_labels(
@@ -138,9 +145,10 @@ def run_labels(
         name = numbering.names[labels[row]]
         raise UserError(
             f"{path}: row {row} has the class {name!r} (label {labels[row]} by {numbering.source}), as have "
-            f"{foreign.size} rows classes that the run lacks: its classes are {shown_names(run.names or ())} "
-            f"({run.source}).{_alike(name, run.names or ())} Leave these rows out, or train with these classes; or, if "
-            f"they are classes of the run under other names, write its names into {numbering.source.parent}/labels.txt."
+            f"{foreign.size} rows classes that the run lacks: its classes are {shown_names(run.known)} "
+            f"({run.source}).{_alike(name, run.known)} Leave these rows out, or train with these classes; or, if they "
+            f"are classes of the run under other names, write those, a line for each of {shown_names(numbering.names)},"
+            f" into {numbering.source.with_name(LABELS_FILE)}."
         )
     if unknown:
         notes.append(f"{path}: no row has a class that the run lacks ({shown_names(unknown)}, by {numbering.source})")
@@ -214,18 +222,27 @@ def _check_vocabulary(split: str, beside: Beside, tokenizer: LoadedTokenizer, vo
 
 def _remedy(split: str, beside: Beside, vocab_dir: Path, *, elsewhere: bool) -> str:
     either = f"Set tokenizer.vocab_dir to {beside.vocab_dir}, or p" if split == "train" and elsewhere else "P"
-    return f"{either}repare the texts again with: textclf prepare ... --vocab {vocab_dir}"
+    apart = "" if beside.is_prepared else f"If {beside.vocab_dir} is not that of this file, move one of the two. "
+    return f"{apart}{either}repare the texts again with: textclf prepare ... --vocab {vocab_dir}"
 
 
 def _load(beside: Beside, *, needed: bool) -> OwnTokenizer | None:
     """The vocabulary beside a file; None where it cannot be read and is not needed."""
     assert beside.vocab_dir is not None
     try:
+<<<<<<< HEAD
         return OwnTokenizer(WordPieceTokenizerWrapper().load(beside.vocab_dir), vocabulary_files(beside.vocab_dir))
     except UserError:
         if needed:
             raise
         return None
+=======
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(beside.vocab_dir))
+    except UserError as error:
+        if not needed:
+            return None
+        raise UserError(f"{beside.path}: the vocabulary beside it cannot be read and compared. {error}") from None
+>>>>>>> w-data
 
 
 def differing_rules(one: LoadedTokenizer, other: LoadedTokenizer) -> list[str]:

@@ -50,9 +50,8 @@ class PaddingCheck:
     masked_ids: tuple[int, int] | None = None  # the lowest and the highest id, [PAD] aside, that is masked
     masked_widths: set[int] = field(default_factory=set)  # how many positions of a row are masked
     shifts: set[int] = field(default_factory=lambda: set(SHIFTS))  # by which the mask may be off in every row
-    hole: tuple[int, bool] | None = (
-        None  # the first row with padding before real tokens; whether [PAD] is where the mask is
-    )
+    hole: int | None = None  # the first row with padding before real tokens
+    hole_has_pads: bool = False  # whether that row has [PAD] where the mask has padding, and nowhere else
 
     def add(self, start: int, ids: Int[np.ndarray, "R L"], mask: Bool[np.ndarray, "R L"]) -> None:
         """Counts the rows from number `start` on."""
@@ -65,7 +64,7 @@ class PaddingCheck:
         holes = (mask[:, :-1] & ~mask[:, 1:]).any(axis=1)
         if self.hole is None and holes.any():
             row = int(np.flatnonzero(holes)[0])
-            self.hole = start + row, np.array_equal(pad[row], mask[row])
+            self.hole, self.hole_has_pads = start + row, np.array_equal(pad[row], mask[row])
         widths = mask.sum(axis=1)
         if len(self.masked_widths) < 2:
             self.masked_widths.update(np.unique(widths).tolist())
@@ -122,10 +121,10 @@ class PaddingCheck:
         if other is None and (told := self._mistaken()):
             raise UserError(f"{self.path}: {told}")
         if self.hole is not None:
-            row, is_padded_so = self.hole
-            move = "Move the padding of each row to its end, in input_ids and in attention_mask."
-            remedy = f". {move}" if is_padded_so else f", by attention_mask but not by [PAD]. {self._rebuild}"
-            raise UserError(f"{self.path}: in row {row} real tokens follow padding{remedy}")
+            remedy = f", by attention_mask but not by [PAD]. {self._rebuild}"
+            if self.hole_has_pads or other is not None:
+                remedy = ". Move the padding of each row to its end, in input_ids and in attention_mask."
+            raise UserError(f"{self.path}: in row {self.hole} real tokens follow padding{remedy}")
         if other is not None:
             yield (
                 f"{self.path}: padding holds the id {other}, not {self.pad_id} ([PAD]); the {self.masked} positions "

@@ -49,9 +49,18 @@ def load_splits(
         else:
             classes = RunClasses(count, tuple(model_classes), "the model")
     loaded = {name: _load(config, tokenizer, each, classes) for name, each in beside.items()}
-    for name, data in list(loaded.items())[:1]:
-        loaded[name] = replace(data, notes=(*notes, *data.notes))
-    return loaded
+    return _told_once(loaded, notes)
+
+
+def _told_once(splits: dict[str, Dataset], notes: list[str]) -> dict[str, Dataset]:
+    """The splits, with further notes at the first one; what holds for a whole folder is told at its first file."""
+    told: set[str] = set()
+    result = {}
+    for name, data in splits.items():
+        own = [note for note in dict.fromkeys([*notes, *data.notes]) if note not in told]
+        told.update(own)
+        result[name] = replace(data, notes=tuple(own))
+    return result
 
 
 def _load(config: RunConfig, tokenizer: LoadedTokenizer, beside: Beside, classes: RunClasses | None) -> Dataset:
