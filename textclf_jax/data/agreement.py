@@ -230,19 +230,11 @@ def _load(beside: Beside, *, needed: bool) -> OwnTokenizer | None:
     """The vocabulary beside a file; None where it cannot be read and is not needed."""
     assert beside.vocab_dir is not None
     try:
-<<<<<<< HEAD
         return OwnTokenizer(WordPieceTokenizerWrapper().load(beside.vocab_dir), vocabulary_files(beside.vocab_dir))
-    except UserError:
-        if needed:
-            raise
-        return None
-=======
-        return OwnTokenizer(WordPieceTokenizerWrapper().load(beside.vocab_dir))
     except UserError as error:
         if not needed:
             return None
         raise UserError(f"{beside.path}: the vocabulary beside it cannot be read and compared. {error}") from None
->>>>>>> w-data
 
 
 def differing_rules(one: LoadedTokenizer, other: LoadedTokenizer) -> list[str]:
