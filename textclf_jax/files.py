@@ -1,7 +1,10 @@
 """Writes files as a whole or not at all."""
 
+import json
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 from textclf_jax.errors import UserError
 
@@ -24,3 +27,16 @@ def write_whole(path: Path, content: str | bytes) -> None:
         raise UserError(
             f"{path}: could not be written ({error.strerror}). Free some space or mend the folder, then try again."
         ) from error
+
+
+def json_text(content: Any) -> str:
+    """JSON for every reader: numbers that are not finite, for which it has no words, become null."""
+    return json.dumps(_finite(content), indent=1)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

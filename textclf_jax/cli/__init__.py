@@ -32,12 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     # imported here: guarded() is also used by scripts that need none of them
-    from textclf_jax.cli import baseline, bench, export, finetune, import_, predict, prepare, pretrain
+    from textclf_jax.cli import baseline, bench, evaluate, export, finetune, import_, predict, prepare, pretrain
 
     commands = {
         "prepare": prepare,
         "pretrain": pretrain,
         "finetune": finetune,
+        "evaluate": evaluate,
         "predict": predict,
         "baseline": baseline,
         "bench": bench,
@@ -46,7 +47,8 @@ def _run(argv: Sequence[str] | None) -> int:
     }
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Train text classifiers from scratch: prepare data, pretrain, finetune, predict, import, export.",
+        description="Train text classifiers from scratch: prepare data, pretrain, finetune, evaluate, predict, "
+        "import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -1,5 +1,6 @@
 """What a run keeps: the best model by validation, and checkpoints to resume from."""
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -37,12 +38,14 @@ class Keeper:
     def __post_init__(self) -> None:
         # now, so that files that cannot be had are found before training
         self._vocabulary = self.plan.vocabulary_files
+        self._is_warned = False
 
     def evaluate(self, state: TrainState) -> dict[str, Any] | None:
         """Evaluates on the validation split, if there is one.
 
         Returns:
           The metadata of the model if it is the best so far (or there is no split), and so to be kept; otherwise None.
+          While no evaluation has had a finite loss, the last model is kept.
           None, too, where a signal came: the evaluation is then due when the run is resumed.
         """
         p, place = self.position, self._place(state)
@@ -61,9 +64,18 @@ class Keeper:
         score = metrics["loss"]
         # a NaN never counts as an improvement
         if not score < p.best_score:
-            return None
+            return self._last_model(place, score) if math.isinf(p.best_score) else None
         p.best_score, self.best_metrics = score, metrics
         return self.session.record | place | {"which": "best", "score": score}
+
+    def _last_model(self, place: dict[str, int], score: float) -> dict[str, Any]:
+        if not self._is_warned:
+            self.session.progress.note(
+                f"warning: the validation loss is {score}, so this model cannot be the best; until an evaluation has a "
+                "finite loss, model.ckpt is the last model"
+            )
+        self._is_warned = True
+        return self.session.record | place | {"which": "last", "score": None}
 
     def _place(self, state: TrainState) -> dict[str, int]:
         length, step = self.plan.length, self.position.step
