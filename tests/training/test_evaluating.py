@@ -1,0 +1,148 @@
+"""A saved model evaluated again, and what a run leaves of its own evaluation."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests import tiny
+from tests.trained import read_column, run
+from textclf_jax.cli import main
+from textclf_jax.config.file import dump_config
+from textclf_jax.data.torch_files import write_tensors
+from textclf_jax.runs.checkpoint import load_model
+from textclf_jax.runs.metrics_files import read_metrics
+from textclf_jax.training.report import REPORT_FOLDER
+
+LABELS = ["sport, football", '"quoted"', "नमस्ते"]
+REPORT = ("metrics.json", "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png")
+KINDS = {"pretraining": tiny.pretraining, "finetuning": tiny.finetuning}
+
+
+def train(kind, name, **changes):
+    """A run of the current folder by its name, whose data is in `data`."""
+    changes = {"data": {"num_length_buckets": 1}, "architecture": tiny.architecture(num_layers=1), **changes}
+    config = KINDS[kind](tiny.Path("data"), name, **changes)
+    folder = tiny.Path("experiments") / kind / name
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(config))
+    return run(config, folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project with a finished run of each kind."""
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        tiny.write_data(root / "data")
+        (root / "data" / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
+        for kind, name in {"pretraining": "wiki", "finetuning": "news"}.items():
+            train(kind, name)
+    return root
+
+
+@pytest.fixture
+def project(trained, tmp_path, monkeypatch):
+    """A copy of it, which is the current folder; data is found there as it was."""
+    shutil.copytree(trained, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def test_the_test_split_gives_the_run_s_own_figures_and_files(project, capsys):
+    assert main(["evaluate", "news", "--out", "report"]) == 0
+    shown = capsys.readouterr().out
+    own = project / "experiments/finetuning/news"
+    for name in REPORT[1:]:
+        assert (project / "report" / name).read_bytes() == (own / REPORT_FOLDER / name).read_bytes(), name
+    ours, theirs = (
+        json.loads((folder / REPORT[0]).read_text()) for folder in (project / "report", own / "test_report")
+    )
+    assert ours["results"] == theirs["results"] == json.loads((own / "summary.json").read_text())["results"]["test"]
+    assert ours["classes"] == theirs["classes"]
+    assert [row["label"] for row in ours["classes"]] == LABELS
+    assert ours["results"]["accuracy"] == read_column(own, "test/accuracy")[0]
+    assert all(label in shown for label in LABELS)
+    assert "changed" not in shown
+    with (own / "test_report/confusion_matrix.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header[1:] == [row[0] for row in rows] == LABELS
+    assert sum(int(cell) for row in rows for cell in row[1:]) == 12
+
+
+@pytest.mark.parametrize(("name", "split"), [("news", "val"), ("wiki", "val"), ("wiki", "test")])
+def test_other_splits_and_pretraining_runs(project, name, split):
+    assert main(["evaluate", name, "--split", split, "--out", "report"]) == 0
+    kind = "finetuning" if name == "news" else "pretraining"
+    summary = json.loads((project / "experiments" / kind / name / "summary.json").read_text())
+    assert json.loads((project / "report" / "metrics.json").read_text())["results"] == summary["results"][split]
+    assert (project / "report" / "per_class.csv").exists() == (name == "news")
+
+
+def test_the_training_split_is_never_cut(project, capsys):
+    """Its texts are longer than those of the other splits, whose lengths the run's evaluation is made for."""
+    for split in ("val", "test"):
+        ids, mask, labels = tiny.rows(12, seed=5, length=8)
+        write_tensors(project / f"data/cls/{split}.pt", ids, mask, labels)
+    results = []
+    for options in (["--split", "train"], ["--data", "data/cls/train.pt"]):
+        assert main(["evaluate", "news", *options, "--out", "report"]) == 0
+        results.append(json.loads((project / "report" / "metrics.json").read_text())["results"])
+    assert results[0] == results[1]
+    assert results[0]["num_examples"] == 50
+    assert "x 24 tokens" in capsys.readouterr().out
+
+
+def test_data_that_has_changed_is_told(project, capsys):
+    shutil.copy(project / "data/cls/val.pt", project / "data/cls/test.pt")
+    assert main(["evaluate", "news"]) == 0
+    assert "data/cls/test.pt has changed since the model was trained" in capsys.readouterr().out
+    (project / "data/cls/val.pt").unlink()
+    assert main(["evaluate", "news"]) == 0
+    assert "data/cls/val.pt is missing: so batches" in capsys.readouterr().out
+
+
+def test_classes_of_other_data_are_matched_by_name_or_refused(project, capsys):
+    other = project / "other"
+    other.mkdir()
+    ids, mask, labels = tiny.rows(12, seed=2)
+    order = [2, 0, 1]
+    write_tensors(other / "rows.pt", ids, mask, np.argsort(order)[labels])
+    (other / "labels.txt").write_text("\n".join(LABELS[i] for i in order) + "\n", encoding="utf-8")
+    assert main(["evaluate", "news", "--data", "other/rows.pt", "--out", "report"]) == 0
+    assert "matched by name" in capsys.readouterr().out
+    own = project / "experiments/finetuning/news/test_report/confusion_matrix.csv"
+    assert (project / "report/confusion_matrix.csv").read_bytes() == own.read_bytes()
+    (other / "labels.txt").write_text("a\nb\nc\n", encoding="utf-8")
+    assert main(["evaluate", "news", "--data", "other/rows.pt"]) == 2
+    assert "only in the data: a, b, c" in capsys.readouterr().err
+    (other / "labels.txt").unlink()
+    assert main(["evaluate", "news", "--data", "other/rows.pt"]) == 0
+    assert "labels are taken as numbers of classes, 0 = sport, football, 1 = " in capsys.readouterr().out
+
+
+def test_a_validation_split_without_a_masked_token_is_told_and_decides_nothing(project, capsys):
+    ids, mask = np.tile([2, 3], (5, 1)), np.zeros((5, 2), bool)
+    for split in ("val", "test"):
+        write_tensors(project / f"data/mlm/{split}.pt", ids, mask)
+    capsys.readouterr()
+    folder = train("pretraining", "small")
+    shown = capsys.readouterr().out
+    before, after = shown.split("pretraining: updates")
+    for split in ("validation", "test"):
+        assert f"warning: the {split} split is too small: none of its 10 tokens is masked" in before
+    assert after.count("warning: the validation loss is nan, so this model cannot be the best") == 1
+    assert "so there is no best model: this is the last one" in after
+    for split, rows in {"eval": 2, "test": 1}.items():
+        found = read_metrics(folder / f"metrics/{split}/metrics.csv")
+        assert len(found) == rows
+        assert all(np.isnan(row[f"{split}/{name}"]) for row in found for name in ("loss", "perplexity", "accuracy"))
+        assert all(row[f"{split}/num_tokens"] == 0 for row in found)
+    saved = load_model(folder / "model.ckpt").metadata
+    assert (saved["which"], saved["score"], saved["epoch"]) == ("last", None, 2)
+    nothing = {"loss": None, "perplexity": None, "accuracy": None, "num_tokens": 0.0}
+    assert json.loads((folder / "summary.json").read_text())["results"] == {"val": nothing, "test": nothing}
+    assert main(["evaluate", "small"]) == 0
