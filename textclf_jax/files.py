@@ -1,4 +1,4 @@
-"""Writes files as a whole or not at all."""
+"""Writes files as a whole or not at all, and JSON that every reader takes."""
 
 import json
 import math
@@ -30,13 +30,14 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def json_text(content: Any) -> str:
-    """JSON for every reader: numbers that are not finite, for which it has no words, become null."""
-    return json.dumps(_finite(content), indent=1)
+    """The text of a JSON file; numbers that are not finite, which JSON does not have, are null."""
+    return json.dumps(finite(content), indent=1, allow_nan=False)
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def finite(content: Any) -> Any:
+    """Dicts, lists and values as they are, but None for each number that is not finite."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
