@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from textclf_jax.cli import prepare
+from textclf_jax.errors import UserError
 
 
 def run(*arguments):
@@ -72,3 +73,11 @@ def test_the_command_line_imports_nothing_heavy():
         "assert not {'torch', 'jax', 'tokenizers', 'numpy', 'rich', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_vocabulary_that_no_run_would_take_is_refused_before_encoding(table, tmp_path):
+    words = ["a", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]", "b"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    with pytest.raises(UserError, match=r"vocab\.txt: the id of \[PAD\] is 5; it must be 0"):
+        run(table, "--out", tmp_path / "data", "--text-column", "body", "--vocab", tmp_path / "vocab.txt")
+    assert not (tmp_path / "data").exists()

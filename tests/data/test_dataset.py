@@ -1,11 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from tests import tiny
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import load_dataset
+from textclf_jax.errors import UserError
 
 
 def load(path: Path, *arrays: np.ndarray, num_labels: int | None = None, max_length: int = tiny.MAX_LENGTH):
@@ -22,6 +24,14 @@ def test_lengths_are_the_real_tokens(tmp_path):
     np.testing.assert_array_equal(data.input_ids, ids)
     np.testing.assert_array_equal(data.labels, labels)
     assert data.notes == ()
+
+
+@pytest.mark.parametrize("num_labels", [None, 3])
+def test_the_tensors_of_a_bert_tokenizer_are_refused(tmp_path, num_labels):
+    """TensorDataset(*encoded.values()): input_ids, token_type_ids, attention_mask with 1 = real."""
+    ids, mask, _ = tiny.rows(30)
+    with pytest.raises(UserError, match=r"data\.pt: attention_mask marks no padding.* The three tensors look like"):
+        load(tmp_path, ids, np.zeros_like(ids), (~mask).astype(np.int64), num_labels=num_labels)
 
 
 def test_fingerprint_follows_the_data(tmp_path):

@@ -108,6 +108,28 @@ def test_fault_09_inverted_mask(project):
     project.refused(TRAIN, "seems inverted", "read as True = real on 100%", "Save ~attention_mask")
 
 
+def test_fault_09_a_mask_of_zeros(project):
+    """As token_type_ids are; before, it was believed where less than half of the file is padding."""
+    project.change_data(lambda ids, mask, labels: (ids, np.zeros_like(ids)))
+    project.refused(TRAIN, "attention_mask marks no padding, but", "Save attention_mask = (input_ids == 0)")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_fault_10_no_real_token(project, split):
+    """Of a whole file, by the mask or by its ids; and of one row that has some."""
+    project.change_data(lambda ids, mask, labels: (ids, np.ones_like(mask), labels), "finetuning", split)
+    project.refused(f"cls/{split}.pt", "is True everywhere", kind="finetuning")
+    project.change_data(lambda ids, mask, labels: (0 * ids, mask, labels), "finetuning", split)
+    project.refused(f"cls/{split}.pt", "there is no real token: all ids are 0 ([PAD])", kind="finetuning")
+
+    def change(ids, mask, labels):
+        ids[4], mask[4] = 7, True
+        return ids, mask, labels
+
+    project.change_data(change, "finetuning", split)
+    project.refused(f"cls/{split}.pt", "row 4 has real tokens, but attention_mask is True", kind="finetuning")
+
+
 @pytest.mark.parametrize("kind", ["pretraining", "finetuning"])
 def test_fault_10_a_row_of_padding_is_reported_and_trains(project, kind):
     def change(ids, mask, labels):
@@ -212,3 +234,13 @@ def test_fault_14_settings_changed_since_the_checkpoint(project, monkeypatch):
     message = project.refused("config.training.learning_rate: 0.003 before, 0.001 now", flags=flags)
     assert "all the same" not in message
     project.train("pretraining", "--set", "training.checkpoint_interval_updates=5")
+
+
+def test_fault_14_classes_that_have_other_numbers_since_the_checkpoint(project, monkeypatch):
+    """The rows are the same, so that only the names tell."""
+    names = project.root / "data/labels.txt"
+    names.write_text("a\nb\nc\n")
+    folder = project.run_dir("finetuning")
+    interrupted(load_config(folder / "config.yaml").config, folder, monkeypatch, at_update=1)
+    names.write_text("b\na\nc\n")
+    project.refused("the classes are b, a, c now", "begun they were a, b, c", "--fresh", kind="finetuning")

@@ -3,10 +3,13 @@
 import json
 import subprocess
 
+import pytest
+
 from tests import tiny
 from tests.trained import run
+from textclf_jax.errors import UserError
 from textclf_jax.runs.checkpoint import load_model
-from textclf_jax.runs.record import git_commit
+from textclf_jax.runs.record import git_commit, renamed_classes
 
 
 def test_a_run_keeps_what_it_depends_on(tmp_path):
@@ -36,3 +39,21 @@ def test_the_commit_and_whether_files_differ_from_it(tmp_path):
     assert git_commit(tmp_path) == git("rev-parse", "HEAD")
     (tmp_path / "a").write_text("2")
     assert git_commit(tmp_path) == git("rev-parse", "HEAD") + "-dirty"
+
+
+@pytest.mark.parametrize("record", [None, "{", "{}", '{"labels": null}', '{"labels": ["a", "b", "c"]}'])
+def test_classes_that_nothing_tells_or_that_are_the_same(tmp_path, record):
+    if record is not None:
+        (tmp_path / "record.json").write_text(record)
+    assert renamed_classes(tmp_path, ["a", "b", "c"]) is None
+    assert renamed_classes(tmp_path, None) is None
+
+
+def test_classes_with_other_names_are_told_and_with_other_numbers_refused(tmp_path):
+    (tmp_path / "record.json").write_text('{"labels": ["a", "b", "c"]}')
+    assert "are a, b, x now; when this run was last begun they were a, b, c" in str(
+        renamed_classes(tmp_path, ["a", "b", "x"])
+    )
+    for names in (["b", "a", "c"], ["x", "a", "b"]):
+        with pytest.raises(UserError, match="numbers of classes have changed their meaning"):
+            renamed_classes(tmp_path, names)

@@ -6,6 +6,7 @@ import pytest
 from tests import tiny
 from textclf_jax.data.collate import Bucketed
 from textclf_jax.data.packing import Packed
+from textclf_jax.errors import UserError
 from textclf_jax.training.plan import choose_batching, make_plan
 
 
@@ -55,3 +56,15 @@ def test_further_programs_count(data, monkeypatch, cost, num_programs):
     task = make_plan(tiny.pretraining(data), root=tiny.Path("/")).task
     lengths = np.random.default_rng(0).integers(1, tiny.MAX_LENGTH + 1, 200)
     assert len(choose_batching(task, lengths, 4).shapes) == num_programs
+
+
+@pytest.mark.parametrize("build", [tiny.pretraining, tiny.finetuning])
+def test_pad_must_have_the_id_0(data, tmp_path, build):
+    """With another id, the word that has the id 0 would never learn. Done what the message says, all is sound."""
+    words = (tiny.write_vocabulary(tmp_path / "vocab") / "vocab.txt").read_text().split()
+    (tmp_path / "vocab" / "vocab.txt").write_text("\n".join([words[5], *words[1:5], words[0], *words[6:]]) + "\n")
+    config = build(data, tokenizer={"vocab_dir": str(tmp_path / "vocab")})
+    with pytest.raises(UserError, match=r"vocab: the id of \[PAD\] is 5; it must be 0\. Make \[PAD\] the first line"):
+        make_plan(config, root=tiny.Path("/"))
+    (tmp_path / "vocab" / "vocab.txt").write_text("\n".join(words) + "\n")
+    assert make_plan(config, root=tiny.Path("/")).tokenizer.pad_id == 0

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from textclf_jax.data.agreement import Numbering, run_labels
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.packing import token_places, tokens_taken
+from textclf_jax.data.padding import PaddingCheck
 from textclf_jax.data.torch_files import read_tensors, release_memory
 from textclf_jax.errors import UserError
 
@@ -25,9 +27,10 @@ class Dataset:
       path: the file.
       input_ids: [N, L] integers, memory-mapped; each row is real tokens, then padding.
       lengths: [N] int32, real tokens of each row, at most the maximum length.
-      labels: [N] int32 in [0, C), or None.
+      labels: [N] int32 in [0, C), in the run's numbers, or None.
       fingerprint: 16 hex digits that change with the data.
       notes: what the user should know about the data, one line each.
+      class_names: the C names of the run's classes; None for MLM, and where nothing tells them.
     """
 
     path: Path
@@ -36,6 +39,7 @@ class Dataset:
     labels: Int[np.ndarray, " N"] | None
     fingerprint: str
     notes: tuple[str, ...]
+    class_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -53,7 +57,13 @@ class Dataset:
 
 
 def load_dataset(
-    path: Path, *, vocab_size: int, pad_id: int, max_length: int, num_labels: int | None = None
+    path: Path,
+    *,
+    vocab_size: int,
+    pad_id: int,
+    max_length: int,
+    num_labels: int | None = None,
+    numbering: Numbering | None = None,
 ) -> Dataset:
     """Loads and checks a file of (input_ids, attention_mask[, labels]) tensors.
 
@@ -63,6 +73,7 @@ def load_dataset(
       pad_id: the id of PAD.
       max_length: longer rows are cut to this many tokens.
       num_labels: C for classification, which needs labels; None for MLM, which ignores them.
+      numbering: what the file's labels are in the run's numbers; None: the same.
 
     Raises:
       UserError: names the file, the row and the value at fault, and the remedy.
@@ -70,9 +81,9 @@ def load_dataset(
     tensors = read_tensors(path)
     ids, mask, labels = _check_shapes(path, tensors, num_labels)
     notes: list[str] = []
-    mask = _check_mask_values(path, mask, notes)
-    lengths = _check_rows(path, ids, mask, vocab_size, pad_id)
-    labels = None if num_labels is None else _check_labels(path, labels, num_labels, notes)
+    _check_mask_values(path, mask, notes)
+    lengths = _check_rows(path, tensors, vocab_size, pad_id, notes)
+    labels = None if num_labels is None else _check_labels(path, labels, num_labels, numbering, notes)
     empty, long = int((lengths == 0).sum()), lengths > max_length
     if empty:
         notes.append(f"{path}: {empty} of {len(lengths)} rows are all padding")
@@ -82,14 +93,16 @@ def load_dataset(
             f"{path}: {int(long.sum())} of {len(lengths)} rows are longer than {max_length} tokens and are cut: "
             f"{lost} of {int(lengths.sum())} tokens ({lost / lengths.sum():.1%}) are lost"
         )
-    return Dataset(path, ids, np.minimum(lengths, max_length), labels, fingerprint(path), tuple(notes))
+    found = fingerprint(path, numbering.to_run.tolist() if numbering and numbering.renumbers else None)
+    return Dataset(path, ids, np.minimum(lengths, max_length), labels, found, tuple(notes))
 
 
-def fingerprint(path: Path) -> str:
-    """Digests the checksums in the file's zip directory; reads no data."""
+def fingerprint(path: Path, to_run: list[int] | None = None) -> str:
+    """Digests the checksums in the file's zip directory, and how labels are renumbered; reads no data."""
     with zipfile.ZipFile(path) as archive:
         records = [(info.filename.split("/", 1)[-1], info.file_size, info.CRC) for info in archive.infolist()]
-    return hashlib.sha256(repr(sorted(records)).encode()).hexdigest()[:16]
+    content = repr(sorted(records)) + (repr(to_run) if to_run else "")
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _check_shapes(
@@ -114,9 +127,9 @@ def _check_shapes(
     return ids, mask, labels
 
 
-def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> np.ndarray:
+def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> None:
     if mask.dtype == np.bool_:
-        return mask
+        return
     for start, (part,) in _chunks(mask):
         wrong = ~((part == 0) | (part == 1))
         if wrong.any():
@@ -126,7 +139,6 @@ def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> np.nda
                 "expected bool, True = PAD"
             )
     notes.append(f"{path}: attention_mask is {mask.dtype}, read as bool with 1 = PAD")
-    return mask
 
 
 def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
@@ -139,49 +151,53 @@ def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
             release_memory(part)
 
 
-def _check_rows(path: Path, ids: np.ndarray, mask: np.ndarray, vocab_size: int, pad_id: int) -> np.ndarray:
+def _check_rows(
+    path: Path, tensors: list[np.ndarray], vocab_size: int, pad_id: int, notes: list[str]
+) -> Int[np.ndarray, " N"]:
     """Checks ids and masks; returns the lengths [N] int32. Only here masks that are True at padding are inverted."""
+    ids, mask = tensors[:2]
     lengths = np.empty(len(ids), np.int32)
-    agreeing = total = 0
-    not_suffix: int | None = None
+    check = PaddingCheck(path, pad_id, mask.dtype == np.bool_, _third_is_mask(tensors))
     for start, (id_part, mask_part) in _chunks(ids, mask):
-        padding = mask_part.astype(bool)
         if id_part.min() < 0 or id_part.max() >= vocab_size:
             row, column = np.argwhere((id_part < 0) | (id_part >= vocab_size))[0]
             raise UserError(
                 f"{path}: row {start + row} holds the id {id_part[row, column]}, but the vocabulary has {vocab_size} "
                 f"tokens (0 to {vocab_size - 1}). Was the file made with another vocabulary?"
             )
-        agreeing += int((padding == (id_part == pad_id)).sum())
-        total += padding.size
+        padding = mask_part.astype(bool)
+        check.add(start, id_part, padding)
         lengths[start : start + len(padding)] = (~padding).sum(axis=1)
-        holes = (padding[:, :-1] & ~padding[:, 1:]).any(axis=1)
-        if not_suffix is None and holes.any():
-            not_suffix = start + int(np.flatnonzero(holes)[0])
-    if agreeing < total / 2:
-        raise UserError(
-            f"{path}: attention_mask seems inverted. Read as True = PAD it agrees with the {pad_id}s (PAD) in "
-            f"input_ids on {agreeing / total:.0%} of all positions, read as True = real on {1 - agreeing / total:.0%}. "
-            "Save ~attention_mask."
-        )
-    if not_suffix is not None:
-        raise UserError(
-            f"{path}: in row {not_suffix} real tokens follow padding. Move the padding of each row to its end."
-        )
+    notes += check.notes()
     return lengths
 
 
-def _check_labels(path: Path, labels: np.ndarray | None, num_labels: int, notes: list[str]) -> np.ndarray:
+def _third_is_mask(tensors: list[np.ndarray]) -> bool:
+    """Whether a third tensor has the shape and the values of a mask, by its first rows."""
+    if len(tensors) < 3 or tensors[2].shape != tensors[0].shape:
+        return False
+    sample = tensors[2][:1000]
+    return bool(((sample == 0) | (sample == 1)).all())
+
+
+def _check_labels(
+    path: Path, labels: np.ndarray | None, num_labels: int, numbering: Numbering | None, notes: list[str]
+) -> np.ndarray:
+    """The labels [N] int32 in the run's numbers."""
     if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         found = "missing" if labels is None else f"{labels.dtype} of shape {list(labels.shape)}"
         raise UserError(f"{path}: labels are {found}, expected integers [N]")
-    wrong = np.flatnonzero((labels < 0) | (labels >= num_labels))
+    count = num_labels if numbering is None else len(numbering.names)
+    wrong = np.flatnonzero((labels < 0) | (labels >= count))
     if wrong.size:
         row = int(wrong[0])
+        told = "classification_head.num_labels is" if numbering is None else f"the classes in {numbering.source} are"
         raise UserError(
-            f"{path}: row {row} has the label {labels[row]}, but classification_head.num_labels is {num_labels} "
-            f"(labels 0 to {num_labels - 1}); {wrong.size} rows are out of range"
+            f"{path}: row {row} has the label {labels[row]}, but {told} {count} (labels 0 to {count - 1}); "
+            f"{wrong.size} rows are out of range"
         )
+    if numbering is not None:
+        labels = run_labels(path, labels, numbering, notes)
     absent = np.setdiff1d(np.arange(num_labels), labels)
     if absent.size:
         notes.append(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from textclf_jax.data.beside import DATASET_FILE, LABELS_FILE
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.options import PrepareOptions
@@ -24,8 +25,6 @@ from textclf_jax.prepare.splitting import Splits
 from textclf_jax.prepare.texts import Row
 from textclf_jax.tokenizer.rows import Encoded
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
-
-DATASET_FILE, LABELS_FILE = "dataset.json", "labels.txt"
 
 Stage = Callable[[str, int, int], None]  # what is being done, how many texts are done, of how many (0: unknown)
 

@@ -15,6 +15,7 @@ from textclf_jax.prepare.splitting import (
     stratified_split,
 )
 from textclf_jax.prepare.texts import Row, read_rows
+from textclf_jax.tokenizer.loading import require_pad_first
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 DEFAULT_VOCAB_SIZE, DEFAULT_MIN_FREQUENCY = 30_000, 2
@@ -109,7 +110,9 @@ def _deduplicate(splits: Splits, drop: bool, report: Report) -> Splits:
 def _vocabulary(rows: list[Row], options: PrepareOptions, stage: Stage) -> WordPieceTokenizerWrapper:
     """The vocabulary that was named, or one trained on these rows."""
     if options.vocab is not None:
-        return WordPieceTokenizerWrapper().load(options.vocab)
+        tokenizer = WordPieceTokenizerWrapper().load(options.vocab)
+        require_pad_first(tokenizer.pad_id, options.vocab)
+        return tokenizer
     stage("training the vocabulary", 0, 0)
     return WordPieceTokenizerWrapper().train(
         texts=[row.text for row in rows],

@@ -1,5 +1,6 @@
 """What a result depends on besides the code of the project; stored with each run and in each model."""
 
+import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -11,7 +12,9 @@ import jax
 
 from textclf_jax import __version__
 from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.data.beside import shown_names
 from textclf_jax.data.dataset import Dataset
+from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import LoadedTokenizer
 
 RECORD_FILE, SUMMARY_FILE = "record.json", "summary.json"
@@ -35,7 +38,7 @@ def record_of(
         "vocab_size": tokenizer.vocab_size,
         "vocabulary": tokenizer.fingerprint,
         "wrapper_sha256": tokenizer.sha256,
-        "labels": _label_names(config, splits["train"].path),
+        "labels": label_names(config, splits["train"]),
         "data": {name: {"path": str(data.path), "fingerprint": data.fingerprint} for name, data in splits.items()},
         "versions": {"textclf-jax": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
@@ -43,6 +46,29 @@ def record_of(
         "machine": f"{platform.system()} {platform.machine()}",
         "git_commit": git_commit(root),
     }
+
+
+def renamed_classes(run_dir: Path, names: list[str] | None) -> str | None:
+    """Compares class names with those that a run had when it was last begun.
+
+    Returns:
+      A line for classes that have other names now; None where nothing changed or nothing is recorded.
+
+    Raises:
+      UserError: a class has another number now.
+    """
+    try:
+        before = json.loads((run_dir / RECORD_FILE).read_bytes())["labels"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not names or not isinstance(before, list) or before == names:
+        return None
+    told = f"the classes are {shown_names(names)} now; when this run was last begun they were {shown_names(before)}"
+    if any(name in before and before.index(name) != number for number, name in enumerate(names)):
+        raise UserError(
+            f"{told}: numbers of classes have changed their meaning. Undo this change, or start over with --fresh."
+        )
+    return told
 
 
 def git_commit(folder: Path) -> str | None:
@@ -55,13 +81,8 @@ def git_commit(folder: Path) -> str | None:
     return done.stdout.strip() or None
 
 
-def _label_names(config: RunConfig, data: Path) -> list[str] | None:
-    """The names in `labels.txt` beside the data or one folder up, where they fit; otherwise the numbers."""
+def label_names(config: RunConfig, data: Dataset) -> list[str] | None:
+    """The names of the classes, or their numbers where nothing names them; None for MLM."""
     if not isinstance(config, FinetuningConfig):
         return None
-    count = config.classification_head.num_labels
-    for folder in data.parents[:2]:
-        file = folder / "labels.txt"
-        if file.is_file() and len(names := file.read_text(encoding="utf-8").splitlines()) == count:
-            return names
-    return [str(i) for i in range(count)]
+    return list(data.class_names or map(str, range(config.classification_head.num_labels)))

@@ -18,6 +18,7 @@ from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizer
 
 OWN_FILE = Path(wordpiece_tokenizer_wrapper.__file__)
 OWN_SUFFIX = ("tokenizer", "wordpiece_tokenizer_wrapper.py")
+PAD_ID = 0
 REQUIRED_METHODS = ("load", "mask_input_for_mlm")
 
 
@@ -29,6 +30,7 @@ class LoadedTokenizer(Protocol):
       sha256: hexadecimal sha256 of that file.
       vocab_size: V.
       pad_id: the id of [PAD].
+      tokens: the V pieces in the order of their ids; None where a user's class does not tell them.
       fingerprint: hexadecimal sha256 of the vocabulary.
     """
 
@@ -40,6 +42,8 @@ class LoadedTokenizer(Protocol):
     def vocab_size(self) -> int: ...
     @property
     def pad_id(self) -> int: ...
+    @property
+    def tokens(self) -> tuple[str, ...] | None: ...
     @property
     def fingerprint(self) -> str: ...
 
@@ -69,6 +73,10 @@ class OwnTokenizer:
     @property
     def pad_id(self) -> int:
         return self.wrapper.pad_id
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        return self.wrapper.tokens
 
     @property
     def fingerprint(self) -> str:
@@ -121,6 +129,18 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
         loaded = wrapper.load(str(vocabulary))
     wrapper = loaded if hasattr(loaded, "mask_input_for_mlm") else wrapper
     return UserWrapper(wrapper, path, sha256, vocabulary)
+
+
+def require_pad_first(pad_id: int, source: Path | str) -> None:
+    """Raises UserError unless the id of [PAD] is 0, as model and optimizer take it to be; `source` is for the message.
+
+    With another one the word that has the id 0 would never be learned.
+    """
+    if pad_id != PAD_ID:
+        raise UserError(
+            f"{source}: the id of [PAD] is {pad_id}; it must be {PAD_ID}. Make [PAD] the first line of vocab.txt, "
+            "without a tokenizer.json of the old order, and encode the data again: textclf prepare ... --vocab FOLDER"
+        )
 
 
 def _means_own(path: Path) -> bool:

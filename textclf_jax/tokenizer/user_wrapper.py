@@ -154,6 +154,15 @@ class UserWrapper:
         lines = path.read_text("utf-8").removesuffix("\n").split("\n")
         return {line.removesuffix("\r"): i for i, line in enumerate(lines)}
 
+    @property
+    def tokens(self) -> tuple[str, ...] | None:
+        """The pieces in the order of their ids; None where they are not told, or ids are left out."""
+        if isinstance(self.wrapper, WordPieceTokenizerWrapper):
+            return self.wrapper.tokens
+        ids = self._vocabulary or {}
+        pieces = sorted(ids, key=ids.__getitem__)
+        return tuple(pieces) if pieces and [ids[piece] for piece in pieces] == list(range(len(pieces))) else None
+
     def _find_fingerprint(self) -> str:
         """The wrapper's own, else a hexadecimal sha256 of the pieces by id, else of the code and V."""
         given = getattr(self.wrapper, "fingerprint", None)

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
 
-from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.collate import Batching, Bucketed, choose_buckets
-from textclf_jax.data.dataset import Dataset, load_dataset
+from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.packing import Packed, candidate_packings
+from textclf_jax.data.splits import load_splits
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import evaluation_program
 from textclf_jax.model.attention import tells_texts_apart
@@ -23,7 +24,7 @@ from textclf_jax.runs.resuming import fingerprint_of
 from textclf_jax.runtime.device import compute_precision
 from textclf_jax.runtime.programs import Shape, compiled, shapes_of
 from textclf_jax.tasks import Task, make_task
-from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper
+from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
 from textclf_jax.training.optimizer import make_optimizer
 from textclf_jax.training.schedule import TrainingLength, make_schedule
 from textclf_jax.training.steps import StepSettings, TrainState, initial_state, train_step
@@ -146,6 +147,7 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
       UserError: anything about tokenizer or data that would go wrong later.
     """
     tokenizer = load_wrapper(config.tokenizer.wrapper_path, config.tokenizer.vocab_dir, root=root)
+    require_pad_first(tokenizer.pad_id, tokenizer.source or config.tokenizer.vocab_dir)
     splits = load_splits(config, tokenizer, root)
     task, training, lengths = make_task(config, tokenizer), config.training, splits["train"].lengths
     steps = -(-len(lengths) // training.batch_size)
@@ -175,27 +177,6 @@ def step_settings(config: RunConfig, module: nn.Module, length: TrainingLength, 
         seed=config.experiment.seed,
         frozen_steps=training.freeze_epochs * length.steps_per_epoch,
     )
-
-
-def load_splits(config: RunConfig, tokenizer: LoadedTokenizer, root: Path) -> dict[str, Dataset]:
-    """Loads and checks the data of a run, by split.
-
-    Raises:
-      UserError: names the file, the row and the value at fault, and the remedy.
-    """
-    num_labels = config.classification_head.num_labels if isinstance(config, FinetuningConfig) else None
-    paths = {name: getattr(config.data, name).dataset_path for name in ("train", "val", "test")}
-    return {
-        name: load_dataset(
-            root / path,
-            vocab_size=tokenizer.vocab_size,
-            pad_id=tokenizer.pad_id,
-            max_length=config.architecture.max_sequence_length,
-            num_labels=num_labels,
-        )
-        for name, path in paths.items()
-        if path
-    }
 
 
 def choose_batching(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, is_checkpoints_folder
 from textclf_jax.runs.pretrained import Pretrained, adopt
+from textclf_jax.runs.record import label_names, renamed_classes
 from textclf_jax.runs.resuming import Position, continue_earlier, resume
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.steps import TrainState
@@ -61,7 +62,9 @@ def find_start(
         with closing(Checkpoints(folder)) as checkpoints:
             resumption = resume(checkpoints, plan.state_shapes, plan.fingerprint(), changed_data=changed_data)
         if resumption is not None:
+            renamed = renamed_classes(run_dir, label_names(plan.config, plan.train))
             note = f"resuming after step {resumption.position.step} of {plan.length.steps}"
+            note = f"{renamed}\n{note}" if renamed else note
             return Start(resumption.position, resumption.state, resumes=True, note=note)
     earlier = plan.config.training.resume
     if earlier.path is not None and not earlier.weights_only:

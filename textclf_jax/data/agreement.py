@@ -1,0 +1,246 @@
+"""Whether the splits of a run mean the same by their numbers: its class names, and the vocabulary of its ids."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from textclf_jax.data.beside import DATASET_FILE, Beside, same_name, shown_names
+from textclf_jax.errors import UserError
+from textclf_jax.tokenizer.loading import LoadedTokenizer, OwnTokenizer
+from textclf_jax.tokenizer.vocabulary import fingerprint_of
+from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
+
+UNKNOWN = -1
+PROBED_PIECES, PROBE_LENGTH = 200, 4096
+SHOWN_CLASSES = 10
+
+
+class RunClasses(NamedTuple):
+    """The classes of a run.
+
+    Attributes:
+      count: C.
+      names: in the order of their numbers; None: they have numbers alone.
+      source: where the names are from, for messages.
+      numbered_by: the file of names that the training data has, believed or not: other files of it agree with it.
+    """
+
+    count: int
+    names: tuple[str, ...] | None
+    source: str
+    numbered_by: Path | None = None
+
+
+class Numbering(NamedTuple):
+    """How a file numbers classes that have names.
+
+    Attributes:
+      names: its K classes, in the order of its labels.
+      to_run: [K] the run's number of each; UNKNOWN where the run has no such class.
+      source: the file of the names.
+      run: the classes of the run.
+    """
+
+    names: tuple[str, ...]
+    to_run: Int[np.ndarray, " K"]
+    source: Path
+    run: RunClasses
+
+    @property
+    def renumbers(self) -> bool:
+        """Whether any class has another number in the run."""
+        return not np.array_equal(self.to_run, np.arange(len(self.to_run)))
+
+
+# --- class names ------------------------------------------------------------------------------------------------
+
+
+def training_classes(beside: Beside, count: int, notes: list[str]) -> RunClasses:
+    """The classes of a run, by what lies beside its training data; `count` is classification_head.num_labels.
+
+    Raises:
+      UserError: a prepared dataset has another number of classes.
+    """
+    names, source = beside.names, beside.names_file
+    if names is None or source is None:
+        return RunClasses(count, None, f"{beside.path} has no labels.txt beside it")
+    if len(names) == count:
+        return RunClasses(count, names, str(source), source)
+    if beside.is_prepared:
+        raise UserError(
+            f"{source}: has {len(names)} classes ({shown_names(names)}), but classification_head.num_labels is "
+            f"{count}. Set it to {len(names)}, or train on data of {count} classes."
+        )
+    notes.append(f"{source}: has {len(names)} lines, but there are {count} classes: they are called by their numbers")
+    return RunClasses(count, None, f"{source} has {len(names)} names, not {count}", source)
+
+
+def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering | None:
+    """How a file's labels become numbers of the run, by the names of both; None: they are these numbers already.
+
+    Raises:
+      UserError: the names cannot be compared and do not fit.
+    """
+    names, source = beside.names, beside.names_file
+    if names is None or source is None or source == run.numbered_by:
+        return None
+    numbers = {same_name(name): i for i, name in enumerate(run.names or ())}
+    to_run = np.array([numbers.get(same_name(name), UNKNOWN) for name in names], np.int64)
+    if not _says_something(run.names) and (to_run == UNKNOWN).any():
+        return _unnamed(beside, run, notes)
+    numbering = Numbering(names, to_run, source, run)
+    if not numbering.renumbers and len(names) == run.count:
+        return None
+    if numbering.renumbers and (to_run != UNKNOWN).any():
+        pairs = [f"{n} {i} -> {k}" for i, (n, k) in enumerate(zip(names, to_run, strict=True)) if k != UNKNOWN]
+        more = ", ..." if len(pairs) > SHOWN_CLASSES else ""
+        notes.append(
+            f"{beside.path}: its labels are mapped to the classes of {run.source} by their names in {source}: "
+            f"{', '.join(pairs[:SHOWN_CLASSES])}{more}"
+        )
+    return numbering
+
+
+def _says_something(names: tuple[str, ...] | None) -> bool:
+    """Whether names are more than numbers in order, which stand for classes without a name."""
+    return names is not None and any(re.fullmatch(rf"(LABEL_)?{i}", name) is None for i, name in enumerate(names))
+
+
+def _unnamed(beside: Beside, run: RunClasses, notes: list[str]) -> None:
+    assert beside.names is not None
+    told = f"{beside.names_file}: its classes are {shown_names(beside.names)}, but those of the run have no names"
+    if len(beside.names) != run.count:
+        raise UserError(
+            f"{told} ({run.source}) and are {run.count}: which number means which cannot be told. Put a labels.txt "
+            "with their names, one a line in the order of their numbers, beside the training data."
+        )
+    notes.append(f"{told} ({run.source}): the numbers are taken as they are")
+
+
+def run_labels(
+    path: Path, labels: Int[np.ndarray, " N"], numbering: Numbering, notes: list[str]
+) -> Int[np.ndarray, " N"]:
+    """The labels of a file, which are in range, in the numbers of the run.
+
+    Raises:
+      UserError: a row has a class that the run does not have.
+    """
+    mapped = numbering.to_run[labels]
+    foreign = np.flatnonzero(mapped == UNKNOWN)
+    unknown = [name for name, number in zip(numbering.names, numbering.to_run, strict=True) if number == UNKNOWN]
+    if foreign.size:
+        row, run = int(foreign[0]), numbering.run
+        name = numbering.names[labels[row]]
+        raise UserError(
+            f"{path}: row {row} has the class {name!r} (label {labels[row]} by {numbering.source}), as have "
+            f"{foreign.size} rows classes that the run lacks: its classes are {shown_names(run.names or ())} "
+            f"({run.source}).{_alike(name, run.names or ())} Leave these rows out, or train with these classes; or, if "
+            f"they are classes of the run under other names, write its names into {numbering.source.parent}/labels.txt."
+        )
+    if unknown:
+        notes.append(f"{path}: no row has a class that the run lacks ({shown_names(unknown)}, by {numbering.source})")
+    return mapped
+
+
+def _alike(name: str, names: Sequence[str]) -> str:
+    def plain(text: str) -> str:
+        return "".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+    found = next((other for other in names if plain(other) == plain(name)), None)
+    return "" if found is None else f" {found!r} differs from it by case, width or spaces alone."
+
+
+# --- the vocabulary -----------------------------------------------------------------------------------------------
+
+
+def check_vocabularies(splits: Mapping[str, Beside], tokenizer: LoadedTokenizer, vocab_dir: Path) -> list[str]:
+    """Compares the vocabulary that the ids of each split stand for with that of the run; returns what to tell.
+
+    Raises:
+      UserError: they differ; both are named.
+    """
+    notes: dict[str, None] = {}
+    same: set[tuple[str | None, Path | None]] = set()
+    for name, beside in splits.items():
+        key = beside.fingerprint, beside.vocab_dir
+        if key in same or key == (None, None):
+            continue
+        if beside.fingerprint is None and beside.vocab_dir is not None and _same_place(beside.vocab_dir, vocab_dir):
+            continue
+        notes |= dict.fromkeys(_check_vocabulary(name, beside, tokenizer, vocab_dir))
+        same.add(key)
+    return list(notes)
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    other = other.parent if other.is_file() else other
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _check_vocabulary(split: str, beside: Beside, tokenizer: LoadedTokenizer, vocab_dir: Path) -> list[str]:
+    ours = tokenizer.tokens
+    if ours is None:
+        return [f"{beside.path}: whether its ids fit cannot be told: the tokenizer wrapper does not give its pieces"]
+    fingerprint = fingerprint_of(ours)
+    elsewhere = beside.vocab_dir is not None and not _same_place(beside.vocab_dir, vocab_dir)
+    theirs = _load(beside, needed=beside.fingerprint is None and tokenizer.source is None) if elsewhere else None
+    expected = beside.fingerprint or (theirs and theirs.fingerprint)
+    if expected is None:
+        return [f"{beside.path}: whether its ids fit cannot be told: {beside.vocab_dir} is of another kind"]
+    if theirs is not None and theirs.fingerprint != expected:
+        theirs = None  # not the vocabulary of these ids
+    if expected == fingerprint:
+        if theirs is not None and tokenizer.source is None and (differing := differing_rules(tokenizer, theirs)):
+            raise UserError(
+                f"{beside.path}: was encoded with {beside.vocab_dir}, which has the pieces of {vocab_dir} but treats "
+                f"{' and '.join(differing)} otherwise. {_remedy(split, beside, vocab_dir, elsewhere=True)}"
+            )
+        return []
+    if theirs is not None and theirs.tokens is not None and ours[: len(theirs.tokens)] == theirs.tokens:
+        more = len(ours) - len(theirs.tokens)
+        return [f"{beside.path}: its vocabulary {beside.vocab_dir} is the run's without the last {more} pieces"]
+    told_by = (theirs and beside.vocab_dir) or f"the vocabulary that {DATASET_FILE} beside it tells"
+    raise UserError(
+        f"{beside.path}: its ids stand for the pieces of {told_by} (fingerprint {expected[:12]}), but the vocabulary "
+        f"of the run, {vocab_dir}, is another one (fingerprint {fingerprint[:12]}). "
+        f"{_remedy(split, beside, vocab_dir, elsewhere=elsewhere)}"
+    )
+
+
+def _remedy(split: str, beside: Beside, vocab_dir: Path, *, elsewhere: bool) -> str:
+    either = f"Set tokenizer.vocab_dir to {beside.vocab_dir}, or p" if split == "train" and elsewhere else "P"
+    return f"{either}repare the texts again with: textclf prepare ... --vocab {vocab_dir}"
+
+
+def _load(beside: Beside, *, needed: bool) -> OwnTokenizer | None:
+    """The vocabulary beside a file; None where it cannot be read and is not needed."""
+    assert beside.vocab_dir is not None
+    try:
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(beside.vocab_dir))
+    except UserError:
+        if needed:
+            raise
+        return None
+
+
+def differing_rules(one: LoadedTokenizer, other: LoadedTokenizer) -> list[str]:
+    """In what two tokenizers with the same pieces give other ids, by texts made of these pieces."""
+    words = [token for token in one.tokens or () if token.isalpha()][:PROBED_PIECES] or ["a"]
+    text = " ".join(words)
+    probes = {
+        "capital letters": text.upper(),
+        "accents": " ".join(f"{word[0]}\u0301{word[1:]}" for word in words),
+        "Chinese characters": text + " \u6f22\u5b57",
+        "long words": " ".join(words[0] * length for length in (50, 90, 150, 250)),
+        "plain words": text,
+    }
+
+    def ids(tokenizer: LoadedTokenizer, probe: str) -> bytes:
+        return np.asarray(tokenizer.encode_texts([probe], PROBE_LENGTH)[0], np.int64).tobytes()
+
+    return [what for what, probe in probes.items() if ids(one, probe) != ids(other, probe)]

@@ -1,0 +1,64 @@
+"""The data of a run: each split loaded and checked, and all of them in the same classes and the same vocabulary."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.data.agreement import RunClasses, check_vocabularies, numbering_of, training_classes
+from textclf_jax.data.beside import Beside, read_beside
+from textclf_jax.data.dataset import Dataset, load_dataset
+from textclf_jax.tokenizer.loading import LoadedTokenizer
+
+SPLITS = ("train", "val", "test")
+
+
+def load_splits(
+    config: RunConfig,
+    tokenizer: LoadedTokenizer,
+    root: Path,
+    *,
+    splits: Sequence[str] = SPLITS,
+    model_classes: Sequence[str] | None = None,
+) -> dict[str, Dataset]:
+    """Loads and checks the data of a run, by split; labels are in the numbers of the run's classes.
+
+    Args:
+      config: of the run.
+      tokenizer: its vocabulary.
+      root: the folder that relative paths start from.
+      splits: which ones, where the config names a file.
+      model_classes: the class names of a trained classifier; None: those of the training data, which is then needed.
+
+    Raises:
+      UserError: names the file, the row and the value at fault, and the remedy; or the splits do not mean the same.
+    """
+    paths = {name: path for name in splits if (path := getattr(config.data, name).dataset_path)}
+    labelled = isinstance(config, FinetuningConfig)
+    beside = {name: read_beside(root / path, with_names=labelled) for name, path in paths.items()}
+    notes = check_vocabularies(beside, tokenizer, root / config.tokenizer.vocab_dir)
+    classes = None
+    if labelled:
+        count = config.classification_head.num_labels
+        if model_classes is None:
+            classes = training_classes(beside["train"], count, notes)
+        else:
+            classes = RunClasses(count, tuple(model_classes), "the model")
+    loaded = {name: _load(config, tokenizer, each, classes) for name, each in beside.items()}
+    for name, data in list(loaded.items())[:1]:
+        loaded[name] = replace(data, notes=(*notes, *data.notes))
+    return loaded
+
+
+def _load(config: RunConfig, tokenizer: LoadedTokenizer, beside: Beside, classes: RunClasses | None) -> Dataset:
+    """Loads and checks one file; its labels become numbers of `classes`, which are None for MLM."""
+    notes = list(beside.notes)
+    data = load_dataset(
+        beside.path,
+        vocab_size=tokenizer.vocab_size,
+        pad_id=tokenizer.pad_id,
+        max_length=config.architecture.max_sequence_length,
+        num_labels=classes and classes.count,
+        numbering=classes and numbering_of(beside, classes, notes),
+    )
+    return replace(data, notes=(*notes, *data.notes), class_names=classes and classes.names)
