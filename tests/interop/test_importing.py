@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -178,7 +179,8 @@ def check_best_model(golden: Golden, tmp_path: Path) -> None:
     for key in (key for key in recorded if key.startswith(f"in/val_{best:02d}_") and key.endswith("input_ids")):
         mask, labels = (recorded[key.replace("input_ids", name)] for name in ("attention_mask", "labels"))
         ids, lengths = recorded[key].astype(np.int32), adapters.lengths(mask)
-        losses, _ = cross_entropy(jax.jit(module.apply)(variables, ids, lengths)[labels >= 0], labels[labels >= 0])
+        targets: Any = labels[labels >= 0]
+        losses, _ = cross_entropy(jax.jit(module.apply)(variables, ids, lengths)[labels >= 0], targets)
         total, count = total + float(losses.sum()), count + len(losses)
     np.testing.assert_allclose(total / count, entry["expected"]["val_loss"], rtol=1e-5)
 

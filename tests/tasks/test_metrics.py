@@ -1,6 +1,7 @@
 """Scores against recorded numbers, against definitions written out in numpy, and at the edges."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,6 +133,7 @@ def test_strangers_splits_score_as_scikit_learn_says(split):
     """Undefined precision, recall and F1 count as 0 in means (zero_division=0), and are NaN by themselves."""
     from sklearn import metrics
 
+    undefined: Any = 0  # what scikit-learn's types say is less than what it takes
     logits, labels = split
     classes, predicted = logits.shape[1], logits.argmax(axis=1)
     ours = classification_metrics(logits, labels, loss=1.0)
@@ -140,13 +142,17 @@ def test_strangers_splits_score_as_scikit_learn_says(split):
     assert confusion.sum() == len(labels) == ours["num_examples"]
     np.testing.assert_array_equal(confusion, metrics.confusion_matrix(labels, predicted, labels=range(classes)))
     assert ours["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
-    recall = metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
+    recall = metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=undefined)
     assert ours["balanced_accuracy"] == pytest.approx(recall)
     for average in ("macro", "micro"):
-        theirs = metrics.precision_recall_fscore_support(labels, predicted, average=average, zero_division=0)
+        theirs = metrics.precision_recall_fscore_support(labels, predicted, average=average, zero_division=undefined)
         for name, value in zip(("precision", "recall", "f1"), theirs, strict=False):
             assert ours[f"{name}_{average}"] == pytest.approx(value), (name, average)
-    theirs = metrics.precision_recall_fscore_support(labels, predicted, labels=range(classes), zero_division=np.nan)
+    scores = class_scores(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+    undefined = np.nan
+    theirs: Any = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=range(classes), zero_division=undefined
+    )
     for name, values in zip(("precision", "recall", "f1"), theirs, strict=False):
-        np.testing.assert_allclose(class_scores(confusion)[name], values, err_msg=name)
+        np.testing.assert_allclose(scores[name], values, err_msg=name)
     np.testing.assert_array_equal(confusion.sum(axis=1), theirs[3])

@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from unicodedata import category
 
 import numpy as np
@@ -25,22 +24,15 @@ class ClassResults:
     Attributes:
       names: C names of the classes, in the order of their numbers.
       confusion: [C, C] numbers of rows by true and predicted class.
+      support: [C] rows of each class.
+      predicted: [C] rows that each class is predicted for.
       scores: `precision`, `recall` and `f1` [C], NaN where undefined (see `class_scores`).
     """
 
     def __init__(self, confusion: Int[np.ndarray, "C C"], names: Sequence[str]):
         self.names = [well_formed(name) for name in names]
-        self.confusion, self.scores = confusion, class_scores(confusion)
-
-    @cached_property
-    def support(self) -> Int[np.ndarray, " C"]:
-        """Rows of each class."""
-        return self.confusion.sum(axis=1)
-
-    @cached_property
-    def predicted(self) -> Int[np.ndarray, " C"]:
-        """Rows that each class is predicted for."""
-        return self.confusion.sum(axis=0)
+        self.confusion, self.support, self.predicted = confusion, confusion.sum(axis=1), confusion.sum(axis=0)
+        self.scores = class_scores(confusion.diagonal(), self.support, self.predicted)
 
     def records(self) -> list[dict[str, int | float | str]]:
         """Of each class its number and label, its rows, the rows it is predicted for, and its scores."""

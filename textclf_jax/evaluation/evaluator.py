@@ -70,10 +70,17 @@ class Evaluator:
 
     def __call__(self, variables: PyTree, data: Dataset) -> dict[str, float]:
         """Computes the task's metrics of all rows of a split; the same masks each time."""
-        return self.evaluate(variables, data).metrics
+        sums, scores, labels = self._outcome(variables, data)
+        return self.task.metrics(sums, scores, labels)
 
     def evaluate(self, variables: PyTree, data: Dataset) -> Evaluation:
         """Computes the metrics of all rows of a split, and of a classifier the confusion matrix, too."""
+        sums, scores, labels = self._outcome(variables, data)
+        confusion = None if labels is None else confusion_matrix(scores, labels)
+        return Evaluation(self.task.metrics(sums, scores, labels), confusion)
+
+    def _outcome(self, variables: PyTree, data: Dataset) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+        """The sums of a split, and a classifier's logits [N, C] with their labels [N]; [0, 0] and None for MLM."""
         sums: dict[str, float] = defaultdict(float)
         rows, logits = [], []
         for batch, (batch_sums, batch_logits) in self.results(variables, data):
@@ -83,9 +90,8 @@ class Evaluator:
                 rows.append(batch.rows)
                 logits.append(np.asarray(batch_logits)[: len(batch.rows)])
         if data.labels is None:
-            return Evaluation(self.task.metrics(sums, np.zeros((0, 0)), None), None)
-        scores, labels = np.concatenate(logits), data.labels[np.concatenate(rows)]
-        return Evaluation(self.task.metrics(sums, scores, labels), confusion_matrix(scores, labels))
+            return sums, np.zeros((0, 0)), None
+        return sums, np.concatenate(logits), data.labels[np.concatenate(rows)]
 
     def results(self, variables: PyTree, data: Dataset) -> Iterator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""

@@ -36,13 +36,14 @@ def classification_metrics(logits: ArrayLike, labels: ArrayLike, *, loss: float)
     """
     scores, truth = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
     num_examples, num_classes = scores.shape
-    confusion = confusion_matrix(scores, truth)
-    if confusion is None or not num_examples:
+    if not num_examples or np.isnan(scores).any():
         return _unscored(truth, num_classes, loss)
-    figures = {name: np.nan_to_num(values) for name, values in class_scores(confusion).items()}
-    support, calls = confusion.sum(axis=1), confusion.sum(axis=0)
+    predicted = scores.argmax(axis=-1)
+    right = truth[predicted == truth]
+    hits, support, calls = (np.bincount(rows, minlength=num_classes) for rows in (right, truth, predicted))
+    figures = {name: np.nan_to_num(values) for name, values in class_scores(hits, support, calls).items()}
     occurs = support + calls > 0
-    accuracy = float(np.mean(scores.argmax(axis=-1) == truth))
+    accuracy = float(np.mean(predicted == truth))
     confidence, entropy = _confidence_and_entropy(scores)
     metrics = {
         "loss": float(loss),
@@ -76,13 +77,19 @@ def confusion_matrix(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.int64] 
     return np.bincount(places, minlength=classes**2).reshape(classes, classes)
 
 
-def class_scores(confusion: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """`precision`, `recall` and `f1` [C] of each class of a confusion matrix.
+def class_scores(
+    hits: NDArray[np.int64], support: NDArray[np.int64], calls: NDArray[np.int64]
+) -> dict[str, NDArray[np.float64]]:
+    """`precision`, `recall` and `f1` [C] of each class.
 
     NaN where undefined: the precision of a class that is never predicted, the recall of one without rows, and the F1 of
     one that is neither.
+
+    Args:
+      hits: [C] rows of each class that are predicted right.
+      support: [C] rows of each class.
+      calls: [C] rows that each class is predicted for.
     """
-    hits, support, calls = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     return {"precision": _ratio(hits, calls), "recall": _ratio(hits, support), "f1": _ratio(2 * hits, support + calls)}
 
 

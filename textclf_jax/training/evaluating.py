@@ -1,6 +1,6 @@
 """Evaluates a saved model again: on the data of its run, as the run itself does, or on other data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Int
 
 from textclf_jax.config.schema import DEFAULT_WRAPPER, FinetuningConfig, PretrainingConfig, RunConfig
+from textclf_jax.data.beside import read_beside
 from textclf_jax.data.dataset import Dataset
+from textclf_jax.data.splits import SPLITS, load_splits
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
 from textclf_jax.runs.checkpoint import SavedModel, load_model, read_metadata
@@ -20,7 +22,6 @@ from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper
 from textclf_jax.training.plan import EVALUATION_BUCKETS, choose_batching
 from textclf_jax.training.report import EvaluationReport
 
-SPLITS = ("train", "val", "test")
 HELD_OUT = SPLITS[1:]
 OTHER_DATA = "data"  # the name of what is no split of the run
 
@@ -52,8 +53,6 @@ def evaluate_saved(
         tokenizer = _tokenizer_of(saved, config)
         task = make_task(config, tokenizer)
         data, held_out = _load_data(config, saved, tokenizer, root, split, file, note)
-        for line in data.notes:
-            note(line)
         batching = choose_batching(task, held_out, EVALUATION_BUCKETS)
         module = task.module(compute_precision(config.training))
         programs = Programs(
@@ -86,11 +85,12 @@ def _load_data(
     note: Note,
 ) -> tuple[Dataset, Int[np.ndarray, " M"]]:
     """The rows to evaluate, and the lengths that batches are made for: of both held-out splits for one of them."""
-    labels = saved.metadata["labels"]
     if file:
+        if saved.metadata["labels"] and read_beside(root / file).names is None:
+            note(f"{root / file}: nothing beside it names its classes: its labels are taken as the model's numbers")
         test = config.data.test.model_copy(update={"dataset_path": str(file)})
         config = config.model_copy(update={"data": config.data.model_copy(update={"test": test})})
-        data = load_splits(config, tokenizer, root, splits=("test",), model_classes=labels)["test"]
+        data = _load(("test",), config, saved, tokenizer, root, note)["test"]
         return data, data.lengths
     paths = {name: path for name in SPLITS if (path := getattr(config.data, name).dataset_path)}
     if split not in paths:
@@ -102,9 +102,19 @@ def _load_data(
     for name in [name for name in together if name != split and not (root / paths[name]).is_file()]:
         note(f"{root / paths[name]} is missing: batches, and with them last digits, can differ from those of the run")
         together.remove(name)
-    loaded = load_splits(config, tokenizer, root, splits=together, model_classes=labels)
+    loaded = _load(together, config, saved, tokenizer, root, note)
     _compare(saved, split, loaded[split], note)
     return loaded[split], np.concatenate([loaded[name].lengths for name in together])
+
+
+def _load(
+    splits: Sequence[str], config: RunConfig, saved: SavedModel, tokenizer: LoadedTokenizer, root: Path, note: Note
+) -> dict[str, Dataset]:
+    """Splits in the numbers of the model's classes."""
+    loaded = load_splits(config, tokenizer, root, splits=splits, model_classes=saved.metadata["labels"])
+    for line in (line for data in loaded.values() for line in data.notes):
+        note(line)
+    return loaded
 
 
 def _compare(saved: SavedModel, split: str, data: Dataset, note: Note) -> None:

@@ -155,11 +155,11 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
         report = EvaluationReport.of(saved, keeper.evaluator, "test", plan.splits["test"])
         results["test"] = report.metrics
         session.logger.log("test", results["test"], **place)
-        report.write(run_dir / REPORT_FOLDER)
     write_whole(run_dir / SUMMARY_FILE, json_text({"model": which, **place, "results": results}))
     show_results(which, place, results)
     if report:
         report.show_classes()
+        report.write(run_dir / REPORT_FOLDER)
     if plan.val is not None and which == "last":
         _say("warning: no evaluation had a finite loss, so there is no best model: this is the last one")
     csvs = csv_paths(run_dir, plan.config.logging)
