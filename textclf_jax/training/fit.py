@@ -150,11 +150,12 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     results: dict[str, dict[str, float]] = {}
     if plan.val is not None:
         results["val"] = keeper.best_metrics or keeper.evaluator(saved.variables, plan.val)
-    which, report = saved.metadata["which"], None
+    report = None
     if "test" in plan.splits:
         report = EvaluationReport.of(saved, keeper.evaluator, "test", plan.splits["test"])
         results["test"] = report.metrics
         session.logger.log("test", results["test"], **place)
+    which = saved.metadata["which"]
     write_whole(run_dir / SUMMARY_FILE, json_text({"model": which, **place, "results": results}))
     show_results(which, place, results)
     if report:

@@ -25,6 +25,7 @@ class Keeper:
       position: saved with each checkpoint; its best score is kept here.
       evaluator: for the validation split.
       best_metrics: of what is in `model.ckpt`, as far as it was evaluated by this process.
+      is_warned: the user was told that a validation loss was not finite.
       saved_at: when the last checkpoint was saved, on `time.monotonic`.
     """
 
@@ -33,12 +34,12 @@ class Keeper:
     position: Position
     evaluator: Evaluator
     best_metrics: dict[str, float] | None = None
+    is_warned: bool = False
     saved_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         # now, so that files that cannot be had are found before training
         self._vocabulary = self.plan.vocabulary_files
-        self._is_warned = False
 
     def evaluate(self, state: TrainState) -> dict[str, Any] | None:
         """Evaluates on the validation split, if there is one.
@@ -69,12 +70,12 @@ class Keeper:
         return self.session.record | place | {"which": "best", "score": score}
 
     def _last_model(self, place: dict[str, int], score: float) -> dict[str, Any]:
-        if not self._is_warned:
+        if not self.is_warned:
             self.session.progress.note(
                 f"warning: the validation loss is {score}, so this model cannot be the best; until an evaluation has a "
                 "finite loss, model.ckpt is the last model"
             )
-        self._is_warned = True
+        self.is_warned = True
         return self.session.record | place | {"which": "last", "score": None}
 
     def _place(self, state: TrainState) -> dict[str, int]:
