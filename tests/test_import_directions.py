@@ -48,7 +48,7 @@ OWNERS = {
     "tokenizers": ("tokenizer/",),
     "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/"),
     "transformers": (),
-    "matplotlib": ("observe/plots.py",),
+    "matplotlib": ("observe/plots.py", "observe/confusion_picture.py"),
     "benchmarks": ("cli/bench.py",),
 }
 

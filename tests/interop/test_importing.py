@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import tiny
+from tests.conftest import Golden
 from tests.golden import adapters
 from tests.interop import bert
 from textclf_jax.cli import main
@@ -21,7 +23,9 @@ from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import generate_finetuning
 from textclf_jax.interop.importing import import_huggingface, import_reference
+from textclf_jax.interop.reference import state_dict_from_variables, variables_from_state_dict
 from textclf_jax.kernels.cross_entropy import cross_entropy
+from textclf_jax.model.heads import MaskedLanguageModel
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 UNTIED = {"tie_word_embeddings": False}
@@ -295,23 +299,65 @@ def reference_config(entry, folder: Path) -> Path:
 
 @pytest.mark.golden
 def test_the_reference_s_best_model_has_its_recorded_loss(golden, tmp_path):
+    check_best_model(golden, tmp_path)
+
+
+def check_best_model(golden: Golden, tmp_path: Path) -> None:
+    """Imports the recorded best model; on the masked inputs of the evaluation that found it it has its loss."""
     entry = next(e for e in golden.entries("torch_files") if e["file"].endswith("best-model.ckpt"))
     config = reference_config(entry, tmp_path)
     run, _ = import_reference(golden.path / entry["file"], config, "new", root=tmp_path)
-    recorded = golden.load("optim/traj_00_mlm_accum1.npz")
-    module, variables = _module_of(run)
+    (trajectory,) = (e for e in golden.entries("trajectory") if e["file"] == "optim/traj_00_mlm_accum1.npz")
+    # each evaluation has masks of its own
+    best = [evaluation["step"] for evaluation in trajectory["expected"]["eval"]].index(entry["expected"]["step"])
+    recorded, (module, variables) = golden.load(trajectory), _module_of(run)
     total = count = 0.0
-    for key in (key for key in recorded if key.startswith("in/val_00") and key.endswith("input_ids")):
+    for key in (key for key in recorded if key.startswith(f"in/val_{best:02d}_") and key.endswith("input_ids")):
         mask, labels = (recorded[key.replace("input_ids", name)] for name in ("attention_mask", "labels"))
         ids, lengths = recorded[key].astype(np.int32), adapters.lengths(mask)
-        losses, _ = cross_entropy(jax.jit(module.apply)(variables, ids, lengths)[labels >= 0], labels[labels >= 0])
+        targets: Any = labels[labels >= 0]
+        losses, _ = cross_entropy(jax.jit(module.apply)(variables, ids, lengths)[labels >= 0], targets)
         total, count = total + float(losses.sum()), count + len(losses)
     np.testing.assert_allclose(total / count, entry["expected"]["val_loss"], rtol=1e-5)
 
 
+def test_a_recording_whose_best_evaluation_is_a_later_one(tmp_path):
+    """Made up: a random model, and three evaluations that differ in nothing but their masks."""
+    sizes = {"vocab_size": 40, "max_sequence_length": 16, "embedding_dim": 8, "num_layers": 1, "mlp_size": 8}
+    model = {**sizes, "num_heads": 2, "attention_kind": "mha", "pos_encoding": "learned"}
+    config = PretrainingConfig.model_validate(
+        tiny.pretraining(tmp_path).model_dump() | {"architecture": adapters.architecture(model).model_dump()}
+    )
+    (tmp_path / "optim").mkdir()
+    torch.save({"model_state": (state := state_of(config, vocab_size=40))}, tmp_path / "best-model.ckpt")
+    arrays, losses, rng = {}, [], np.random.default_rng(0)
+    module = MaskedLanguageModel(config.architecture, config.mlm_head, 40)
+    variables = variables_from_state_dict(
+        {name: value.numpy() for name, value in state.items()}, config.architecture, config.mlm_head
+    )
+    for i in range(3):
+        ids, mask = rng.integers(5, 40, (3, 9)), np.arange(9) >= np.array([[9], [7], [4]])
+        labels = np.where((np.arange(9) == i) & ~mask, ids, -100)
+        masked = np.where(labels >= 0, 4, ids)
+        scores = jax.jit(module.apply)(variables, masked.astype(np.int32), adapters.lengths(mask))
+        chosen = torch.from_numpy(np.array(scores)[labels >= 0]), torch.from_numpy(labels[labels >= 0])
+        losses.append(float(torch.nn.functional.cross_entropy(*chosen)))
+        arrays |= {f"in/val_{i:02d}_00/input_ids": masked, f"in/val_{i:02d}_00/labels": labels}
+        arrays |= {f"in/val_{i:02d}_00/attention_mask": mask}
+    assert len({f"{loss:.3f}" for loss in losses}) == 3
+    np.savez(tmp_path / "optim/traj_00_mlm_accum1.npz", **arrays)
+    evaluations = [{"step": 4 * (i + 1)} for i in range(3)]
+    expected = {"step": 8, "val_loss": losses[1]}
+    entries = [
+        {"family": "trajectory", "file": "optim/traj_00_mlm_accum1.npz", "expected": {"eval": evaluations}},
+        {"family": "torch_files", "file": "best-model.ckpt", "config": {"model": model}, "expected": expected},
+    ]
+    (tmp_path / "manifest.json").write_text(json.dumps({"entries": entries}))
+    check_best_model(Golden(tmp_path), tmp_path)
+
+
 def _module_of(run: Path):
     from textclf_jax.interop.exporting import model_of
-    from textclf_jax.model.heads import MaskedLanguageModel
 
     saved = bert.load(run)
     config, _ = model_of(saved)
@@ -319,13 +365,11 @@ def _module_of(run: Path):
     return MaskedLanguageModel(config.architecture, config.mlm_head, saved.metadata["vocab_size"]), saved.variables
 
 
-def state_of(config) -> dict[str, torch.Tensor]:
+def state_of(config, vocab_size: int = tiny.VOCAB_SIZE) -> dict[str, torch.Tensor]:
     """A random state dict of the reference for a config."""
     from tests.model.cases import random_variables
-    from textclf_jax.interop.reference import state_dict_from_variables
-    from textclf_jax.model.heads import MaskedLanguageModel
 
-    module = MaskedLanguageModel(config.architecture, config.mlm_head, tiny.VOCAB_SIZE)
+    module = MaskedLanguageModel(config.architecture, config.mlm_head, vocab_size)
     variables = random_variables(module, bert.IDS, bert.LENGTHS)
     arrays = state_dict_from_variables(variables, config.architecture, config.mlm_head)
     return {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}

@@ -1,11 +1,14 @@
 """Scores against recorded numbers, against definitions written out in numpy, and at the edges."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from textclf_jax.tasks.metrics import classification_metrics, mlm_metrics
+from textclf_jax.tasks.metrics import class_scores, classification_metrics, confusion_matrix, mlm_metrics
 
 
 def by_definition(logits, labels):
@@ -51,7 +54,9 @@ def test_mlm_matches_the_recorded_numbers(golden):
     for i, (total, tokens) in enumerate(zip(arrays["in/total_loss"], arrays["in/total_tokens"], strict=True)):
         ours = mlm_metrics(total, 0, tokens)
         for name in ("loss", "perplexity", "num_tokens"):
-            np.testing.assert_allclose(ours[name], arrays[f"out/{name}"][i], **entry["tolerance"])
+            # the reference calls the loss of nothing 0, a perfect one; ours is none
+            expected = arrays[f"out/{name}"][i] if tokens or name == "num_tokens" else math.nan
+            np.testing.assert_allclose(ours[name], expected, **entry["tolerance"])
 
 
 @pytest.mark.parametrize("num_classes", [2, 4, 7])
@@ -76,10 +81,14 @@ def test_huge_logits_neither_overflow_nor_warn(size):
     assert (ours["avg_prediction_confidence"], ours["avg_prediction_entropy"]) == (1.0, 0.0)
 
 
-def test_nan_logits_give_nan_confidence_without_a_warning():
-    ours = classification_metrics([[math.nan, 0.0], [1.0, 0.0]], [1, 0], loss=math.nan)
-    assert math.isnan(ours["loss"])
-    assert math.isnan(ours["avg_prediction_confidence"])
+@pytest.mark.parametrize(("logits", "labels"), [([[math.nan, 0.0], [1.0, 0.0]], [1, 1]), (np.zeros((0, 2)), [])])
+def test_nothing_predicted_is_no_score_and_no_warning(logits, labels):
+    """NaN is argmax's choice: it would look right where its class is."""
+    ours = classification_metrics(logits, labels, loss=math.nan)
+    assert ours.keys() == classification_metrics([[1.0, 0.0]], [0], loss=1.0).keys()
+    known = {"num_examples": len(labels), "class_0_support": 0, "class_1_support": len(labels)}
+    assert {name: value for name, value in ours.items() if not math.isnan(value)} == known
+    assert (confusion_matrix(logits, labels) is None) == bool(len(labels))
 
 
 def test_top_k_counts_the_rank_of_the_label_and_breaks_ties_like_argmax():
@@ -100,6 +109,50 @@ def test_per_class_scores_up_to_ten_classes(num_classes, listed):
 def test_mlm_means_and_an_evaluation_without_masked_tokens():
     ours = mlm_metrics(loss_sum=12.5, correct=4, count=10)
     assert ours == pytest.approx({"loss": 1.25, "perplexity": math.exp(1.25), "accuracy": 0.4, "num_tokens": 10.0})
-    assert mlm_metrics(0.0, 0, 0) == {"loss": 0.0, "perplexity": 1.0, "accuracy": 0.0, "num_tokens": 0.0}
+    nothing = mlm_metrics(0.0, 0, 0)
+    assert nothing.pop("num_tokens") == 0.0
+    assert set(nothing) == {"loss", "perplexity", "accuracy"}
+    assert all(math.isnan(value) for value in nothing.values())
     assert mlm_metrics(80.0, 0, 1)["perplexity"] == math.inf
     assert math.isnan(mlm_metrics(math.nan, 0, 1)["perplexity"])
+
+
+@st.composite
+def splits(draw):
+    """Logits [N, C], ties among them, and labels that may leave classes out; sometimes one row, or one class only."""
+    rows, classes = draw(st.integers(1, 30)), draw(st.integers(2, 12))
+    values = st.sampled_from([-math.inf, -2.0, -0.5, 0.0, 0.0, 1.0, 3.5])
+    logits = draw(st.lists(st.lists(values, min_size=classes, max_size=classes), min_size=rows, max_size=rows))
+    occurring = draw(st.lists(st.integers(0, classes - 1), min_size=1, max_size=3))
+    return np.array(logits), np.array(draw(st.lists(st.sampled_from(occurring), min_size=rows, max_size=rows)))
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(splits())
+def test_strangers_splits_score_as_scikit_learn_says(split):
+    """Undefined precision, recall and F1 count as 0 in means (zero_division=0), and are NaN by themselves."""
+    from sklearn import metrics
+
+    undefined: Any = 0  # what scikit-learn's types say is less than what it takes
+    logits, labels = split
+    classes, predicted = logits.shape[1], logits.argmax(axis=1)
+    ours = classification_metrics(logits, labels, loss=1.0)
+    confusion = confusion_matrix(logits, labels)
+    assert confusion is not None
+    assert confusion.sum() == len(labels) == ours["num_examples"]
+    np.testing.assert_array_equal(confusion, metrics.confusion_matrix(labels, predicted, labels=range(classes)))
+    assert ours["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
+    recall = metrics.recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=undefined)
+    assert ours["balanced_accuracy"] == pytest.approx(recall)
+    for average in ("macro", "micro"):
+        theirs = metrics.precision_recall_fscore_support(labels, predicted, average=average, zero_division=undefined)
+        for name, value in zip(("precision", "recall", "f1"), theirs, strict=False):
+            assert ours[f"{name}_{average}"] == pytest.approx(value), (name, average)
+    scores = class_scores(confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0))
+    undefined = np.nan
+    theirs: Any = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=range(classes), zero_division=undefined
+    )
+    for name, values in zip(("precision", "recall", "f1"), theirs, strict=False):
+        np.testing.assert_allclose(scores[name], values, err_msg=name)
+    np.testing.assert_array_equal(confusion.sum(axis=1), theirs[3])

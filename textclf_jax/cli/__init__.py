@@ -45,13 +45,25 @@ def _run(argv: Sequence[str] | None) -> int:
 def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     """Makes the parser of the command line; gives the module of each sub-command, too."""
     # imported here: guarded() is also used by scripts that need none of them
-    from textclf_jax.cli import baseline, bench, export, finetune, generate, import_, predict, prepare, pretrain
+    from textclf_jax.cli import (
+        baseline,
+        bench,
+        evaluate,
+        export,
+        finetune,
+        generate,
+        import_,
+        predict,
+        prepare,
+        pretrain,
+    )
 
     commands = {
         "prepare": prepare,
         "generate": generate,
         "pretrain": pretrain,
         "finetune": finetune,
+        "evaluate": evaluate,
         "predict": predict,
         "baseline": baseline,
         "bench": bench,
@@ -60,7 +72,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     }
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Train text classifiers from scratch: prepare data, pretrain, finetune, predict, import, export.",
+        description="Train text classifiers from scratch: prepare data, pretrain, finetune, evaluate, predict, "
+        "import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -5,17 +5,19 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, Int, PyTree
 
 from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.prefetch import prefetched
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.runtime.programs import Compiled, Programs, compiled, shapes_of
+from textclf_jax.tasks.metrics import confusion_matrix
 from textclf_jax.tasks.task import EVALUATION_MASKS, Task
 
 
@@ -40,6 +42,18 @@ def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variable
     return compiled(step, shapes_of(variables), shapes_of(task.batch(None, empty, (0,))))
 
 
+class Evaluation(NamedTuple):
+    """What a model gives on a split.
+
+    Attributes:
+      metrics: of the task, by name.
+      confusion: [C, C] numbers of rows by true and predicted class; None for MLM, and where logits are NaN.
+    """
+
+    metrics: dict[str, float]
+    confusion: Int[np.ndarray, "C C"] | None
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Evaluates variables on splits.
@@ -56,6 +70,17 @@ class Evaluator:
 
     def __call__(self, variables: PyTree, data: Dataset) -> dict[str, float]:
         """Computes the task's metrics of all rows of a split; the same masks each time."""
+        sums, scores, labels = self._outcome(variables, data)
+        return self.task.metrics(sums, scores, labels)
+
+    def evaluate(self, variables: PyTree, data: Dataset) -> Evaluation:
+        """Computes the metrics of all rows of a split, and of a classifier the confusion matrix, too."""
+        sums, scores, labels = self._outcome(variables, data)
+        confusion = None if labels is None else confusion_matrix(scores, labels)
+        return Evaluation(self.task.metrics(sums, scores, labels), confusion)
+
+    def _outcome(self, variables: PyTree, data: Dataset) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
+        """The sums of a split, and a classifier's logits [N, C] with their labels [N]; [0, 0] and None for MLM."""
         sums: dict[str, float] = defaultdict(float)
         rows, logits = [], []
         for batch, (batch_sums, batch_logits) in self.results(variables, data):
@@ -65,8 +90,8 @@ class Evaluator:
                 rows.append(batch.rows)
                 logits.append(np.asarray(batch_logits)[: len(batch.rows)])
         if data.labels is None:
-            return self.task.metrics(sums, np.zeros((0, 0)), None)
-        return self.task.metrics(sums, np.concatenate(logits), data.labels[np.concatenate(rows)])
+            return sums, np.zeros((0, 0)), None
+        return sums, np.concatenate(logits), data.labels[np.concatenate(rows)]
 
     def results(self, variables: PyTree, data: Dataset) -> Iterator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""

@@ -306,13 +306,8 @@ def load_model(folder: Path) -> SavedModel:
     Raises:
       UserError: it is missing, of another kind, or damaged.
     """
-    metadata_path = folder / METADATA_FILE
-    if not metadata_path.is_file():
-        raise UserError(
-            f"{folder}: there is no saved model. {contents_of(folder if folder.is_dir() else folder.parent)}"
-        )
+    metadata = read_metadata(folder)
     try:
-        metadata = unsealed(json.loads(metadata_path.read_text(encoding="utf-8")))
         check_files(folder / "vocab", metadata["files"])
         with ocp.StandardCheckpointer() as checkpointer:
             path = (folder / "variables").resolve()
@@ -321,7 +316,28 @@ def load_model(folder: Path) -> SavedModel:
             variables = checkpointer.restore(path, like)
         check_arrays(variables, metadata["checksums"])
     except Exception as error:  # whatever json, Orbax and its stores raise on damaged files
-        raise UserError(
-            f"{folder}: the saved model is damaged ({_reason(error)}). Copy it again, or train it again with --fresh."
-        ) from error
+        raise _damaged(folder, error) from error
     return SavedModel(folder, variables, metadata)
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """Reads what `SavedModel.metadata` holds from a `model.ckpt` folder, and no array.
+
+    Raises:
+      UserError: it is missing, of another kind, or damaged.
+    """
+    metadata_path = folder / METADATA_FILE
+    if not metadata_path.is_file():
+        raise UserError(
+            f"{folder}: there is no saved model. {contents_of(folder if folder.is_dir() else folder.parent)}"
+        )
+    try:
+        return unsealed(json.loads(metadata_path.read_text(encoding="utf-8")))
+    except Exception as error:  # whatever json raises on a damaged file
+        raise _damaged(folder, error) from error
+
+
+def _damaged(folder: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{folder}: the saved model is damaged ({_reason(error)}). Copy it again, or train it again with --fresh."
+    )

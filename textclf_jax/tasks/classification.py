@@ -10,7 +10,7 @@ from textclf_jax.data.dataset import Dataset
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.model.flops import classifier_flops
 from textclf_jax.model.heads import TextClassifier
-from textclf_jax.tasks.metrics import classification_metrics
+from textclf_jax.tasks.metrics import classification_metrics, mean
 from textclf_jax.tasks.task import Arrays, gather_tokens
 from textclf_jax.tokenizer.loading import LoadedTokenizer
 
@@ -50,4 +50,4 @@ class ClassificationTask:
     def metrics(self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
         """See `Task`; `classification_metrics`."""
         assert labels is not None
-        return classification_metrics(logits, labels, loss=sums["loss"] / max(sums["count"], 1.0))
+        return classification_metrics(logits, labels, loss=mean(sums["loss"], sums["count"]))

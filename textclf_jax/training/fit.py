@@ -26,6 +26,7 @@ from textclf_jax.training.keeper import Keeper
 from textclf_jax.training.log import TrainingLog
 from textclf_jax.training.loop import TrainingLoop
 from textclf_jax.training.plan import Plan, make_plan
+from textclf_jax.training.report import REPORT_FOLDER, EvaluationReport
 from textclf_jax.training.session import Session, open_session
 from textclf_jax.training.start import Start, adopt_into, find_start
 from textclf_jax.training.steps import TrainState
@@ -155,14 +156,22 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     results: dict[str, dict[str, float]] = {}
     if plan.val is not None:
         results["val"] = keeper.best_metrics or keeper.evaluator(saved.variables, plan.val)
+    report = None
     if "test" in plan.splits:
-        results["test"] = keeper.evaluator(saved.variables, plan.splits["test"])
+        report = EvaluationReport.of(saved, keeper.evaluator, "test", plan.splits["test"])
+        results["test"] = report.metrics
         session.logger.log("test", results["test"], **place)
     which = saved.metadata["which"]
     write_whole(run_dir / SUMMARY_FILE, json_text({"model": which, **place, "results": results}))
     show_results(which, place, results)
+    if report:
+        report.show_classes()
+        report.write(run_dir / REPORT_FOLDER)
+    if plan.val is not None and which == "last":
+        _say("warning: no evaluation had a finite loss, so there is no best model: this is the last one")
     csvs = csv_paths(run_dir, plan.config.logging)
     _say(more_epochs(plan.config, run_dir.name, read_metrics(csvs["eval"])))
     files = {"model": run_dir / MODEL_FOLDER, "summary": run_dir / SUMMARY_FILE}
+    files |= {"test report": run_dir / REPORT_FOLDER} if report else {}
     files |= {f"{split} metrics": path for split, path in csvs.items() if path.exists()}
     show_files(files | ({"learning curves": curves} if curves else {}))

@@ -1,5 +1,6 @@
 """What a run keeps: the best model by validation, and checkpoints to resume from."""
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ class Keeper:
       position: saved with each checkpoint; its best score is kept here.
       evaluator: for the validation split.
       best_metrics: of what is in `model.ckpt`, as far as it was evaluated by this process.
+      is_warned: the user was told that a validation loss was not finite.
       saved_at: when the last checkpoint was saved, on `time.monotonic`.
     """
 
@@ -32,6 +34,7 @@ class Keeper:
     position: Position
     evaluator: Evaluator
     best_metrics: dict[str, float] | None = None
+    is_warned: bool = False
     saved_at: float = field(default_factory=time.monotonic)
 
     def evaluate(self, state: TrainState) -> dict[str, Any] | None:
@@ -39,6 +42,7 @@ class Keeper:
 
         Returns:
           The metadata of the model if it is the best so far (or there is no split), and so to be kept; otherwise None.
+          While no evaluation has had a finite loss, the last model is kept.
           None, too, where a signal came: the evaluation is then due when the run is resumed.
         """
         p, place = self.position, self._place(state)
@@ -57,9 +61,18 @@ class Keeper:
         score = metrics["loss"]
         # a NaN never counts as an improvement
         if not score < p.best_score:
-            return None
+            return self._last_model(place, score) if math.isinf(p.best_score) else None
         p.best_score, self.best_metrics = score, metrics
         return self.session.record | place | {"which": "best", "score": score}
+
+    def _last_model(self, place: dict[str, int], score: float) -> dict[str, Any]:
+        if not self.is_warned:
+            self.session.progress.note(
+                f"warning: the validation loss is {score}, so this model cannot be the best; until an evaluation has a "
+                "finite loss, model.ckpt is the last model"
+            )
+        self.is_warned = True
+        return self.session.record | place | {"which": "last", "score": None}
 
     def _place(self, state: TrainState) -> dict[str, int]:
         length, step = self.plan.length, self.position.step

@@ -13,6 +13,7 @@ from textclf_jax.runs.pretrained import start_path
 from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.optimizer import path_names, starts_frozen
 from textclf_jax.training.plan import Plan
+from textclf_jax.training.predictions import count_predictions, prediction_facts, prediction_warnings
 
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 STILL_FALLING = 0.03  # share of the validation loss that went in the second half of a run
@@ -20,13 +21,19 @@ SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accurac
 
 
 def show_plan(plan: Plan, device: str, *, dry_run: bool) -> None:
-    """Prints the facts of a run; those of a dry run include the memory of a step, for which it is compiled."""
-    facts = [("device", device), *describe(plan)]
+    """Prints the facts of a run; those of a dry run include the memory of a step, for which it is compiled.
+
+    Warns of splits with few predictions, or none.
+    """
+    counts = count_predictions(plan)
+    facts = [("device", device), *describe(plan), *prediction_facts(plan, counts)]
     if dry_run:
         held, extra = step_memory(plan)
         what = f"{held / 1e6:,.0f} MB of parameters, optimizer state and batches, {extra / 1e6:,.0f} MB of activations"
         facts.append(("memory", f"{what} (as XLA plans it)"))
     print_table(f"{'dry run of ' * dry_run}{plan.config.experiment.name}", facts, ("what", "value"))
+    for line in prediction_warnings(plan, counts):
+        print(line, flush=True)
 
 
 def describe(plan: Plan) -> list[tuple[str, str]]:
@@ -84,16 +91,15 @@ def show_results(which: str, place: Mapping[str, int], results: Mapping[str, Map
 
     Args:
       which: "best" or "last" model.
-      place: `epoch` and `update` it is from.
+      place: `epoch` and `update` it is from; of an imported model nothing.
       results: metrics by split.
     """
     if not results:
         return
     names = [n for n in SHOWN_METRICS if all(n in r for r in results.values())]
     rows = [(split, *(metrics[n] for n in names)) for split, metrics in results.items()]
-    print_table(
-        f"results of the {which} model (epoch {place['epoch']}, update {place['update']})", rows, ("split", *names)
-    )
+    origin = f" (epoch {place['epoch']}, update {place['update']})" if place else ""
+    print_table(f"results of the {which} model{origin}", rows, ("split", *names))
 
 
 def more_epochs(config: RunConfig, name: str, evaluations: Sequence[Mapping[str, float]]) -> str:

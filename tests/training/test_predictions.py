@@ -1,0 +1,85 @@
+"""What the figures of a run will rest on is known before it starts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import tiny
+from textclf_jax.data.torch_files import write_tensors
+from textclf_jax.tasks.task import EVALUATION_MASKS
+from textclf_jax.training import predictions
+from textclf_jax.training.plan import make_plan
+from textclf_jax.training.predictions import (
+    PredictionCount,
+    count_predictions,
+    prediction_facts,
+    prediction_warnings,
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return tiny.write_data(tmp_path_factory.mktemp("data"))
+
+
+def write_rows(path, lengths):
+    """Rows of so many tokens, of which all but [CLS] and [SEP] can be masked."""
+    places, lengths = np.arange(tiny.MAX_LENGTH), np.asarray(lengths)[:, None]
+    ids = np.where(places < lengths - 1, 7, np.where(places < lengths, 3, 0))
+    ids[:, 0] = 2
+    write_tensors(path, ids.astype(np.int64), places >= lengths)
+    return {"dataset_path": str(path)}
+
+
+def drawn(plan, split):
+    """The masked tokens of an evaluation, as it draws them."""
+    task, rows = plan.task, plan.splits[split]
+    seeds = ((plan.config.experiment.seed, EVALUATION_MASKS, i) for i in range(10**6))
+    batches = plan.eval_batching.evaluation(rows.lengths)
+    return sum(task.batch(rows, b, seed)["weights"].sum() for b, seed in zip(batches, seeds, strict=False))
+
+
+@settings(deadline=None, derandomize=True, max_examples=12)
+@given(st.lists(st.integers(2, 6), min_size=1, max_size=20), st.integers(0, 99), st.booleans())
+def test_strangers_small_splits_are_counted_to_the_token_and_told(data, lengths, seed, packing):
+    split = write_rows(data / "small.pt", lengths)
+    sections = {"val": split, "num_length_buckets": 1, "packing": packing}
+    config = tiny.pretraining(data, data=sections, mlm_head={"mask_p": 0.3})
+    config = config.model_copy(update={"experiment": config.experiment.model_copy(update={"seed": seed})})
+    plan = make_plan(config, tiny.Path("/"))
+    counts = count_predictions(plan)
+    assert counts["val"] == (drawn(plan, "val"), True)
+    facts = dict(prediction_facts(plan, counts))
+    assert facts["val predictions"] == f"{counts['val']} masked tokens, the same in each evaluation"
+    (line,) = (line for line in prediction_warnings(plan, counts) if "validation split" in line)
+    expected = f"rest on {counts['val']} masked tokens" if counts["val"].count else "too small: none of its"
+    assert expected in line
+    assert str(data / "small.pt") in line
+
+
+def test_large_splits_are_estimated_from_a_part(data, monkeypatch):
+    monkeypatch.setattr(predictions, "ENOUGH", 200)
+    split = write_rows(data / "large.pt", np.random.default_rng(0).integers(3, tiny.MAX_LENGTH + 1, 2000))
+    plan = make_plan(tiny.pretraining(data, data={"val": split, "num_length_buckets": 1}), tiny.Path("/"))
+    counts = count_predictions(plan)
+    assert not counts["val"].is_exact
+    assert counts["val"].count == pytest.approx(drawn(plan, "val"), rel=0.25)
+    assert not any("validation" in line for line in prediction_warnings(plan, counts))
+    assert [str(PredictionCount(n, is_exact=False)) for n in (4321, 98_765)] == ["about 4,300", "about 99,000"]
+
+
+def test_rows_of_classifiers_count_and_training_without_a_masked_token_is_told(data):
+    plan = make_plan(tiny.finetuning(data), tiny.Path("/"))
+    counts = count_predictions(plan)
+    assert counts == {"train": (50, True), "val": (12, True), "test": (12, True)}
+    assert prediction_facts(plan, counts) == []
+    told = list(prediction_warnings(plan, counts))
+    assert told == [
+        f"warning: the {name} split is small: its figures rest on 12 rows, and so on chance. Put more text into {path}."
+        for name, path in {"validation": data / "cls/val.pt", "test": data / "cls/test.pt"}.items()
+    ]
+    empty = write_rows(data / "empty.pt", [2] * 30)
+    plan = make_plan(tiny.pretraining(data, data={"train": empty}), tiny.Path("/"))
+    first = next(iter(prediction_warnings(plan, count_predictions(plan))))
+    assert "the training split is too small: none of its 60 tokens is masked in the first epoch" in first

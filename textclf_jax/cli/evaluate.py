@@ -1,0 +1,42 @@
+"""`textclf evaluate RUN`: the figures of a trained model on a split of its run, or on another file."""
+
+import argparse
+from pathlib import Path
+
+from textclf_jax.errors import UserError
+from textclf_jax.experiments.folders import find_model
+
+SPLITS = ("train", "val", "test")
+
+
+def add_parser(subparsers: "argparse._SubParsersAction") -> None:
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="a trained model on a split of its run, or on other data",
+        description="Evaluate the saved model of a run. On the run's own test split it gives the run's own figures.",
+    )
+    parser.add_argument("name", help="a finetuning or pretraining run, or the path of a model.ckpt folder")
+    data = parser.add_mutually_exclusive_group()
+    data.add_argument("--split", choices=SPLITS, default="test", help="the split of the run (default: test)")
+    data.add_argument("--data", type=Path, metavar="FILE.pt", help="a file of encoded rows instead of a split")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="write metrics.json, and of a classifier results by class, there"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prints metrics, and of a classifier the results by class."""
+    folder = find_model(args.name, ("finetuning", "pretraining"))
+    if args.out and args.out.exists() and not args.out.is_dir():
+        raise UserError(f"--out {args.out} is a file; name a folder")
+    # jax takes a second to import: only sound arguments get here
+    from textclf_jax.training.evaluating import evaluate_saved
+    from textclf_jax.training.summary import show_results
+
+    report = evaluate_saved(folder, args.split, file=args.data)
+    show_results(report.which, report.place, {report.split: report.metrics})
+    report.show_classes()
+    if args.out:
+        report.write(args.out)
+        print(f"wrote {args.out}")
+    return 0

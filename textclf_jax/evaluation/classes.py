@@ -1,0 +1,107 @@
+"""The results of a classifier class by class, under the names of the classes."""
+
+import io
+from collections.abc import Iterable, Sequence
+from unicodedata import category
+
+import numpy as np
+from jaxtyping import Int
+
+from textclf_jax.files import write_csv
+from textclf_jax.tasks.metrics import class_scores
+from textclf_jax.tokenizer.text_files import well_formed
+
+TABLE_COLUMNS = ("class", "precision", "recall", "f1", "support")
+SHOWN_CLASSES = 20  # of more than these the table shows the worst and the largest, half of it each
+SHOWN_CHARACTERS = 40
+SHOWN_MISTAKES = 3
+SHOWN_ABSENT = 10
+
+
+class ClassResults:
+    """Scores of each class, and which class is taken for which.
+
+    Attributes:
+      names: C names of the classes, in the order of their numbers.
+      confusion: [C, C] numbers of rows by true and predicted class.
+      support: [C] rows of each class.
+      predicted: [C] rows that each class is predicted for.
+      scores: `precision`, `recall` and `f1` [C], NaN where undefined (see `class_scores`).
+    """
+
+    def __init__(self, confusion: Int[np.ndarray, "C C"], names: Sequence[str]):
+        self.names = [well_formed(name) for name in names]
+        self.confusion, self.support, self.predicted = confusion, confusion.sum(axis=1), confusion.sum(axis=0)
+        self.scores = class_scores(confusion.diagonal(), self.support, self.predicted)
+
+    def records(self) -> list[dict[str, int | float | str]]:
+        """Of each class its number and label, its rows, the rows it is predicted for, and its scores."""
+        rows = zip(self.names, self.support.tolist(), self.predicted.tolist(), strict=True)
+        return [
+            {"class": i, "label": name, "support": support, "predicted": predicted}
+            | {score: float(values[i]) for score, values in self.scores.items()}
+            for i, (name, support, predicted) in enumerate(rows)
+        ]
+
+    def per_class_csv(self) -> str:
+        """A line for each of `records`; undefined scores are empty."""
+        records = self.records()
+        return _csv([list(records[0]), *(["" if v != v else str(v) for v in record.values()] for record in records)])
+
+    def confusion_csv(self) -> str:
+        """A line a true class, a column a predicted one."""
+        rows = ([name, *map(str, counts)] for name, counts in zip(self.names, self.confusion.tolist(), strict=True))
+        return _csv([["true \\ predicted", *self.names], *rows])
+
+    def table(self) -> tuple[str, list[tuple[str, float, float, float, int]]]:
+        """What to print: a remark on what is shown, and rows of `TABLE_COLUMNS`."""
+        chosen, remark = range(len(self.names)), ""
+        if len(self.names) > SHOWN_CLASSES:
+            half = SHOWN_CLASSES // 2
+            worst = self._worst()[:half]
+            largest = [i for i in np.argsort(-self.support, kind="stable").tolist() if i not in worst][:half]
+            chosen = [*worst, *largest]
+            remark = f" (of {len(self.names)}: the {len(worst)} of lowest F1, then the {len(largest)} largest others)"
+        return remark, [self._row(i) for i in chosen]
+
+    def remarks(self) -> list[str]:
+        """Lines on the most frequent mistakes, and on classes that never occur."""
+        lines = []
+        mistakes = self.confusion - np.diag(self.confusion.diagonal())
+        places = np.argsort(-mistakes, axis=None, kind="stable")[:SHOWN_MISTAKES].tolist()
+        often = [(t, p) for t, p in (divmod(i, len(self.names)) for i in places) if mistakes[t, p]]
+        if often:
+            told = (f"{self._short(t)} taken for {self._short(p)} ({mistakes[t, p]:,})" for t, p in often)
+            lines.append(f"most frequent mistakes: {'; '.join(told)}")
+        absent = np.flatnonzero(self.support == 0).tolist()
+        if absent:
+            named = ", ".join(self._short(i) for i in absent[:SHOWN_ABSENT]) + ", ..." * (len(absent) > SHOWN_ABSENT)
+            lines.append(
+                f"{len(absent)} of {len(self.names)} classes have no row here ({named}): balanced accuracy leaves them "
+                "out, and the macro scores those of them that are never predicted either"
+            )
+        return lines
+
+    def _worst(self) -> list[int]:
+        """Classes that have rows, by F1, then those of more rows first."""
+        present = np.flatnonzero(self.support)
+        return present[np.lexsort((-self.support[present], self.scores["f1"][present]))].tolist()
+
+    def _row(self, i: int) -> tuple[str, float, float, float, int]:
+        precision, recall, f1 = (float(values[i]) for values in self.scores.values())
+        return self._short(i), precision, recall, f1, int(self.support[i])
+
+    def _short(self, i: int) -> str:
+        return shortened(self.names[i], SHOWN_CHARACTERS) or f"(class {i})"
+
+
+def shortened(name: str, characters: int) -> str:
+    """A name in one line of so many characters at most, without control characters."""
+    line = "".join("\N{REPLACEMENT CHARACTER}" if category(c) == "Cc" else c for c in " ".join(name.split()))
+    return line if len(line) <= characters else line[: characters - 1] + "…"
+
+
+def _csv(lines: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    write_csv(text, lines)
+    return text.getvalue()

@@ -1,0 +1,124 @@
+"""Evaluates a saved model again: on the data of its run, as the run itself does, or on other data."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig, RunConfig
+from textclf_jax.data.beside import read_beside
+from textclf_jax.data.dataset import Dataset
+from textclf_jax.data.splits import SPLITS, load_splits
+from textclf_jax.errors import UserError
+from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
+from textclf_jax.runs.checkpoint import SavedModel, load_model, read_metadata
+from textclf_jax.runs.pretrained import ENCODER
+from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device
+from textclf_jax.runtime.programs import Programs
+from textclf_jax.tasks import make_task
+from textclf_jax.tokenizer.loading import LoadedTokenizer, load_kept
+from textclf_jax.training.plan import EVALUATION_BUCKETS, choose_batching
+from textclf_jax.training.report import EvaluationReport
+
+HELD_OUT = SPLITS[1:]
+OTHER_DATA = "data"  # the name of what is no split of the run
+
+Note = Callable[[str], None]
+
+
+def evaluate_saved(
+    folder: Path, split: str, *, file: Path | None = None, root: Path | None = None, note: Note = print
+) -> EvaluationReport:
+    """Evaluates a `model.ckpt` on a split of its run; the figures are those of the run, if nothing has changed.
+
+    Args:
+      folder: the model.
+      split: train, val or test.
+      file: a dataset file to evaluate on instead.
+      root: the folder that relative data paths start from; the current one by default.
+      note: gets lines on the data and on programs that are compiled.
+
+    Raises:
+      UserError: the model or the data is missing, damaged, or does not fit.
+    """
+    root = root or Path.cwd()
+    config = _config_of(read_metadata(folder))
+    with explained_exhaustion(config):
+        set_up_device(config.training)  # JAX must know its device before arrays are loaded
+        saved = load_model(folder)
+        if isinstance(config, PretrainingConfig) and set(saved.variables["params"]) == {ENCODER}:
+            raise UserError(f"{folder}: holds an encoder without its MLM head, which predicts nothing. Finetune it.")
+        tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
+        task = make_task(config, tokenizer)
+        data, held_out = _load_data(config, saved, tokenizer, root, split, file, note)
+        batching = choose_batching(task, held_out, EVALUATION_BUCKETS)
+        module = task.module(compute_precision(config.training))
+        programs = Programs(
+            "evaluation", lambda shape: evaluation_program(task, module, batching.empty(shape), saved.variables), note
+        )
+        evaluator = Evaluator(task, programs, batching)
+        return EvaluationReport.of(saved, evaluator, OTHER_DATA if file else split, data)
+
+
+def _config_of(metadata: dict[str, Any]) -> RunConfig:
+    sections = metadata["config"]
+    kind = FinetuningConfig if "classification_head" in sections else PretrainingConfig
+    config = kind.model_validate(sections)
+    if config.training.device != "cuda":
+        return config
+    # where there is none, the CPU will do
+    return config.model_copy(update={"training": config.training.model_copy(update={"device": "auto"})})
+
+
+def _load_data(
+    config: RunConfig,
+    saved: SavedModel,
+    tokenizer: LoadedTokenizer,
+    root: Path,
+    split: str,
+    file: Path | None,
+    note: Note,
+) -> tuple[Dataset, Int[np.ndarray, " M"]]:
+    """The rows to evaluate, and the lengths that batches are made for: of both held-out splits for one of them."""
+    if file:
+        if saved.metadata["labels"] and read_beside(root / file).names is None:
+            note(f"{root / file}: nothing beside it names its classes: its labels are taken as the model's numbers")
+        test = config.data.test.model_copy(update={"dataset_path": str(file)})
+        config = config.model_copy(update={"data": config.data.model_copy(update={"test": test})})
+        data = _load(("test",), config, saved, tokenizer, root, note)["test"]
+        return data, data.lengths
+    paths = {name: path for name in SPLITS if (path := getattr(config.data, name).dataset_path)}
+    if split not in paths:
+        raise UserError(
+            f"{saved.folder}: its run had no {split} split (data.{split}.dataset_path), but: {', '.join(paths)}. "
+            "Choose one of these with --split, or name a file with --data."
+        )
+    together = [name for name in paths if name in HELD_OUT] if split in HELD_OUT else [split]
+    for name in [name for name in together if name != split and not (root / paths[name]).is_file()]:
+        note(f"{root / paths[name]} is missing: batches, and with them last digits, can differ from those of the run")
+        together.remove(name)
+    loaded = _load(together, config, saved, tokenizer, root, note)
+    _compare(saved, split, loaded[split], note)
+    return loaded[split], np.concatenate([loaded[name].lengths for name in together])
+
+
+def _load(
+    splits: Sequence[str], config: RunConfig, saved: SavedModel, tokenizer: LoadedTokenizer, root: Path, note: Note
+) -> dict[str, Dataset]:
+    """Splits in the numbers of the model's classes."""
+    loaded = load_splits(config, tokenizer, root, splits=splits, model_classes=saved.metadata["labels"])
+    for line in (line for data in loaded.values() for line in data.notes):
+        note(line)
+    return loaded
+
+
+def _compare(saved: SavedModel, split: str, data: Dataset, note: Note) -> None:
+    """Says so where a split is no longer the data that the run had."""
+    before = saved.metadata.get("data", {}).get(split)
+    if before and before["fingerprint"] != data.fingerprint:
+        note(
+            f"warning: {data.path} has changed since the model was trained (fingerprint {before['fingerprint']} then, "
+            f"{data.fingerprint} now): these are not the figures of the run"
+        )

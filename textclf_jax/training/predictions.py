@@ -1,0 +1,83 @@
+"""How many predictions an evaluation will rest on: known before training, since masks are drawn from the seed."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from textclf_jax.data.collate import BatchRows
+from textclf_jax.data.dataset import Dataset
+from textclf_jax.tasks.task import EVALUATION_MASKS, TRAINING_MASKS, Task
+from textclf_jax.training.batches import plan_epoch
+from textclf_jax.training.plan import Plan
+
+ENOUGH = 1000  # so many are counted; the rest is estimated from them
+FEW = 100  # an accuracy from fewer is uncertain by 10 percentage points or more, in 95 of 100 cases
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+class PredictionCount(NamedTuple):
+    """The number of predictions that the figures of a split rest on; `is_exact` unless it is estimated."""
+
+    count: int
+    is_exact: bool
+
+    def __str__(self) -> str:
+        if self.is_exact:
+            return f"{self.count:,}"
+        digits = 1 - math.floor(math.log10(self.count))
+        return f"about {int(round(self.count, digits)):,}"
+
+
+def count_predictions(plan: Plan) -> dict[str, PredictionCount]:
+    """The predictions of the first epoch of training, and of each evaluation of the other splits."""
+    task, seed, counts = plan.task, plan.config.experiment.seed, {}
+    for name, data in plan.splits.items():
+        if name == "train":
+            batches, prefix = plan_epoch(task, data, plan.batching, 0), (seed, TRAINING_MASKS, 0)
+        else:
+            batches, prefix = plan.eval_batching.evaluation(data.lengths), (seed, EVALUATION_MASKS)
+        counts[name] = _count(task, data, batches, prefix)
+    return counts
+
+
+def _count(task: Task, data: Dataset, batches: list[BatchRows], seed: tuple[int, ...]) -> PredictionCount:
+    if data.labels is not None:
+        return PredictionCount(len(data), is_exact=True)
+    total = int(data.lengths.sum())
+    found = seen = 0
+    # in any order but theirs, which may be by length
+    for index in np.random.default_rng(0).permutation(len(batches)):
+        arrays = task.batch(data, batches[index], (*seed, int(index)))
+        found, seen = found + int(arrays["weights"].sum()), seen + int(arrays["lengths"].sum())
+        if found >= ENOUGH and seen < total:
+            return PredictionCount(round(found * total / seen), is_exact=False)
+    return PredictionCount(found, is_exact=True)
+
+
+def prediction_facts(plan: Plan, counts: dict[str, PredictionCount]) -> list[tuple[str, str]]:
+    """A line for each held-out split whose predictions are masked tokens; others have one a row."""
+    masked = [name for name, data in plan.splits.items() if name != "train" and data.labels is None]
+    return [(f"{name} predictions", f"{counts[name]} masked tokens, the same in each evaluation") for name in masked]
+
+
+def prediction_warnings(plan: Plan, counts: dict[str, PredictionCount]) -> Iterable[str]:
+    """Lines on the splits whose figures rest on few predictions, or on none."""
+    for name, (count, _) in counts.items():
+        data, split = plan.splits[name], f"warning: the {SPLITS[name]} split is"
+        remedy = f"Put more text into {data.path}."
+        if not count:
+            draws = f"none of its {int(data.lengths.sum()):,} tokens is masked"
+            yield f"{split} too small: {draws}{_without_any(name)} {remedy}"
+        elif name != "train" and count < FEW:
+            unit = "masked tokens" if data.labels is None else "rows"
+            yield f"{split} small: its figures rest on {count} {unit}, and so on chance. {remedy}"
+
+
+def _without_any(name: str) -> str:
+    return {
+        "train": " in the first epoch, so nothing is learned there.",
+        "val": ", so there is no validation loss, and no best model: the last one is kept.",
+        "test": ", so the test will have no loss.",
+    }[name]

@@ -1,0 +1,89 @@
+"""What is left and printed of the evaluation of a saved model: metrics, and of a classifier the results by class."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from textclf_jax.data.dataset import Dataset
+from textclf_jax.errors import UserError
+from textclf_jax.evaluation.classes import TABLE_COLUMNS, ClassResults
+from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.files import json_text, write_whole
+from textclf_jax.observe.confusion_picture import confusion_picture
+from textclf_jax.observe.progress import print_table
+from textclf_jax.runs.checkpoint import SavedModel
+
+REPORT_FOLDER = "test_report"
+METRICS_FILE = "metrics.json"
+CLASSES_FILE, CONFUSION_FILE, PICTURE_FILE = "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png"
+PLACE = ("step", "update", "epoch")
+
+
+class EvaluationReport(NamedTuple):
+    """The evaluation of a saved model on a split.
+
+    Attributes:
+      which: the model: best, last or imported.
+      place: step, update and epoch that the model is from; of an imported one nothing.
+      split: the name of the split.
+      data: its rows.
+      metrics: of the task.
+      classes: results by class; None for MLM, and where logits are NaN.
+    """
+
+    which: str
+    place: dict[str, int]
+    split: str
+    data: Dataset
+    metrics: dict[str, float]
+    classes: ClassResults | None
+
+    @classmethod
+    def of(cls, saved: SavedModel, evaluator: Evaluator, split: str, data: Dataset) -> "EvaluationReport":
+        """Evaluates a saved model."""
+        metrics, confusion = evaluator.evaluate(saved.variables, data)
+        place = {name: saved.metadata[name] for name in PLACE if name in saved.metadata}
+        classes = None if confusion is None else ClassResults(confusion, saved.metadata["labels"])
+        return cls(saved.metadata["which"], place, split, data, metrics, classes)
+
+    def write(self, folder: Path) -> None:
+        """Writes `metrics.json`, and of a classifier two CSV files and a picture, into a folder, which is made.
+
+        Raises:
+          UserError: they cannot be written.
+        """
+        make_folder(folder)
+        classes = self.classes
+        content: dict[str, Any] = {"model": self.which, **self.place, "split": self.split}
+        content |= {"data": str(self.data.path), "fingerprint": self.data.fingerprint, "results": self.metrics}
+        if classes is None:
+            for name in (CLASSES_FILE, CONFUSION_FILE, PICTURE_FILE):
+                (folder / name).unlink(missing_ok=True)
+        else:
+            content["classes"] = classes.records()
+            write_whole(folder / CLASSES_FILE, classes.per_class_csv())
+            write_whole(folder / CONFUSION_FILE, classes.confusion_csv())
+            title = f"{self.which} model, {len(self.data):,} rows ({self.split})"
+            confusion_picture(classes.confusion, classes.names, title, folder / PICTURE_FILE)
+        write_whole(folder / METRICS_FILE, json_text(content))
+
+    def show_classes(self) -> None:
+        """Prints the results of each class, or of some of many; nothing for MLM."""
+        if self.data.labels is None:
+            return
+        if self.classes is None:
+            print("no results by class: the model's logits are NaN, so it predicts nothing", flush=True)
+            return
+        remark, rows = self.classes.table()
+        print_table(f"{self.split} results by class{remark}", rows, TABLE_COLUMNS)
+        for line in self.classes.remarks():
+            print(line, flush=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder for a report; raises UserError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the folder cannot be made ({error.strerror}). Name another, or mend the rights."
+        ) from error
