@@ -249,7 +249,7 @@ def classifier_folder(tmp_path_factory):
     return bert.save(model, tmp_path_factory.mktemp("attack") / "hf")
 
 
-@settings(deadline=None, derandomize=True, max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.sampled_from(KEYS), VALUES, min_size=1, max_size=2), st.sets(st.sampled_from(KEYS), max_size=1)
 )

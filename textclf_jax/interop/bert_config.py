@@ -121,7 +121,7 @@ def check_sizes(config: BertConfig, state: Mapping[str, np.ndarray], source: obj
     }
     said["num_hidden_layers"] = config.num_hidden_layers
     found["num_hidden_layers"] = len({name.split(".")[3] for name in state if name.startswith("bert.encoder.layer.")})
-    if config.is_classifier and "classifier.weight" in state:
+    if config.is_classifier and "classifier.weight" in state and state["classifier.weight"].ndim == 2:
         key = "num_labels" if config.id2label is None else "id2label"
         said[key] = (config.num_labels or 2) if config.id2label is None else len(config.id2label)
         found[key] = len(state["classifier.weight"])
