@@ -250,9 +250,11 @@ def read_tokenizer_json(path: Path) -> Tokenizer:
     """The WordPiece tokenizer in a tokenizer.json."""
     require_file(path, "tokenizer file")
     try:
-        kind = json.loads(path.read_bytes())["model"].get("type", "WordPiece")  # early files do not name it
+        content = path.read_bytes()
+        kind = json.loads(content)["model"].get("type", "WordPiece")  # early files do not name it
         if kind == "WordPiece":
-            tokenizer = Tokenizer.from_file(str(path))
+            # not from_file: the library takes the bytes of a path for UTF-8, whatever the locale
+            tokenizer = Tokenizer.from_buffer(content)
             kind = type(tokenizer.model).__name__
     except Exception as error:  # the Rust reader raises plain Exception
         raise UserError(f"{path}: is not a serialised tokenizer ({error})") from error
