@@ -70,7 +70,7 @@ def test_the_architecture():
     ],
 )  # fmt: skip
 def test_values_are_refused_by_key(change, message):
-    with pytest.raises(UserError, match=r"^config\.json: only BERT") as caught:
+    with pytest.raises(UserError, match=r"^config\.json: ") as caught:
         read_config(CONFIG | change, "config.json")
     assert message in str(caught.value)
 
@@ -78,7 +78,7 @@ def test_values_are_refused_by_key(change, message):
 def test_missing_keys_are_all_named():
     with pytest.raises(UserError) as caught:
         read_config({"hidden_act": "relu", "vocab_size": 3}, "config.json")
-    lines = str(caught.value).split("\n  ")[1:]
+    lines = str(caught.value).splitlines()
     missing = (
         "hidden_size",
         "num_hidden_layers",
@@ -86,7 +86,8 @@ def test_missing_keys_are_all_named():
         "intermediate_size",
         "max_position_embeddings",
     )
-    assert lines == ['hidden_act: "relu", not "gelu"', *(f"{key}: missing" for key in missing)]
+    assert lines[0] == 'config.json: hidden_act: "relu", not "gelu", as BERT was published'
+    assert lines[1:] == [f"config.json: {key}: missing" for key in missing]
 
 
 def test_sizes_are_compared_with_the_arrays():
@@ -98,12 +99,12 @@ def test_sizes_are_compared_with_the_arrays():
     }
     check_sizes(read_config(CONFIG, ""), state, "config.json", Path("weights"))
     changes = {"vocab_size": 31, "hidden_size": 18, "num_hidden_layers": 10**12, "intermediate_size": 23}
-    with pytest.raises(UserError, match=r"^config\.json describes another model than weights holds\n") as caught:
+    with pytest.raises(UserError, match=r"^config\.json: ") as caught:
         check_sizes(read_config(CONFIG | changes, ""), state, "config.json", Path("weights"))
-    assert "num_hidden_layers: 1000000000000, but 1 there" in str(caught.value)
+    assert "num_hidden_layers: 1000000000000, but weights has 1" in str(caught.value)
     assert all(f"{key}: {value}, but" in str(caught.value) for key, value in changes.items())
     three = read_config(CONFIG | CLASSIFIER | {"num_labels": 3}, "")
-    with pytest.raises(UserError, match="num_labels: 3, but 2 there"):
+    with pytest.raises(UserError, match="num_labels: 3, but weights has 2"):
         check_sizes(three, state, "config.json", Path("weights"))
 
 

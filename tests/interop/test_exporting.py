@@ -13,6 +13,7 @@ from tests import tiny
 from tests.golden import adapters
 from tests.interop import bert
 from tests.model.cases import random_variables
+from tests.tokenizer.texts import texts, vocabulary
 from textclf_jax.errors import UserError
 from textclf_jax.interop.exporting import export_huggingface, export_reference
 from textclf_jax.interop.importing import import_huggingface
@@ -128,6 +129,37 @@ def test_the_exported_tokenizer_keeps_accents_and_long_words(tmp_path):
     encoded = theirs(texts, truncation=True, max_length=24, padding="max_length", return_tensors="np")
     np.testing.assert_array_equal(encoded["input_ids"], expected.input_ids)
     assert (expected.input_ids == ours.unk_id).sum(axis=1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tokenizer: None,
+        lambda tokenizer: tokenizer["normalizer"].update(lowercase=False),
+        lambda tokenizer: tokenizer["normalizer"].update(strip_accents=False, handle_chinese_chars=False),
+        lambda tokenizer: tokenizer["model"].update(max_input_chars_per_word=4),
+    ],
+    ids=["uncased", "cased", "accents", "long words"],
+)
+def test_ids_go_round(tmp_path, change):
+    """Here, in transformers after the export, and here again after the import."""
+    saved, given = mlm(tmp_path), texts(1000)
+    wrapper = WordPieceTokenizerWrapper().load(write_pieces(tmp_path / "vocab", change))
+    export_huggingface(saved, tmp_path / "out")
+    theirs: Any = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    encoded = theirs(given, truncation=True, max_length=24, padding="max_length", return_tensors="np")
+    for ours in (wrapper, WordPieceTokenizerWrapper().load(tmp_path / "out")):
+        np.testing.assert_array_equal(encoded["input_ids"], ours.encode(given, max_length=24).input_ids)
+
+
+def write_pieces(folder, change):
+    """A vocabulary that knows characters of every script, and whose tokenizer.json is changed."""
+    (folder / "vocab.txt").write_text("".join(piece + "\n" for piece in vocabulary(cased=True)), encoding="utf-8")
+    WordPieceTokenizerWrapper().load(folder, lowercase=True).save(folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    change(tokenizer)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+    return folder
 
 
 def test_an_exported_pipeline_classifies(tmp_path):

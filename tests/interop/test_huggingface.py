@@ -87,6 +87,16 @@ def test_rows_beyond_the_vocabulary_are_dropped():
         hf.TOKEN_TYPES: 30,
     }
     assert kept[hf.WORDS].tolist() == list(range(20))
+    other = hf.without_padding(state | {hf.DECODER_BIAS: np.arange(31), hf.DECODER: np.zeros(())}, 20)
+    assert (len(other[hf.WORDS]), len(other[hf.DECODER_BIAS]), other[hf.DECODER].shape) == (20, 31, ())
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (1, 16), (15,)])
+def test_arrays_that_do_not_fit_each_other_are_named(shape):
+    name = "bert.encoder.layer.0.attention.self.key.bias"
+    state = hf.state_from(params(None), ARCHITECTURE, None) | {name: np.zeros(shape, np.float32)}
+    with pytest.raises(UserError, match=f"file: {name} has the shape "):
+        hf.params_from(state, ARCHITECTURE, None, "file")
 
 
 def changed(attention=None, **keys) -> Architecture:

@@ -116,8 +116,14 @@ def test_finetuning_starts_from_an_imported_run(tmp_path, monkeypatch, capsys):
         (lambda folder: tiny.write_vocabulary(folder, 61), "embeddings for 60 words, but the vocabulary has 61"),
         (lambda folder: tiny.write_vocabulary(folder, 29), "embeddings for 60 words, but the vocabulary has 29. Are"),
         (lambda folder: _change_config(folder, hidden_act="relu"), 'hidden_act: "relu", not "gelu"'),
-        (lambda folder: _change_config(folder, num_hidden_layers=3), "num_hidden_layers: 3, but 2 there"),
-        (lambda folder: _change_config(folder, intermediate_size=41), "intermediate_size: 41, but 40 there"),
+        (
+            lambda folder: _change_config(folder, num_hidden_layers=3),
+            "num_hidden_layers: 3, but .*model.safetensors has 2",
+        ),
+        (
+            lambda folder: _change_config(folder, intermediate_size=41),
+            "intermediate_size: 41, but .*model.safetensors has 40",
+        ),
         (lambda folder: _write_tokenizer_config(folder, do_lower_case=None), "do_lower_case: null, not true or false"),
         (lambda folder: _change_array(folder, lambda a: a.fill_(torch.nan)), "NaN or infinity"),
         (lambda folder: _change_array(folder, lambda a: a.to(torch.int8)), "uint8, not floats: quantised"),
@@ -247,7 +253,7 @@ def classifier_folder(tmp_path_factory):
     return bert.save(model, tmp_path_factory.mktemp("attack") / "hf")
 
 
-@settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(st.sampled_from(KEYS), VALUES, min_size=1, max_size=2), st.sets(st.sampled_from(KEYS), max_size=1)
 )

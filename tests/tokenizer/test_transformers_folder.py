@@ -295,7 +295,7 @@ ADDED = st.lists(
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=50)
+@settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.none() | SETTINGS, st.none() | NORMALIZER, ADDED, st.booleans(), st.booleans(), st.booleans())
 def test_strangers_folders_give_the_ids_of_autotokenizer_or_are_refused(
     tmp_path_factory, given_settings, normalization, tokens, in_file, in_json, text

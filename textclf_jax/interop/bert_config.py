@@ -74,7 +74,7 @@ def read_config(content: Mapping[str, Any], source: object) -> BertConfig:
       UserError: keys that are missing, of another type, out of range, or not supported by this project; all are listed.
     """
     wrong = [
-        f"{key}: {shown(content[key])}, not {shown(only)}"
+        f"{key}: {shown(content[key])}, not {shown(only)}, as BERT was published"
         for key, only in FIXED.items()
         if key in content and (type(content[key]) is not type(only) or content[key] != only)
     ]
@@ -89,7 +89,7 @@ def read_config(content: Mapping[str, Any], source: object) -> BertConfig:
             f"num_attention_heads: {config.num_attention_heads} does not divide hidden_size {config.hidden_size}"
         )
     if config is None or wrong:
-        raise UserError("\n  ".join([f"{source}: only BERT as it was published can be imported", *wrong]))
+        raise UserError("\n".join(f"{source}: {line}" for line in wrong))
     return config
 
 
@@ -121,12 +121,14 @@ def check_sizes(config: BertConfig, state: Mapping[str, np.ndarray], source: obj
     }
     said["num_hidden_layers"] = config.num_hidden_layers
     found["num_hidden_layers"] = len({name.split(".")[3] for name in state if name.startswith("bert.encoder.layer.")})
-    if config.is_classifier and "classifier.weight" in state:
+    if config.is_classifier and "classifier.weight" in state and state["classifier.weight"].ndim == 2:
         key = "num_labels" if config.id2label is None else "id2label"
         said[key] = (config.num_labels or 2) if config.id2label is None else len(config.id2label)
         found[key] = len(state["classifier.weight"])
-    if wrong := [f"{key}: {said[key]}, but {count} there" for key, count in found.items() if count != said[key]]:
-        raise UserError("\n  ".join([f"{source} describes another model than {weights} holds", *wrong]))
+    if wrong := [
+        f"{key}: {said[key]}, but {weights} has {count}" for key, count in found.items() if count != said[key]
+    ]:
+        raise UserError("\n".join(f"{source}: {line}" for line in wrong))
 
 
 def architecture_from(config: BertConfig) -> Architecture:

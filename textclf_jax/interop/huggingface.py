@@ -85,7 +85,11 @@ def with_full_names(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def without_padding(state: Mapping[str, np.ndarray], vocab_size: int) -> dict[str, np.ndarray]:
     """Drops the rows of embeddings and decoder beyond the vocabulary: no text has their ids."""
-    return {name: value[:vocab_size] if name in BY_WORD else value for name, value in state.items()}
+    rows = state[WORDS].shape[:1] if WORDS in state else ()
+    return {
+        name: value[:vocab_size] if name in BY_WORD and rows and value.shape[:1] == rows else value
+        for name, value in state.items()
+    }
 
 
 def mlm_head_from(state: Mapping[str, np.ndarray], source: object, *, tied: bool) -> MlmHead | None:
@@ -96,7 +100,7 @@ def mlm_head_from(state: Mapping[str, np.ndarray], source: object, *, tied: bool
     """
     if "cls.predictions.transform.dense.weight" not in state:
         return None
-    if tied and not np.array_equal(state.get(DECODER, state[WORDS]), state[WORDS]):
+    if tied and DECODER in state and WORDS in state and not np.array_equal(state[DECODER], state[WORDS]):
         raise UserError(f"{source}: tie_word_embeddings: true, but {DECODER} differs from {WORDS}. Set it to false.")
     return MlmHead(tie_mlm_weights=tied, decoder_bias=DECODER_BIAS in state)
 
@@ -120,6 +124,9 @@ def params_from(
     parts: dict[TreePath, list[np.ndarray]] = {}  # three of each qkv, one of each other array
     for name, path in names.items():
         parts.setdefault(path, []).append(transpose_kernel(path, np.asarray(state[name], np.float32)))
+        first = parts[path][0]
+        if parts[path][-1].shape != first.shape or first.ndim == 0:
+            raise UserError(f"{source}: {name} has the shape {state[name].shape}, which does not fit the others")
     joined = {path: np.ascontiguousarray(np.concatenate(values, axis=-1)) for path, values in parts.items()}
     return unflatten_dict(joined), left_over
 

@@ -74,14 +74,11 @@ def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Pa
         head = huggingface.mlm_head_from(state, config_path, tied=config.tie_word_embeddings)
     check_numbers(state, huggingface.parameter_names(architecture, head), weights.source)
     params, unused = huggingface.params_from(state, architecture, head, weights.source)
-    sections: dict[str, Any] = {"architecture": architecture.model_dump()}
-    if head is not None:
-        sections["classification_head" if isinstance(head, ClassificationHead) else "mlm_head"] = head.model_dump()
     imported = Imported(
         origin="Hugging Face",
         source=weights.source,
         sha256=sha256_of(weights.files),
-        sections=sections,
+        sections=_sections(architecture, head),
         variables={"params": params},
         architecture=architecture,
         head=head,
@@ -90,6 +87,13 @@ def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Pa
         notes=[*weights.notes, *padding, *tokenizer.notes, f"not used: {', '.join(unused) or 'nothing'}"],
     )
     return _make_run(imported, name, root), imported.notes
+
+
+def _sections(architecture: Architecture, head: Head | None) -> dict[str, Any]:
+    sections: dict[str, Any] = {"architecture": architecture.model_dump()}
+    if head is not None:
+        sections["classification_head" if isinstance(head, ClassificationHead) else "mlm_head"] = head.model_dump()
+    return sections
 
 
 def _count_padding(rows: int, vocab_size: int, source: Path) -> list[str]:
