@@ -90,7 +90,7 @@ def test_exchanged_columns_are_named_with_their_remedy(out, tmp_path):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("stars", "body"), *((label, text) for text, label in texts)])
     wrong = ReadOptions(text_column="stars", label_column="body")
-    with pytest.raises(UserError, match=r"exchanged\. Try --text-column body --label-column stars"):
+    with pytest.raises(UserError, match=r"exchanged\? Try --text-column body --label-column stars"):
         prepare(options(out, inputs=(path,), read=wrong))
     assert not out.exists()
     assert prepare(options(out, inputs=(path,), read=ReadOptions("body", "stars"))).label_names == ["bad", "good"]
@@ -165,6 +165,13 @@ def test_labels_that_look_alike_are_shown_with_their_counts():
     many = {name: 1 for i in range(9) for name in (f"class {i}", f"CLASS {i}")}
     assert len(remarks(many)) == 6
     assert remarks(many)[-1] == "... and 4 more groups of labels that look alike."
+
+
+def test_missing_labels_are_pointed_out():
+    assert remarks({"good": 9, "nan": 3, "None": 1})[0].startswith(
+        "These classes are how programs write a missing label: 'None' (1), 'nan' (3)."
+    )
+    assert remarks({"good": 9, "none": 3, "1.0": 2, "Nan Goldin": 4}) == []
 
 
 def test_an_unknown_label_is_met_with_the_one_it_looks_like():

@@ -17,6 +17,7 @@ LONG_NAME = 200  # characters; class names are shorter
 MAX_DECIMALS = 40  # characters of a number with decimals
 MAX_DIGITS = 1000  # of a label that is sorted by its value: Python refuses to read much longer integers
 SHOWN_GROUPS = 5
+MISSING = {"nan", "NaN", "NaT", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "null", "NULL"}
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
@@ -169,6 +170,9 @@ def remarks(counts: Mapping[str, int]) -> list[str]:
             f"The labels are numbers with decimals ({listed(in_order(counts), 5)}): each is a class of its own, and "
             "that 1.5 lies between 1 and 2 is not used."
         )
+    if missing := sorted(MISSING & counts.keys()):
+        shown = listed([f"{name!r} ({counts[name]:,})" for name in missing])
+        found.append(f"These classes are how programs write a missing label: {shown}. Leave such rows out if they are.")
     groups = look_alikes(counts)
     found += [
         f"These labels differ only by case, width, spaces or the like: {group}. Are they one class? Mend the file then."
