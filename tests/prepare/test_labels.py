@@ -52,6 +52,9 @@ SOUND = {
     "a long tail": LONG_TAIL,
     "codes of occupations": drawn(2000, [1000 + 37 * i for i in range(300)]),
     "descriptions as names": drawn(60, [f"class {i}: " + "of things that are so " * 12 for i in range(6)]),
+    "a sample of 77 intents": drawn(100, range(77)),
+    "13 classes of 25 rows": [*(str(i) for i in range(13)), *(str(i) for i in range(12))],
+    "tens": drawn(20, range(10, 70, 10)),
     "years": drawn(300, range(1990, 2024)),
     "one class": ["a"] * 30,
 }
@@ -66,7 +69,7 @@ NO_CLASSES = {
     "row numbers": ([str(i) for i in range(50)], "a label of their own"),
     "dates": (drawn(100, [f"2021-{m:02}-{d:02}" for m in range(1, 13) for d in range(1, 29)]), "a label of their own"),
     "visits": ([str(i * i) for i in range(100) for _ in range(3)], "whole numbers far apart"),
-    "long texts": ([f"{i} " + "a word and more " * 20 for i in range(10)] * 2, "up to 322 characters"),
+    "long texts": ([f"{i} " + "a word and more " * 20 for i in range(10)] * 2, "322 characters on average"),
 }
 
 
@@ -90,7 +93,7 @@ def test_exchanged_columns_are_named_with_their_remedy(out, tmp_path):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("stars", "body"), *((label, text) for text, label in texts)])
     wrong = ReadOptions(text_column="stars", label_column="body")
-    with pytest.raises(UserError, match=r"exchanged\. Try --text-column body --label-column stars"):
+    with pytest.raises(UserError, match=r"exchanged\? Try --text-column body --label-column stars"):
         prepare(options(out, inputs=(path,), read=wrong))
     assert not out.exists()
     assert prepare(options(out, inputs=(path,), read=ReadOptions("body", "stars"))).label_names == ["bad", "good"]
@@ -110,7 +113,7 @@ def test_one_may_insist_or_do_without(tmp_path, capsys):
     assert "--task mlm" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "both"), "--accept-labels"]) == 0
     printed = capsys.readouterr().out
-    assert "There is no val split: each class keeps a row to train" in printed
+    assert "There is no val split: too few rows, of which each class keeps one to train." in printed
     assert "(0.5, 1.5, 2.5, 3.5, 4.5, ... and 35 more)" in printed
     assert max(map(len, printed.splitlines())) < 300
     # where labels are not used, they take no part in the split
@@ -161,10 +164,18 @@ def test_labels_that_look_alike_are_shown_with_their_counts():
         "'a b' (3), 'ab' (2), 'ＡＢ' (1)",
     ]
     assert look_alikes({"01": 1, "1": 1, "10": 4}) == ["'01' (1), '1' (1)"]
+    assert look_alikes({"-0": 1, "0": 2, "1.5": 1, "1.50": 1}) == ["'0' (2), '-0' (1)", "'1.5' (1), '1.50' (1)"]
     assert look_alikes({"Öl": 3, "Ol": 2, "œ": 1}) == []
     many = {name: 1 for i in range(9) for name in (f"class {i}", f"CLASS {i}")}
     assert len(remarks(many)) == 6
     assert remarks(many)[-1] == "... and 4 more groups of labels that look alike."
+
+
+def test_missing_labels_are_pointed_out():
+    assert remarks({"good": 9, "nan": 3, "None": 1})[0].startswith(
+        "These classes are how programs write a missing label: 'None' (1), 'nan' (3)."
+    )
+    assert remarks({"good": 9, "none": 3, "1.0": 2, "Nan Goldin": 4}) == []
 
 
 def test_an_unknown_label_is_met_with_the_one_it_looks_like():

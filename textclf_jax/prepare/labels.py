@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from statistics import fmean
 
 from textclf_jax.errors import UserError, listed, shortened
@@ -17,6 +18,7 @@ LONG_NAME = 200  # characters; class names are shorter
 MAX_DECIMALS = 40  # characters of a number with decimals
 MAX_DIGITS = 1000  # of a label that is sorted by its value: Python refuses to read much longer integers
 SHOWN_GROUPS = 5
+MISSING = {"nan", "NaN", "NaT", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "null", "NULL"}
 
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
@@ -70,12 +72,13 @@ def _other_than_classes(rows: Sequence[Row], read: ReadOptions) -> str | None:
     if longer and len(counts) > len({row.text for row in rows}):
         exchanged = f"--text-column {shlex.quote(read.label_name)} --label-column {shlex.quote(read.text_name)}"
         return f"They are longer than the texts, of which there are fewer: are the columns exchanged? Try {exchanged}."
-    longest = max(map(len, counts))
-    if longest > LONG_NAME and 3 * len(counts) > len(rows):
-        return f"They have up to {longest:,} characters: are these the texts? If so, {elsewhere}"
-    if many and (len(rows) >= SMALL or len(counts) == len(rows) >= SMALL // 2):
+    length = fmean(map(len, counts))
+    if length > LONG_NAME / 2 and 3 * len(counts) > len(rows):
+        return f"They have {length:,.0f} characters on average: are these the texts? If so, {elsewhere}"
+    alone = sum(count == 1 for count in counts.values())
+    if 2 * alone > len(rows) >= SMALL or alone == len(rows) >= SMALL // 2:
         return f"Most rows have a label of their own: an id, a date, a free text? If so, {elsewhere}"
-    if 4 * len(counts) > len(rows) >= SMALL and _far_apart(counts):
+    if 4 * len(counts) > len(rows) and len(counts) > FEW_CLASSES and _far_apart(counts):
         return (
             "They are whole numbers far apart: an amount to regress on? Put them into a few classes first (such as "
             f"low, medium, high), or {elsewhere}"
@@ -149,16 +152,16 @@ def look_alikes(counts: Mapping[str, int]) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """What is left of a name without case, width, spaces, invisible characters and leading zeros."""
+    """What is left of a name without case, width, spaces and invisible characters; of a number, its value."""
     name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
     name = "".join(c for c in name if not c.isspace() and unicodedata.category(c) != "Cf")
-    return str(int(name)) if name.isdecimal() and len(name) <= MAX_DIGITS else name
+    return str(Fraction(name)) if is_number(name) else name
 
 
 def closest(label: str, known: Iterable[str]) -> str:
     """A question that names the known label that looks like this one; empty where there is none."""
     alike = next((name for name in known if folded(name) == folded(label)), None)
-    return "" if alike is None else f" Did you mean {alike!r}?"
+    return "" if alike is None else f" Did you mean {shortened(alike)!r}?"
 
 
 def remarks(counts: Mapping[str, int]) -> list[str]:
@@ -169,6 +172,11 @@ def remarks(counts: Mapping[str, int]) -> list[str]:
             f"The labels are numbers with decimals ({listed(in_order(counts), 5)}): each is a class of its own, and "
             "that 1.5 lies between 1 and 2 is not used."
         )
+    if long := [name for name in in_order(counts) if len(name) > LONG_NAME]:
+        found.append(f"These labels have over {LONG_NAME} characters: {listed(long, 3)}. Are they texts?")
+    if missing := sorted(MISSING & counts.keys()):
+        shown = listed([f"{name!r} ({counts[name]:,})" for name in missing])
+        found.append(f"These classes are how programs write a missing label: {shown}. Leave such rows out if they are.")
     groups = look_alikes(counts)
     found += [
         f"These labels differ only by case, width, spaces or the like: {group}. Are they one class? Mend the file then."

@@ -141,7 +141,7 @@ def _split(rows: Splits, task: str, options: PrepareOptions, report: Report) -> 
     for name, fraction in (("val", val_fraction), ("test", test_fraction)):
         if fraction and name not in drawn:
             report.label_remarks.append(
-                f"There is no {name} split: each class keeps a row to train, and no other is left."
+                f"There is no {name} split: too few rows, of which each class keeps one to train."
             )
     splits = {**drawn, **given}
     return {name: splits[name] for name in (*SPLITS, "extra") if name in splits}
