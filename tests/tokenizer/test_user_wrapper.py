@@ -236,6 +236,12 @@ def test_a_wrong_mask_of_encode_is_refused(root, mask, message):
         refused(root, code, "a row of 4 tokens", act=lambda loaded: loaded.encode_texts(["a"], 3))
 
 
+def test_encodings_of_one_dimension_are_refused(root):
+    body = "return input_ids, input_ids\n    def encode(self, texts, max_length):\n        "
+    code = method(body + "ids = torch.tensor([5] * len(texts))\n        return ids, ids == 0")
+    refused(root, code, "input_ids of shape (2,)", act=lambda loaded: loaded.encode_texts(["a", "b"], 6))
+
+
 def test_files_that_a_model_keeps(root):
     vocab = root / "vocab"
     for name in ("tokenizer_config.json", "rules.txt", "spiece.model", "pytorch_model.bin", "x.safetensors", ".hidden"):

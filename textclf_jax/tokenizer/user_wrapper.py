@@ -166,7 +166,7 @@ class UserWrapper:
             return answer.input_ids, answer.attention_mask
         answer = getattr(answer, "tensors", answer)  # a TensorDataset
         ids, mask = self._pair("encode", answer, (("input_ids",), ("attention_mask",)))
-        self._check_integers("encode", "input_ids", ids, (len(texts), *ids.shape[1:2]))
+        self._check_integers("encode", "input_ids", ids, (len(texts), ids.shape[1] if ids.ndim == 2 else max_length))
         check_ids(self.source, "encode", "input_ids", ids, self.vocab_size)
         if mask.shape != ids.shape or not np.isin(mask, (0, 1)).all():
             raise UserError(f"{self.source}: encode returned an attention_mask that is not bool of shape {ids.shape}")
