@@ -7,6 +7,7 @@ parameter `rng`. `masking_contract.py` has the rest of what it may rely on.
 import hashlib
 import inspect
 import random
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizer
 
 IDS_KEYS = ("masked_ids", "masked_input_ids", "input_ids")
 SPECIAL_NAMES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
+SPECIAL_PIECES = (*SPECIAL_TOKENS, "<pad>", "<unk>", "<cls>", "<sep>", "<mask>", "<s>", "</s>")
 
 
 @contextmanager
@@ -94,6 +96,11 @@ class UserWrapper:
                 f"{source}: mask_input_for_mlm asks for {', '.join(unknown)}, which the trainer does not know. It "
                 f"passes the ids, and what else there is a parameter for: {', '.join(BY_NAME)}. {CONTRACT}"
             )
+
+    def save(self, folder: Path) -> None:
+        """Copies what `load` needs into a folder that is there."""
+        for name, file in self.files.items():
+            shutil.copyfile(file, folder / name)
 
     # --- what the trainer calls -------------------------------------------------------------------------------
 
@@ -247,9 +254,9 @@ class UserWrapper:
         raise UserError(f"{self.source}: the wrapper does not tell which id is [PAD]. Give it an attribute pad_id.")
 
     def _find_special(self) -> np.ndarray:
-        """[V] bool; which ids are special tokens: those that wrapper or tokenizer name, [PAD], and BERT's by name."""
+        """[V] bool; which ids are special tokens: those that wrapper or tokenizer name, and pieces of usual names."""
         tokenizer, vocabulary = getattr(self.wrapper, "tokenizer", None), self._vocabulary or {}
-        found: list[Any] = [self.pad_id, *(vocabulary.get(token) for token in SPECIAL_TOKENS)]
+        found: list[Any] = [self.pad_id, *(vocabulary.get(piece) for piece in SPECIAL_PIECES)]
         for thing in (self.wrapper, tokenizer):
             names = [f"{name}{ending}" for name in SPECIAL_NAMES for ending in ("_id", "_token_id")]
             for name in ("special_ids", "all_special_ids", *names):
