@@ -110,10 +110,10 @@ def test_fault_27_a_missing_file_leads_to_the_checkpoint_before(saved, tmp_path)
 
 
 def test_fault_27_a_damaged_model_is_refused(tmp_path):
-    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
-    folder = save_model(
-        tmp_path, {"params": small_state(1)}, {"labels": ["a", "b"]}, {"vocab.txt": tmp_path / "vocab.txt"}
-    )
+    def save_vocabulary(vocab):
+        (vocab / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+
+    folder = save_model(tmp_path, {"params": small_state(1)}, {"labels": ["a", "b"]}, save_vocabulary)
     expected, refused = load_model(folder), 0
     files = files_of(folder)
     for file in files:

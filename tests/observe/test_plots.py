@@ -1,6 +1,7 @@
 """The picture holds the curves that the CSV files hold, whatever they hold."""
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from textclf_jax.config.schema import Logging
+from textclf_jax.observe import plots
 from textclf_jax.observe.plots import learning_curves, smooth
 from textclf_jax.runs.logger import RunLogger
 from textclf_jax.runs.metrics_files import csv_paths
@@ -103,3 +105,27 @@ def test_smoothing_keeps_lines_and_ends_and_steps_over_gaps():
     with_gap = np.where(np.arange(100) == 50, np.nan, 1.0)
     np.testing.assert_allclose(smooth(with_gap), 1.0)
     assert np.isnan(smooth(np.full(40, np.nan))).all()
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_matplotlib_gets_a_folder_where_there_is_none(monkeypatch, tmp_path):
+    """Only where the usual ones cannot be had, and never against the user's own choice."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("MPLCONFIGDIR", "")
+    monkeypatch.setattr(Path, "home", no_home)
+    plots._give_matplotlib_a_folder()
+    assert os.environ["MPLCONFIGDIR"] == ""
+    (tmp_path / "file").touch()
+    for name, value in (("XDG_CACHE_HOME", str(tmp_path / "file")), ("XDG_CONFIG_HOME", "")):
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv("MPLCONFIGDIR", "")
+        plots._give_matplotlib_a_folder()
+        assert Path(os.environ["MPLCONFIGDIR"]).is_dir()
+    plots._give_matplotlib_a_folder()
+    monkeypatch.setenv("MPLCONFIGDIR", "/mine")
+    plots._give_matplotlib_a_folder()
+    assert os.environ["MPLCONFIGDIR"] == "/mine"

@@ -180,6 +180,7 @@ def test_shares_without_a_parameter_and_other_shares_are_said(root, capsys):
         ("cls_id, sep_token_id = 5, None", {0, 5}),
         ("def bos_id(self): return 6\n    def eos_id(self, of): return 7", {0, 6}),
         ("tokenizer = type('T', (), {'all_special_ids': [0, 9]})()", {0, 9}),
+        ("tokenizer = type('T', (), {'get_vocab': lambda self: {'<s>': 5, 'a': 6, '</s>': 7}})()", {0, 5, 7}),
     ],
 )
 def test_where_special_tokens_are_found(root, facts, special):
@@ -236,6 +237,12 @@ def test_a_wrong_mask_of_encode_is_refused(root, mask, message):
         refused(root, code, "a row of 4 tokens", act=lambda loaded: loaded.encode_texts(["a"], 3))
 
 
+def test_encodings_of_one_dimension_are_refused(root):
+    body = "return input_ids, input_ids\n    def encode(self, texts, max_length):\n        "
+    code = method(body + "ids = torch.tensor([5] * len(texts))\n        return ids, ids == 0")
+    refused(root, code, "input_ids of shape (2,)", act=lambda loaded: loaded.encode_texts(["a", "b"], 6))
+
+
 def test_files_that_a_model_keeps(root):
     vocab = root / "vocab"
     for name in ("tokenizer_config.json", "rules.txt", "spiece.model", "pytorch_model.bin", "x.safetensors", ".hidden"):
@@ -251,8 +258,13 @@ def test_files_that_a_model_keeps(root):
         "x.safetensors",
     ]
     # the project's own reads no others, so there is nothing to say
+    (vocab / "tokenizer_config.json").unlink()
     own = load_wrapper("tokenizer/wordpiece_tokenizer_wrapper.py", "vocab", root=root)
-    assert (set(own.files), own.notes) == ({"vocab.txt", "tokenizer_config.json"}, ())
+    (root / "kept").mkdir()
+    own.save(root / "kept")
+    assert {path.name for path in (root / "kept").iterdir()} == {"vocab.txt", "tokenizer.json"}
+    assert own.notes == ()
+    assert load_kept(root / "kept", Tokenizer(vocab_dir="vocab")).fingerprint == own.fingerprint
 
 
 @pytest.mark.parametrize("vocab_dir", ["vocab", "vocab/vocab.txt"])
@@ -262,8 +274,7 @@ def test_a_class_that_was_given_a_file_gets_a_file_again(root, vocab_dir):
     loaded = load_wrapper(settings.wrapper_path, settings.vocab_dir, root=root)
     kept = root / "kept"
     kept.mkdir()
-    for name, file in loaded.files.items():
-        (kept / name).write_bytes(file.read_bytes())
+    loaded.save(kept)
     again = load_kept(kept, settings)
     assert again.fingerprint == loaded.fingerprint
     assert Path(again.wrapper.vocab_dir) == (kept / "vocab.txt" if vocab_dir.endswith(".txt") else kept)

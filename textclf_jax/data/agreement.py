@@ -12,7 +12,7 @@ from jaxtyping import Int
 from textclf_jax.data.beside import DATASET_FILE, LABELS_FILE, Beside, same_name, shown_names
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import LoadedTokenizer, OwnTokenizer
-from textclf_jax.tokenizer.vocabulary import fingerprint_of, vocabulary_files
+from textclf_jax.tokenizer.vocabulary import fingerprint_of
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 UNKNOWN = -1
@@ -230,7 +230,7 @@ def _load(beside: Beside, *, needed: bool) -> OwnTokenizer | None:
     """The vocabulary beside a file; None where it cannot be read and is not needed."""
     assert beside.vocab_dir is not None
     try:
-        return OwnTokenizer(WordPieceTokenizerWrapper().load(beside.vocab_dir), vocabulary_files(beside.vocab_dir))
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(beside.vocab_dir))
     except UserError as error:
         if not needed:
             return None

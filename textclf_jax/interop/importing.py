@@ -175,8 +175,7 @@ def _make_run(imported: Imported, name: str, root: Path) -> Path:
     try:
         imported.tokenizer.save(folder / "vocab")
         config = load_config(config_path).config
-        vocabulary = {file.name: file for file in sorted((folder / "vocab").iterdir())}
-        save_model(folder, imported.variables, _metadata(imported, config), vocabulary)
+        save_model(folder, imported.variables, _metadata(imported, config), imported.tokenizer.save)
         # the summary marks the run as finished: so training does not overwrite the imported model
         summary = {"model": "imported", "origin": imported.origin, "source": str(imported.source)}
         (folder / SUMMARY_FILE).write_text(json_text(summary), encoding="utf-8")

@@ -4,6 +4,7 @@ import atexit
 import io
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -78,14 +79,18 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
 
 
 def _give_matplotlib_a_folder() -> None:
-    """Sets MPLCONFIGDIR to a temporary folder where the usual one cannot be had: matplotlib warns then, or fails."""
+    """Sets MPLCONFIGDIR to a temporary folder where the usual ones cannot be had: matplotlib warns then, or fails."""
     if os.environ.get("MPLCONFIGDIR"):
         return
     try:
-        usual = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "matplotlib"
+        if sys.platform.startswith("linux"):
+            bases = {"XDG_CONFIG_HOME": ".config", "XDG_CACHE_HOME": ".cache"}
+            usual = [Path(os.environ.get(name) or Path.home() / base) / "matplotlib" for name, base in bases.items()]
+        else:
+            usual = [Path.home() / ".matplotlib"]
     except RuntimeError:  # no home
-        usual = None
-    if usual is None or why_not_writable(usual):
+        usual = []
+    if not usual or any(map(why_not_writable, usual)):
         folder = tempfile.mkdtemp(prefix="textclf-matplotlib-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         os.environ["MPLCONFIGDIR"] = folder

@@ -5,7 +5,7 @@ Orbax restores flipped bits in array data silently, so checksums of all that is 
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,14 +241,16 @@ class SavedModel:
 
 
 @quiet_orbax()
-def save_model(run_dir: Path, variables: PyTree, metadata: dict[str, Any], vocabulary: Mapping[str, Path]) -> Path:
+def save_model(
+    run_dir: Path, variables: PyTree, metadata: dict[str, Any], save_vocabulary: Callable[[Path], None]
+) -> Path:
     """Writes `model.ckpt` into a run folder: arrays, metadata and vocabulary; replaces an earlier one by renaming.
 
     Args:
       run_dir: the folder of the run.
       variables: {"params": ..., ...}.
       metadata: JSON-able.
-      vocabulary: the files that its tokenizer is loaded from, by the names they get.
+      save_vocabulary: writes what the tokenizer is loaded from into a folder.
 
     Raises:
       UserError: it could not be written; an earlier model stays as it was.
@@ -263,8 +265,7 @@ def save_model(run_dir: Path, variables: PyTree, metadata: dict[str, Any], vocab
         with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
             checkpointer.save((temporary / "variables").resolve(), args=ocp.args.StandardSave(host))
         (temporary / "vocab").mkdir()
-        for name, file in vocabulary.items():
-            shutil.copyfile(file, temporary / "vocab" / name)
+        save_vocabulary(temporary / "vocab")
         sums = {"checksums": checksums(host), "files": file_checksums(temporary / "vocab")}
         metadata = sealed(finite(metadata | sums))
         (temporary / METADATA_FILE).write_text(json_text(metadata), encoding="utf-8")

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-from textclf_jax.tokenizer.vocabulary import SETTINGS_FILES, TOKENIZER_FILE, VOCAB_FILE
+from textclf_jax.tokenizer.vocabulary import TOKENIZER_FILE, VOCAB_FILE
 
-VOCABULARY_NAMES = {VOCAB_FILE, TOKENIZER_FILE, *SETTINGS_FILES, "vocab.json", "merges.txt"}
-WEIGHTS = {
-    *(".bin", ".safetensors", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".ot", ".npz", ".npy"),
-    *(".tflite", ".index"),
-}
+VOCABULARY_NAMES = {VOCAB_FILE, TOKENIZER_FILE, "vocab.json", "merges.txt"}
+WEIGHTS = {".bin", ".safetensors", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".ot", ".tflite"}
 LARGEST_BYTES = 10_000_000  # of a file whose name does not tell that it belongs to a vocabulary
 
 

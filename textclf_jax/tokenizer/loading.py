@@ -16,7 +16,6 @@ from textclf_jax.errors import UserError
 from textclf_jax.tokenizer import wordpiece_tokenizer_wrapper
 from textclf_jax.tokenizer.masking_contract import CONTRACT
 from textclf_jax.tokenizer.user_wrapper import UserWrapper, calling
-from textclf_jax.tokenizer.vocabulary import vocabulary_files
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 OWN_FILE = Path(wordpiece_tokenizer_wrapper.__file__)
@@ -36,7 +35,6 @@ class LoadedTokenizer(Protocol):
       pad_id: the id of [PAD].
       tokens: the V pieces in the order of their ids; None where a user's class does not tell them.
       fingerprint: hexadecimal sha256 of the vocabulary.
-      files: what a model keeps to load the tokenizer again, by name.
       notes: what the user should know about it.
     """
 
@@ -53,9 +51,11 @@ class LoadedTokenizer(Protocol):
     @property
     def fingerprint(self) -> str: ...
     @property
-    def files(self) -> dict[str, Path]: ...
-    @property
     def notes(self) -> tuple[str, ...]: ...
+
+    def save(self, folder: Path) -> None:
+        """Writes what `load_kept` needs into a folder that is there."""
+        ...
 
     def mask(
         self, input_ids: np.ndarray, attention_mask: np.ndarray, settings: MlmHead, seed: np.random.SeedSequence
@@ -73,7 +73,6 @@ class OwnTokenizer:
     """The project's WordPiece wrapper as a LoadedTokenizer."""
 
     wrapper: WordPieceTokenizerWrapper
-    files: dict[str, Path]
     source: Path | None = None
     sha256: str | None = None
     notes: tuple[str, ...] = ()
@@ -93,6 +92,9 @@ class OwnTokenizer:
     @property
     def fingerprint(self) -> str:
         return self.wrapper.fingerprint
+
+    def save(self, folder: Path) -> None:
+        self.wrapper.save(folder)
 
     def mask(
         self, input_ids: np.ndarray, attention_mask: np.ndarray, settings: MlmHead, seed: np.random.SeedSequence
@@ -129,7 +131,7 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
     """
     path, vocabulary = root / wrapper_path, root / vocab_dir
     if _means_own(path):
-        return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary), vocabulary_files(vocabulary))
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary))
     if not path.is_file():
         raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -144,10 +146,10 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
 
 
 def load_kept(folder: Path, settings: TokenizerSection) -> LoadedTokenizer:
-    """Loads the tokenizer whose `files` lie in `folder`, as a model keeps them; `settings` named it in training."""
+    """Loads the tokenizer that was saved in a model's folder; `settings` named it when the model was trained."""
     wrapper, vocabulary = folder / Path(settings.wrapper_path).name, folder / Path(settings.vocab_dir).name
     if not wrapper.is_file():
-        return OwnTokenizer(WordPieceTokenizerWrapper().load(folder), vocabulary_files(folder))
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(folder))
     # a class that was given a file gets a file again
     return load_wrapper(str(wrapper), str(vocabulary if vocabulary.is_file() else folder), root=Path())
 

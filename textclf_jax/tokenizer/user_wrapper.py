@@ -7,6 +7,7 @@ parameter `rng`. `masking_contract.py` has the rest of what it may rely on.
 import hashlib
 import inspect
 import random
+import shutil
 import sys
 import threading
 import traceback
@@ -30,6 +31,7 @@ from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizer
 _GENERATORS = threading.RLock()
 IDS_KEYS = ("masked_ids", "masked_input_ids", "input_ids")
 SPECIAL_NAMES = ("pad", "unk", "cls", "sep", "mask", "bos", "eos")
+SPECIAL_PIECES = (*SPECIAL_TOKENS, "<pad>", "<unk>", "<cls>", "<sep>", "<mask>", "<s>", "</s>")
 
 
 @contextmanager
@@ -102,6 +104,11 @@ class UserWrapper:
                 f"passes the ids, and what else there is a parameter for: {', '.join(BY_NAME)}. {CONTRACT}"
             )
 
+    def save(self, folder: Path) -> None:
+        """Copies what `load` needs into a folder that is there."""
+        for name, file in self.files.items():
+            shutil.copyfile(file, folder / name)
+
     # --- what the trainer calls -------------------------------------------------------------------------------
 
     def mask(
@@ -173,7 +180,7 @@ class UserWrapper:
             return answer.input_ids, answer.attention_mask
         answer = getattr(answer, "tensors", answer)  # a TensorDataset
         ids, mask = self._pair("encode", answer, (("input_ids",), ("attention_mask",)))
-        self._check_integers("encode", "input_ids", ids, (len(texts), *ids.shape[1:2]))
+        self._check_integers("encode", "input_ids", ids, (len(texts), ids.shape[1] if ids.ndim == 2 else max_length))
         check_ids(self.source, "encode", "input_ids", ids, self.vocab_size)
         if mask.shape != ids.shape or not np.isin(mask, (0, 1)).all():
             raise UserError(f"{self.source}: encode returned an attention_mask that is not bool of shape {ids.shape}")
@@ -263,9 +270,9 @@ class UserWrapper:
         raise UserError(f"{self.source}: the wrapper does not tell which id is [PAD]. Give it an attribute pad_id.")
 
     def _find_special(self) -> np.ndarray:
-        """[V] bool; which ids are special tokens: those that wrapper or tokenizer name, [PAD], and BERT's by name."""
+        """[V] bool; which ids are special tokens: those that wrapper or tokenizer name, and pieces of usual names."""
         tokenizer, vocabulary = getattr(self.wrapper, "tokenizer", None), self._vocabulary or {}
-        found: list[Any] = [self.pad_id, *(vocabulary.get(token) for token in SPECIAL_TOKENS)]
+        found: list[Any] = [self.pad_id, *(vocabulary.get(piece) for piece in SPECIAL_PIECES)]
         for thing in (self.wrapper, tokenizer):
             names = [f"{name}{ending}" for name in SPECIAL_NAMES for ending in ("_id", "_token_id")]
             for name in ("special_ids", "all_special_ids", *names):

@@ -19,8 +19,6 @@ CONTINUES = "##"
 MAX_WORD_LENGTH = 100  # characters, as in BERT
 LONGEST_WORD_LENGTH = 1000  # that may be asked for: the time of encoding a word grows with the square of its length
 VOCAB_FILE, TOKENIZER_FILE = "vocab.txt", "tokenizer.json"
-# what tokenizers of Hugging Face keep beside them
-SETTINGS_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 @dataclass(frozen=True)
@@ -111,14 +109,6 @@ def _declare_special(tokenizer: Tokenizer) -> None:
 # --- files ----------------------------------------------------------------------------------------------------
 
 
-def vocabulary_files(vocab_dir: Path) -> dict[str, Path]:
-    """The files of a vocabulary, a folder or a file, by the names that they have in a folder."""
-    if vocab_dir.is_file():
-        return {TOKENIZER_FILE if vocab_dir.suffix == ".json" else VOCAB_FILE: vocab_dir}
-    names = (VOCAB_FILE, TOKENIZER_FILE, *SETTINGS_FILES)
-    return {name: vocab_dir / name for name in names if (vocab_dir / name).exists()}
-
-
 def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, Path]:
     """Reads tokenizer.json, or else vocab.txt, from a folder (or either file itself).
 
@@ -133,10 +123,13 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
     Raises:
       UserError: nothing there, not WordPiece, or the two files disagree.
     """
-    if not vocab_dir.exists():
+    if vocab_dir.is_file():
+        json_path, text_path = (vocab_dir, None) if vocab_dir.suffix == ".json" else (None, vocab_dir)
+    elif vocab_dir.is_dir():
+        json_path = vocab_dir / TOKENIZER_FILE if (vocab_dir / TOKENIZER_FILE).exists() else None
+        text_path = vocab_dir / VOCAB_FILE if (vocab_dir / VOCAB_FILE).exists() else None
+    else:
         raise UserError(f"{vocab_dir}: there is no such vocabulary folder or file")
-    files = vocabulary_files(vocab_dir)
-    json_path, text_path = files.get(TOKENIZER_FILE), files.get(VOCAB_FILE)
     tokens = None if text_path is None else read_vocab_text(text_path)
     if json_path is not None:
         tokenizer = read_tokenizer_json(json_path)

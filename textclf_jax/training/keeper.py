@@ -89,12 +89,12 @@ class Keeper:
         Raises:
           UserError: an earlier save has failed.
         """
-        session, vocabulary = self.session, self.plan.tokenizer.files
+        session, tokenizer = self.session, self.plan.tokenizer
 
         def before_save(host: TrainState) -> None:
             session.logger.sync()
             if model is not None:
-                save_model(session.run_dir, host.variables, model, vocabulary)
+                save_model(session.run_dir, host.variables, model, tokenizer.save)
 
         position = {**self.position.stored(), "fingerprint": self.plan.fingerprint()}
         session.checkpoints.save(self.position.step, state, position, before_save=before_save)
