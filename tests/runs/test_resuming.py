@@ -195,3 +195,11 @@ def test_a_head_that_does_not_fit_is_refused(data, earlier, tmp_path):
     config = pretraining(data, mlm_head={"decoder_bias": True})
     with pytest.raises(UserError, match=r"decoder_bias: absent in the checkpoint, \(60,\) here"):
         fit(config, tmp_path, pretrained=load_pretrained(earlier / "model.ckpt"), dry_run=True)
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(data, stopped, capsys):
+    before = sorted(stopped.rglob("*"))
+    with pytest.raises(UserError, match=r"begun with other settings(.|\n)*training\.learning_rate"):
+        fit(pretraining(data, training={"learning_rate": 0.5}), stopped, dry_run=True)
+    assert f"note: {stopped}: this run is finished." in capsys.readouterr().out
+    assert sorted(stopped.rglob("*")) == before
