@@ -22,7 +22,7 @@ TEMPLATES = {kind: yaml.safe_load((ROOT / "configs" / f"{kind}.yaml").read_text(
 # attributes of these hold what a user has given
 GIVEN = {"args", "options", "read", "training", "settings", "config"}
 # names and paths, of which none is false
-NAMES = {"options.task", "args.out", "args.packages", "options.vocab_size", "options.min_frequency"}
+NAMES = {"options.task", "args.out", "args.packages"}
 
 
 def number_keys():

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, listed
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.prepare.report import NUM_SPECIAL
@@ -61,7 +61,7 @@ class Predictor:
         Raises:
           UserError: it is missing, damaged, or no classifier.
         """
-        saved = load_model(folder)
+        saved, self._folder = load_model(folder), folder
         sections = saved.metadata["config"]
         if "classification_head" not in sections:
             raise UserError(f"{folder}: this is a pretrained encoder, not a classifier. Finetune it first.")
@@ -78,6 +78,8 @@ class Predictor:
         self._programs = Programs("prediction", self._program)
         self.max_length = config.architecture.max_sequence_length
         self.labels: list[str] = saved.metadata["labels"]
+        if len(set(self.labels)) < len(self.labels):
+            raise UserError(f"{folder}: several of its classes have one name ({listed(self.labels)}). Import it again.")
 
     def __call__(self, texts: Sequence[str]) -> Iterator[Prediction]:
         """Yields a prediction for each text, in order; texts longer than the model's maximum are cut."""
@@ -113,4 +115,6 @@ class Predictor:
         logits = np.zeros((len(texts), len(self.labels)), np.float64)
         for batch, (_, batch_logits) in evaluator.results(self._variables, data):
             logits[batch.rows] = np.asarray(batch_logits)[: len(batch.rows)]
+        if not np.isfinite(logits).all():
+            raise UserError(f"{self._folder}: this model gives NaN: its training went wrong. Train it again.")
         return logits, lengths

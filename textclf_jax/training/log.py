@@ -1,6 +1,5 @@
 """The log of a training: what steps have given becomes rows, and a line for the person who waits."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.resuming import Position
+from textclf_jax.tasks.metrics import mean
 from textclf_jax.training.batches import MicroBatch
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.session import Session
@@ -56,7 +56,7 @@ class TrainingLog:
             p.count += values["count"]
         update, rest = divmod(p.step, self.plan.length.accumulation)
         speed = self.throughput.speed()
-        self.session.progress.update(update, loss=_mean(p.loss, p.count), learning_rate=values["lr"], speed=speed)
+        self.session.progress.update(update, loss=mean(p.loss, p.count), learning_rate=values["lr"], speed=speed)
         is_due = update % self.plan.config.logging.log_interval_updates == 0
         # a row whose steps were all skipped has no loss: it waits for the next one, unless it is the last
         if rest == 0 and (update == self.plan.length.updates or (is_due and p.count > 0)):
@@ -89,8 +89,8 @@ class TrainingLog:
         p, logger = self.position, self.session.logger
         place = {"step": p.step, "update": update, "epoch": batch.epoch + 1}
         row = {
-            "loss": _mean(p.loss, p.count),
-            "accuracy": _mean(p.correct, p.count),
+            "loss": mean(p.loss, p.count),
+            "accuracy": mean(p.correct, p.count),
             "lr": values["lr"],
             "grad_norm": values["grad_norm"],
             "skipped_steps": p.skipped,
@@ -100,8 +100,3 @@ class TrainingLog:
         p.loss = p.correct = p.count = 0.0
         p.skipped = 0
         self.throughput.forget()
-
-
-def _mean(total: float, count: float) -> float:
-    """The mean, NaN of nothing: a loss of 0 would look perfect."""
-    return total / count if count else math.nan

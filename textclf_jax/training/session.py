@@ -15,10 +15,11 @@ from textclf_jax.runs.logger import RunLogger
 from textclf_jax.runs.record import RECORD_FILE, SUMMARY_FILE
 from textclf_jax.runs.signals import StopRequest
 from textclf_jax.training.plan import Plan
+from textclf_jax.training.report import REPORT_FOLDER
 from textclf_jax.training.start import Start
 
 # what a run leaves besides checkpoints, CSV files and its summary, and what another one must not find
-RESULTS = (MODEL_FOLDER, CURVES_FILE, PROFILE_FOLDER)
+RESULTS = (MODEL_FOLDER, REPORT_FOLDER, CURVES_FILE, PROFILE_FOLDER)
 
 
 class Session(NamedTuple):
