@@ -33,7 +33,7 @@ def test_partly_labelled_rows_are_refused_dropped_or_for_mlm(out, tmp_path):
 
 def test_unlabelled_test_rows_are_never_trained_on(out, tmp_path):
     train = write_csv(tmp_path / "t.csv", [("a", "x"), ("b", "y")])
-    test = write_csv(tmp_path / "p.csv", [("c", "x"), ("d", "")])
+    test = write_csv(tmp_path / "p.csv", [("a b", "x"), ("b a", "")])
     report = prepare(options(out, train=(train,), test=(test,), val_fraction=0, unlabelled_rows="mlm"))
     assert report.row_counts() == "rows: 4 read = 2 train + 1 test + 1 without a label, left out"
 

@@ -47,7 +47,7 @@ def left(folder):
 
 def test_a_fresh_run_that_ends_early_has_no_results_of_the_old_one(data, folder, monkeypatch):
     """The old model would be taken for the new one by whatever reads it next."""
-    assert len(left(folder)) == 4
+    assert len(left(folder)) == 5
     with monkeypatch.context() as patch:
         patch.setattr(log, "MAX_SKIPPED_IN_A_ROW", 3)
         poison(patch, range(99))
@@ -64,7 +64,7 @@ def test_a_fresh_run_that_is_stopped_goes_on_as_itself(data, folder, monkeypatch
     interrupted(config(data, learning_rate=1e-3), folder, monkeypatch, at_update=2, fresh=True)
     assert left(folder) == []
     run(config(data, learning_rate=1e-3), folder)
-    assert left(folder) == ["model.ckpt", "learning_curves.png", "summary.json"]
+    assert left(folder) == ["model.ckpt", "test_report", "learning_curves.png", "summary.json"]
     assert (folder / "summary.json").read_bytes() != before
 
 
@@ -72,7 +72,7 @@ def test_a_start_that_is_refused_leaves_everything(data, folder):
     wrong = config(data).model_copy(update={"tokenizer": config(data).tokenizer.model_copy(update={"vocab_dir": "no"})})
     with pytest.raises(UserError):
         fit(wrong, folder, fresh=True)
-    assert len(left(folder)) == 4
+    assert len(left(folder)) == 5
 
 
 def test_the_model_that_a_run_starts_from_stays_until_there_is_a_new_one(data, folder, monkeypatch):

@@ -72,7 +72,9 @@ def run(args: argparse.Namespace) -> int:
     from textclf_jax.evaluation.prediction import Predictor
 
     predictor = Predictor(folder)
-    form = args.format or ("table" if args.out is None else ENDINGS.get(args.out.suffix.lower(), "table"))
+    form = args.format
+    if form is None:
+        form = "table" if args.out is None else ENDINGS.get(args.out.suffix.lower(), "table")
     write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
     warnings = _Warnings(texts.places, predictor.max_length)
     predictions = warnings.watch(predictor(texts.texts))

@@ -123,7 +123,7 @@ def check_sizes(config: BertConfig, state: Mapping[str, np.ndarray], source: obj
     found["num_hidden_layers"] = len({name.split(".")[3] for name in state if name.startswith("bert.encoder.layer.")})
     if config.is_classifier and "classifier.weight" in state and state["classifier.weight"].ndim == 2:
         key = "num_labels" if config.id2label is None else "id2label"
-        said[key] = (config.num_labels or 2) if config.id2label is None else len(config.id2label)
+        said[key] = _count(config) if config.id2label is None else len(config.id2label)
         found[key] = len(state["classifier.weight"])
     if wrong := [
         f"{key}: {said[key]}, but {weights} has {count}" for key, count in found.items() if count != said[key]
@@ -163,6 +163,11 @@ def classifier_from(config: BertConfig, source: object) -> tuple[ClassificationH
 # --- class names ----------------------------------------------------------------------------------------------
 
 
+def _count(config: BertConfig) -> int:
+    """The number of classes where id2label does not name them; transformers' default is 2."""
+    return 2 if config.num_labels is None else config.num_labels
+
+
 def labels_from(config: BertConfig, source: object) -> list[str]:
     """Reads the class names in the order of ids; without id2label they are transformers' LABEL_0, LABEL_1, ...
 
@@ -170,7 +175,7 @@ def labels_from(config: BertConfig, source: object) -> list[str]:
       UserError: ids are not 0, 1, ...; a name is no text, blank or there twice; or label2id and num_labels differ.
     """
     if config.id2label is None:
-        named = {str(i): f"LABEL_{i}" for i in range(config.num_labels or 2)}
+        named = {str(i): f"LABEL_{i}" for i in range(_count(config))}
     else:
         named = _checked_names(config.id2label, source)
         if config.num_labels not in (None, len(named)):

@@ -104,7 +104,7 @@ def _check_training_flags(options: PrepareOptions) -> None:
     for flag, number in numbers.items():
         if number is not None and number < 1:
             raise UserError(f"{flag} {number} must be at least 1")
-    if (options.max_word_length or 0) > LONGEST_WORD_LENGTH:
+    if options.max_word_length is not None and options.max_word_length > LONGEST_WORD_LENGTH:
         raise UserError(
             f"--max-word-length {options.max_word_length} must be at most {LONGEST_WORD_LENGTH}: encoding a word takes "
             "time with the square of its length. Divide longer words by spaces."
