@@ -26,7 +26,9 @@ def imported(tmp_path_factory):
         (["nwes"], 'Did you mean "news"?'),
         (["news", "--split", "val", "--out", "file"], "--out file is a file"),
         (["wiki"], "an encoder without its MLM head"),
-        (["news", "--data", "gone.pt"], "gone.pt"),
+        (["news", "--data", "gone.pt"], "--data gone.pt: there is no such file"),
+        (["news"], "had it as test split. Put it back, or name another file with --data."),
+        (["news", "--out", "file/report"], "--out file/report: "),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused(imported, monkeypatch, capsys, arguments, message):

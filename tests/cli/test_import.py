@@ -1,8 +1,11 @@
 """`textclf import` on the command line; what it makes is tested in tests/interop/test_importing.py."""
 
+from pathlib import Path
+
 import pytest
 
 from textclf_jax.cli import main
+from textclf_jax.interop import importing
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,24 @@ def test_wrong_arguments_are_messages(tmp_path, monkeypatch, capsys, arguments, 
     assert main(["import", *arguments, "--name", "new"]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [["--hf", "x"], ["--reference", "x", "--config", "y", "--vocab", "z"]])
+def test_within_experiments_it_works_in_the_folder_above(tmp_path, monkeypatch, capsys, options):
+    given = []
+    for name in ("import_huggingface", "import_reference"):
+        monkeypatch.setattr(importing, name, lambda *args, **named: given.append((args, named)) or (Path("a/b"), []))
+    folder = tmp_path / "experiments" / "pretraining"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    assert main(["import", *options, "--name", "new"]) == 0
+    assert Path.cwd() == tmp_path
+    below = Path("experiments/pretraining")
+    if len(options) == 2:
+        assert given == [((below / "x", "new"), {})]
+    else:
+        assert given == [((below / "x", below / "y", "new"), {"vocab": below / "z"})]
+    assert capsys.readouterr().err == f"note: working in {tmp_path}, the folder of the project\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--hf", "a", "--reference", "b"]])

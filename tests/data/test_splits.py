@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests import tiny
 from tests.data.test_beside import dataset
 from textclf_jax.cli import main
-from textclf_jax.data.agreement import numbering_of, run_labels, training_classes
+from textclf_jax.data.agreement import RunClasses, numbering_of, run_labels, training_classes
 from textclf_jax.data.beside import read_beside
 from textclf_jax.data.splits import load_splits
 from textclf_jax.data.torch_files import write_tensors
@@ -160,15 +160,27 @@ def numbered(folder, train, test, labels, count=3):
 
 
 def test_names_that_are_numbers(tmp_path):
-    """They are compared as names where both are, whether or not training has a labels.txt; else taken as they are."""
+    """They are compared as names where those of both can be; else taken as they are, or refused."""
     for train in (None, ["0", "1", "2"]):
         assert numbered(tmp_path, train, ["0", "2"], [0, 1]) == [0, 2]
         assert numbered(tmp_path, train, ["good", "bad", "ugly"], [0, 1, 2]) == [0, 1, 2]
-        with pytest.raises(UserError, match=r"row 2 has the class '3' \(label 2"):
-            numbered(tmp_path, train, ["1", "2", "3"], [0, 1, 2])
         with pytest.raises(UserError, match="which number means which cannot be told"):
             numbered(tmp_path, train, ["good", "bad"], [0, 1])
-        assert numbered(tmp_path, train, ["1", "2", "3"], [0, 1, 1]) == [1, 2, 2]
+    named = ["0", "1", "2"]
+    assert numbered(tmp_path, named, ["1", "2", "3"], [0, 1, 1]) == [1, 2, 2]
+    with pytest.raises(UserError, match=r"row 2 has the class '3' \(label 2"):
+        numbered(tmp_path, named, ["1", "2", "3"], [0, 1, 2])
+    assert numbered(tmp_path, None, ["1", "2", "3"], [0, 1, 1]) == [0, 1, 1]
+    with pytest.raises(UserError, match="which number means which cannot be told"):
+        numbered(tmp_path, None, ["1", "2", "3", "4"], [0, 1, 1])
+    of_a_model = RunClasses(3, tuple(named), "the model")
+    for names, fits in ((["1", "2", "3"], False), (["1", "2"], True), (named, True)):
+        beside = read_beside(dataset(tmp_path / "other" / str(len(names)) / str(fits), names, fingerprint=None))
+        if fits:
+            numbering_of(beside, of_a_model, [])
+        else:
+            with pytest.raises(UserError, match=r"cannot be told\. Copy .*train\.pt into another folder"):
+                numbering_of(beside, of_a_model, [])
     assert numbered(tmp_path, ["2", "1", "0"], ["0", "2"], [0, 1]) == [2, 0]
     assert numbered(tmp_path, ["good", "bad", "ugly"], None, [0, 1, 2]) == [0, 1, 2]
 

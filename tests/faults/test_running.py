@@ -17,7 +17,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.runs import logger, wandb_run
 from textclf_jax.runs.checkpoint import load_model
-from textclf_jax.runtime.device import explained_exhaustion
+from textclf_jax.runtime.device import explained_exhaustion, training_with_less_memory
 from textclf_jax.training import log, loop
 
 EVERY_UPDATE = ("--set", "logging.log_interval_updates=1")
@@ -131,7 +131,7 @@ def test_fault_33_only_what_may_change_is_advised(project):
 
 
 def raise_within(config):
-    with explained_exhaustion(config):
+    with explained_exhaustion(training_with_less_memory(config)):
         raise MemoryError
 
 

@@ -403,6 +403,14 @@ def test_importing_the_reference_switches_its_variants_on(from_reference, capsys
     assert "variant: reference" in Path("experiments/finetuning/fine/config.yaml").read_text()
 
 
+def test_where_files_of_the_references_vocabulary_differ_is_said(from_reference):
+    vocab = from_reference / "data" / "vocab"
+    WordPieceTokenizerWrapper().load(vocab).save(vocab)
+    _write_tokenizer_config(vocab, do_lower_case=False)
+    _, notes = import_reference(from_reference / "model.ckpt", from_reference / "config.yaml", "new")
+    assert any("do_lower_case: false, but tokenizer.json" in note for note in notes)
+
+
 def test_importing_the_reference_without_its_vocabulary(from_reference):
     config = from_reference / "config.yaml"
     config.write_text(config.read_text().replace(str(from_reference / "data" / "vocab"), "elsewhere"))

@@ -98,6 +98,15 @@ def test_existing_vocabulary(out, table, tmp_path):
         assert report.fingerprint == WordPieceTokenizerWrapper().load(given).fingerprint
 
 
+def test_where_the_files_of_a_vocabulary_differ_is_said(out, table, tmp_path):
+    prepare(options(out, inputs=(table,)))
+    WordPieceTokenizerWrapper().load(out / "vocab" / "vocab.txt").save(out / "vocab")
+    (out / "vocab" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    report = prepare(PrepareOptions(out=tmp_path / "other", inputs=(table,), vocab=out / "vocab", max_length=12))
+    (note,) = (note for note in report.notes if "do_lower_case: false" in note)
+    assert note.startswith(f"{out / 'vocab'}: ")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -97,6 +97,8 @@ def test_file_names_in_another_encoding_ask_for_a_restart(monkeypatch):
     assert utf8_environment() == {"PYTHONUTF8": "1", "PYTHONIOENCODING": "latin-1"}
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     assert utf8_environment() == {"PYTHONUTF8": "1"}
+    monkeypatch.setenv("PYTHONUTF8", "1")  # which -X utf8=0 overrules: again would be for ever
+    assert utf8_environment() == {}
 
 
 def test_the_command_runs_once_in_the_same_process_with_its_arguments(tmp_path):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from textclf_jax.config.schema import MlmHead, Tokenizer
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import load_kept, load_wrapper
+from textclf_jax.tokenizer.rows import unmarked_padding
 from textclf_jax.tokenizer.vocabulary import SPECIAL_TOKENS
 
 IDS = np.array([[2, 5, 6, 7, 8, 9, 3, 0], [2, 9, 8, 1, 3, 0, 0, 0]])
@@ -223,6 +224,7 @@ def test_of_several_classes_the_references_name_decides(root):
         ("ids != 0", "not that of row 0"),  # True = real: the other convention
         ("ids == 5", "not that of row 0"),
         ("torch.roll(ids == 0, 1, 1)", "not that of row 0"),
+        ("torch.zeros_like(ids)", "does not mark the padding (id 0) at the end of row 0"),
         ("ids == 0", None),
     ],
 )
@@ -235,6 +237,45 @@ def test_a_wrong_mask_of_encode_is_refused(root, mask, message):
     assert message or load(root, code).encode_texts(["a"], 5)[0].tolist() == [[2, 5, 5, 3, 0]]
     if not message:
         refused(root, code, "a row of 4 tokens", act=lambda loaded: loaded.encode_texts(["a"], 3))
+
+
+@pytest.mark.parametrize(
+    ("rows", "lengths", "row"),
+    [
+        ([[2, 5, 6, 3], [2, 5, 3, 0]], [4, 4], 1),  # padded to the longest, and nothing is marked
+        ([[2, 5, 0, 0], [2, 5, 6, 0]], [3, 4], None),  # each text ends with this id
+        ([[2, 5, 6, 7, 8, 9], [2, 5, 0, 0, 0, 0]], [6, 3], None),  # ... unless it is cut
+        ([[2, 0, 5, 3], [2, 5, 3, 0]], [4, 3], None),  # it stands in a text
+        ([[0, 0, 0], [2, 3, 0]], [0, 2], None),
+        ([[0, 0, 0], [2, 3, 0]], [3, 2], 0),
+    ],
+)
+def test_padding_that_the_mask_leaves_out_is_found(rows, lengths, row):
+    ids = np.array(rows)
+    mask = np.arange(ids.shape[1]) >= np.array(lengths)[:, None]
+    assert unmarked_padding(ids == 0, mask, 6) == row
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("spm.model", b"\x00\xff\xfe"), ("tokenizer.json", b'{\n"a": 1\n}\n'), ("vocab.txt", "n\xe4\n".encode("latin-1"))],
+)
+def test_a_vocabulary_of_another_form_is_the_wrappers_own_matter(root, name, content):
+    (root / name).write_bytes(content)
+    (root / "mine.py").write_text(method("return input_ids, input_ids"))
+    loaded = load_wrapper("mine.py", name, root=root)
+    assert (loaded.vocab_size, loaded.pad_id, loaded.tokens) == (12, 0, None)
+    without_size = method("return input_ids, input_ids").replace("vocab_size, pad_id = 12, 0", "pad_id = 0")
+    (root / "mine.py").write_text(without_size)
+    with pytest.raises(UserError, match=r"Give it an attribute vocab_size, or let tokenizer\.vocab_dir"):
+        load_wrapper("mine.py", name, root=root)
+
+
+def test_added_tokens_that_are_none_name_the_call(root):
+    code = method("return input_ids, input_ids")
+    code += "    @property\n    def tokenizer(self):\n        return self\n"
+    code += "    def get_added_tokens_decoder(self):\n        return {0: '[PAD]'}\n"
+    refused(root, code, "failed in tokenizer.get_added_tokens_decoder", act=lambda loaded: None)
 
 
 def test_encodings_of_one_dimension_are_refused(root):

@@ -11,10 +11,11 @@ from tests import tiny
 from tests.trained import read_column, run
 from textclf_jax.cli import main
 from textclf_jax.config.file import dump_config
+from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runs.metrics_files import read_metrics
-from textclf_jax.training.report import REPORT_FOLDER
+from textclf_jax.training.report import REPORT_FOLDER, EvaluationReport
 
 LABELS = ["sport, football", '"quoted"', "नमस्ते"]
 REPORT = ("metrics.json", "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png")
@@ -124,6 +125,37 @@ def test_classes_of_other_data_are_matched_by_name_or_refused(project, capsys):
     (other / "labels.txt").unlink()
     assert main(["evaluate", "news", "--data", "other/rows.pt"]) == 0
     assert "nothing beside it names its classes" in capsys.readouterr().out
+
+
+def test_within_experiments_it_works_in_the_folder_above(project, monkeypatch, capsys):
+    shutil.copy(project / "data/cls/test.pt", project / "experiments/rows.pt")
+    shutil.copy(project / "data/labels.txt", project / "experiments/labels.txt")
+    monkeypatch.chdir(project / "experiments")
+    assert main(["evaluate", "finetuning/news/model.ckpt", "--data", "rows.pt", "--out", "report"]) == 0
+    assert capsys.readouterr().err == f"note: working in {project}, the folder of the project\n"
+    written = json.loads((project / "experiments/report/metrics.json").read_text())
+    assert written["results"] == results_of("finetuning", "news")["test"]
+
+
+def test_the_vocabulary_of_the_model_counts_not_what_its_folder_holds_now(project, capsys):
+    path = project / "data/vocab/vocab.txt"
+    *others, last, end = path.read_text().split("\n")
+    path.write_text("\n".join([*others[:-1], last, others[-1], end]))
+    assert main(["evaluate", "news"]) == 2
+    said = capsys.readouterr().err
+    assert "is another one" in said
+    assert "experiments/finetuning/news/model.ckpt/vocab" in said
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    """A report without classes removes what an earlier report had by class."""
+    report = EvaluationReport("best", {}, "data", Dataset(*[tmp_path, *[np.zeros(0)] * 2, None, "", ()]), {}, None)
+    for name in REPORT[1:]:
+        (tmp_path / name).touch()
+    report.write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(REPORT)
+    report.write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {REPORT[0]}
 
 
 def test_a_validation_split_without_a_masked_token_is_told_and_decides_nothing(project, capsys):

@@ -72,8 +72,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     }
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Train text classifiers from scratch: prepare data, pretrain, finetune, evaluate, predict, "
-        "import, export.",
+        description="Train text classifiers from scratch: prepare data, generate runs, pretrain, finetune, evaluate, "
+        "predict, compare with a baseline, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

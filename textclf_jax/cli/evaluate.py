@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
+from textclf_jax.cli.training import enter_project
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import find_model
+from textclf_jax.files import why_not_writable
 
 SPLITS = ("train", "val", "test")
 
@@ -26,17 +28,27 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints metrics, and of a classifier the results by class."""
-    folder = find_model(args.name, ("finetuning", "pretraining"))
-    if args.out and args.out.exists() and not args.out.is_dir():
-        raise UserError(f"--out {args.out} is a file; name a folder")
+    args.model = find_model(args.name, ("finetuning", "pretraining"))
+    enter_project(args, "model", "data", "out")
+    if args.out:
+        _check_out(args.out)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.training.evaluating import evaluate_saved
     from textclf_jax.training.summary import show_results
 
-    report = evaluate_saved(folder, args.split, file=args.data)
+    report = evaluate_saved(args.model, args.split, file=args.data)
     show_results(report.which, report.place, {report.split: report.metrics})
     report.show_classes()
     if args.out:
         report.write(args.out)
         print(f"wrote {args.out}")
     return 0
+
+
+def _check_out(out: Path) -> None:
+    """Raises UserError where the report could not be written, before anything is computed; makes nothing."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; name a folder")
+    folder = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if reason := why_not_writable(folder):
+        raise UserError(f"--out {out}: {folder} cannot be written ({reason}). Name another, or mend the rights.")

@@ -56,7 +56,7 @@ def _add_finetuning(kinds: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Makes the run, and prints where it is and what comes next."""
-    args.data = enter_project(args.data)
+    enter_project(args, "data")
     if args.kind == "pretraining":
         path, command = _pretraining(args), "pretrain"
     else:

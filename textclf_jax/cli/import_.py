@@ -4,6 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from textclf_jax.cli.training import enter_project
 from textclf_jax.errors import UserError
 
 
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--config and --vocab go with --reference: a Hugging Face folder has both in it")
     if args.reference and not args.config:
         raise UserError("--reference needs --config: the file itself does not say how the model computes")
+    enter_project(args, "hf", "reference", "config", "vocab")
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.interop.importing import import_huggingface, import_reference
 

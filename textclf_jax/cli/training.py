@@ -43,7 +43,7 @@ def add_set_option(parser: argparse.ArgumentParser) -> None:
 
 def train(kind: Kind, args: argparse.Namespace) -> int:
     """Trains the run that is named in `args` and returns the exit code."""
-    enter_project()
+    enter_project(args)
     folder = find_run(kind, args.name)
     overrides = [*args.overrides, *([] if args.profile is None else [f"training.profile={args.profile}"])]
     loaded = load_config(folder / "config.yaml", overrides, kind)
@@ -57,23 +57,23 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
     return fit(config, folder, **flags, pretrained=pretrained)
 
 
-def enter_project(path: str | None = None) -> str | None:
+def enter_project(args: argparse.Namespace, *paths: str) -> None:
     """Leaves the folder `experiments/` of a project, or one below it, for the project's own.
 
     All paths of runs and configs start in the current folder, so nowhere else has a meaning for them there.
 
     Args:
-      path: a path that starts in the folder that is left.
-
-    Returns:
-      The same path from the folder that is entered.
+      args: of the command.
+      paths: which of its attributes are paths (or None); they become the same paths from the folder that is entered.
     """
     here, root = Path.cwd(), project_root()
     if root == Path():
-        return path
+        return
     os.chdir(root)
     print(f"note: working in {root}, the folder of the project", file=sys.stderr)
-    return path if path is None else os.path.relpath(here / path)
+    for name in paths:
+        if (path := getattr(args, name)) is not None:
+            setattr(args, name, type(path)(os.path.relpath(here / path)))
 
 
 def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":

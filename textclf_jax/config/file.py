@@ -4,10 +4,10 @@
 means the same to readers of YAML 1.1 and 1.2.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -152,6 +152,11 @@ def _set(draft: Draft, path: KeyPath, value: object) -> None:
             raise Unreadable(Problem(f"{'.'.join(path[:depth])} is a value, not a section"))
     node[path[-1]] = value
     draft.renamed.pop(path, None)
+
+
+def config_of(sections: Mapping[str, Any]) -> AnyConfig:
+    """The config of a saved model, from the resolved sections in its metadata."""
+    return MODELS["finetuning" if "classification_head" in sections else "pretraining"].model_validate(sections)
 
 
 def _choose_model(draft: Draft, kind: Kind | None, problems: list[Problem]) -> type[AnyConfig]:

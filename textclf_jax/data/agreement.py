@@ -103,8 +103,16 @@ def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering
     if run.are_numbers:
         numbers |= {str(i): i for i in range(run.count)}
     to_run = np.array([numbers.get(same_name(name), UNKNOWN) for name in names], np.int64)
-    if run.are_numbers and (to_run == UNKNOWN).any() and not any(same_name(name).isdecimal() for name in names):
-        return _unnamed(beside, run, notes)
+    if run.are_numbers and (to_run == UNKNOWN).any():
+        numbers_too = any(same_name(name).isdecimal() for name in names)
+        if run.names is None or not numbers_too:
+            return _unnamed(beside, run, notes)
+        if run.numbered_by is None:  # a model, whose numbers may be names or stand for none
+            raise UserError(
+                f"{source}: its classes are {shown_names(names)}, those of {run.source} are {shown_names(run.known)}: "
+                f"whether its names or its numbers are meant cannot be told. Copy {beside.path} into another folder: "
+                "there its labels are taken as they are. If the names are meant, change the labels of the copy."
+            )
     numbering = Numbering(names, to_run, source, run)
     if not numbering.renumbers and len(names) == run.count:
         return None

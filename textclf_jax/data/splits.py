@@ -21,6 +21,7 @@ def load_splits(
     *,
     splits: Sequence[str] = SPLITS,
     model_classes: Sequence[str] | None = None,
+    vocab_dir: Path | None = None,
 ) -> dict[str, Dataset]:
     """Loads and checks the data of a run, by split; labels are in the numbers of the run's classes.
 
@@ -29,6 +30,7 @@ def load_splits(
       tokenizer: its vocabulary.
       root: the folder that relative paths start from.
       splits: which ones, where the config names a file.
+      vocab_dir: where the tokenizer's vocabulary is; None: where the config has it.
       model_classes: the class names of a trained classifier; None: those of the training data, which is then needed.
 
     Raises:
@@ -40,7 +42,7 @@ def load_splits(
             raise UserError(f"data.{name}.dataset_path: there is no {root / path}. Set it to null if you have none.")
     labelled = isinstance(config, FinetuningConfig)
     beside = {name: read_beside(root / path, with_names=labelled) for name, path in paths.items()}
-    notes = check_vocabularies(beside, tokenizer, root / config.tokenizer.vocab_dir)
+    notes = check_vocabularies(beside, tokenizer, vocab_dir or root / config.tokenizer.vocab_dir)
     classes = None
     if labelled:
         count = config.classification_head.num_labels

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
@@ -42,12 +42,17 @@ def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variable
     return compiled(step, shapes_of(variables), shapes_of(task.batch(None, empty, (0,))))
 
 
+def predicts(logits: Float[np.ndarray, "N C"]) -> bool:
+    """Whether logits of a model say anything: NaN or infinity among them is the mark of training that went wrong."""
+    return bool(np.isfinite(logits).all())
+
+
 class Evaluation(NamedTuple):
     """What a model gives on a split.
 
     Attributes:
       metrics: of the task, by name.
-      confusion: [C, C] numbers of rows by true and predicted class; None for MLM, and where logits are NaN.
+      confusion: [C, C] numbers of rows by true and predicted class; None for MLM, and where the model does not predict.
     """
 
     metrics: dict[str, float]
@@ -80,7 +85,10 @@ class Evaluator:
         return Evaluation(self.task.metrics(sums, scores, labels), confusion)
 
     def _outcome(self, variables: PyTree, data: Dataset) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
-        """The sums of a split, and a classifier's logits [N, C] with their labels [N]; [0, 0] and None for MLM."""
+        """The sums of a split, and a classifier's logits [N, C] with their labels [N]; [0, 0] and None for MLM.
+
+        All logits are NaN where the model does not predict.
+        """
         sums: dict[str, float] = defaultdict(float)
         rows, logits = [], []
         for batch, (batch_sums, batch_logits) in self.results(variables, data):
@@ -91,7 +99,10 @@ class Evaluator:
                 logits.append(np.asarray(batch_logits)[: len(batch.rows)])
         if data.labels is None:
             return sums, np.zeros((0, 0)), None
-        return sums, np.concatenate(logits), data.labels[np.concatenate(rows)]
+        scores = np.concatenate(logits)
+        if not predicts(scores):
+            scores = np.full_like(scores, np.nan)
+        return sums, scores, data.labels[np.concatenate(rows)]
 
     def results(self, variables: PyTree, data: Dataset) -> Iterator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""

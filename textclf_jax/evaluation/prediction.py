@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
+from textclf_jax.config.file import config_of
 from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError, listed
-from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
+from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program, predicts
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.prepare.report import NUM_SPECIAL
 from textclf_jax.runs.checkpoint import load_model
@@ -62,10 +63,9 @@ class Predictor:
           UserError: it is missing, damaged, or no classifier.
         """
         saved, self._folder = load_model(folder), folder
-        sections = saved.metadata["config"]
-        if "classification_head" not in sections:
+        config = config_of(saved.metadata["config"])
+        if not isinstance(config, FinetuningConfig):
             raise UserError(f"{folder}: this is a pretrained encoder, not a classifier. Finetune it first.")
-        config = FinetuningConfig.model_validate(sections)
         # the device that trained it need not be here
         set_up_device(config.training.model_copy(update={"device": "auto", "use_amp": False}))
         self._tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
@@ -115,6 +115,8 @@ class Predictor:
         logits = np.zeros((len(texts), len(self.labels)), np.float64)
         for batch, (_, batch_logits) in evaluator.results(self._variables, data):
             logits[batch.rows] = np.asarray(batch_logits)[: len(batch.rows)]
-        if not np.isfinite(logits).all():
-            raise UserError(f"{self._folder}: this model gives NaN: its training went wrong. Train it again.")
+        if not predicts(logits):
+            raise UserError(
+                f"{self._folder}: this model gives NaN or infinity: its training went wrong. Train it again."
+            )
         return logits, lengths

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from textclf_jax.config.file import AnyConfig
-from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
+from textclf_jax.config.file import AnyConfig, config_of
+from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.errors import UserError
 from textclf_jax.interop import huggingface, reference
 from textclf_jax.interop.bert_config import config_json
@@ -16,6 +16,7 @@ from textclf_jax.interop.layout import Head
 from textclf_jax.interop.torch_checkpoint import write_state
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.runs.pretrained import ENCODER
+from textclf_jax.tokenizer.loading import kept_wrapper
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 WEIGHTS, CONFIG, TOKENIZER_CONFIG = "model.safetensors", "config.json", "tokenizer_config.json"
@@ -43,7 +44,7 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
 
     config, head = model_of(saved)
     missing = huggingface.missing_in_bert(config.architecture, head)
-    if (saved.vocab_dir / Path(config.tokenizer.wrapper_path).name).is_file():
+    if kept_wrapper(saved.vocab_dir, config.tokenizer):
         missing.append(f"tokenizer.wrapper_path: {config.tokenizer.wrapper_path}, a tokenizer of your own")
     _refuse(saved, "transformers' BERT", missing)
     _require_new(out)
@@ -69,15 +70,13 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
 
 def model_of(saved: SavedModel) -> tuple[AnyConfig, Head]:
     """Reads the config of a saved model, and its head; raises UserError for an encoder without one."""
-    sections = saved.metadata["config"]
-    if "classification_head" in sections:
-        config = FinetuningConfig.model_validate(sections)
+    config = config_of(saved.metadata["config"])
+    if isinstance(config, FinetuningConfig):
         return config, config.classification_head
     if set(saved.variables["params"]) == {ENCODER}:
         raise UserError(
             f"{saved.folder}: holds an encoder without its MLM head. Finetune it, and export the classifier."
         )
-    config = PretrainingConfig.model_validate(sections)
     return config, config.mlm_head
 
 

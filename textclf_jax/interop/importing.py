@@ -134,6 +134,7 @@ def import_reference(
     vocab = vocab or root / config.tokenizer.vocab_dir
     if not vocab.exists():
         raise UserError(f"{vocab}: there is no such vocabulary. Name its folder with --vocab.")
+    tokenizer = WordPieceTokenizerWrapper().load(vocab)
     architecture, notes = with_reference_variants(config.architecture)
     head = config.classification_head if isinstance(config, FinetuningConfig) else config.mlm_head
     sections = config.model_copy(update={"architecture": architecture}).model_dump()
@@ -150,9 +151,9 @@ def import_reference(
         variables=variables_from_state_dict(read_state(file), architecture, head, file),
         architecture=architecture,
         head=head,
-        tokenizer=WordPieceTokenizerWrapper().load(vocab),
+        tokenizer=tokenizer,
         labels=[str(i) for i in range(head.num_labels)] if isinstance(head, ClassificationHead) else None,
-        notes=[*loaded.notes, *notes],
+        notes=[*loaded.notes, *notes, *tokenizer.notes],
     )
     return _make_run(imported, name, root), imported.notes
 

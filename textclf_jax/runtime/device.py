@@ -81,22 +81,19 @@ def set_up_device(training: Training) -> str:
 
 
 @contextmanager
-def explained_exhaustion(config: RunConfig) -> Iterator[None]:
-    """Raises a UserError that says what needs less memory where the device or the host has too little."""
+def explained_exhaustion(remedy: str) -> Iterator[None]:
+    """Raises a UserError with a remedy where the device or the host has too little memory."""
     try:
         yield
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"out of memory ({reason}). {_what_needs_less(config)}; then start over with --fresh: checkpoints go on "
-            "with the same settings alone. They are as they were."
-        ) from error
+        raise UserError(f"out of memory ({reason}). {remedy}") from error
 
 
-def _what_needs_less(config: RunConfig) -> str:
-    """The keys that help against too little memory, of those that may change: the weights to start from fix some."""
+def training_with_less_memory(config: RunConfig) -> str:
+    """How a run can do with less memory, by the keys that may change: the weights to start from fix some."""
     training, architecture = config.training, config.architecture
     start = config.pretrained_experiment if isinstance(config, FinetuningConfig) else training.resume
     ways = []
@@ -110,7 +107,10 @@ def _what_needs_less(config: RunConfig) -> str:
     if not start.path:
         ways.append("make the model smaller")
     text = ", or ".join(ways) or "take a smaller model to start from"
-    return text[0].upper() + text[1:]
+    return (
+        f"{text[0].upper()}{text[1:]}; then start over with --fresh: checkpoints go on with the same settings alone. "
+        "They are as they were."
+    )
 
 
 def compute_precision(training: Training) -> Precision:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 
 def utf8_environment() -> dict[str, str]:
-    """The variables that make a process name files in UTF-8; none where it does."""
+    """The variables that make a process name files in UTF-8; none where it does, or `-X utf8=0` overrules them."""
     is_utf8 = codecs.lookup(sys.getfilesystemencoding()).name == "utf-8"
-    if is_utf8 or sys.flags.ignore_environment:
+    if is_utf8 or sys.flags.ignore_environment or os.environ.get("PYTHONUTF8") == "1":
         return {}
     added = {"PYTHONUTF8": "1"}
     if "PYTHONIOENCODING" not in os.environ and sys.stdout is not None:

@@ -36,9 +36,9 @@ def classification_metrics(logits: ArrayLike, labels: ArrayLike, *, loss: float)
     """
     scores, truth = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
     num_examples, num_classes = scores.shape
-    if not num_examples or np.isnan(scores).any():
+    predicted = _predicted(scores)
+    if not num_examples or predicted is None:
         return _unscored(truth, num_classes, loss)
-    predicted = scores.argmax(axis=-1)
     right = truth[predicted == truth]
     hits, support, calls = (np.bincount(rows, minlength=num_classes) for rows in (right, truth, predicted))
     figures = {name: np.nan_to_num(values) for name, values in class_scores(hits, support, calls).items()}
@@ -67,13 +67,13 @@ def classification_metrics(logits: ArrayLike, labels: ArrayLike, *, loss: float)
 def confusion_matrix(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.int64] | None:
     """[C, C] numbers of rows by true and predicted class; of equal logits the lower class is predicted.
 
-    None where a logit is NaN: which class argmax then names says nothing.
+    None where a logit is NaN.
     """
     scores, truth = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
-    if np.isnan(scores).any():
+    if (predicted := _predicted(scores)) is None:
         return None
     classes = scores.shape[1]
-    places = truth * classes + scores.argmax(axis=-1)
+    places = truth * classes + predicted
     return np.bincount(places, minlength=classes**2).reshape(classes, classes)
 
 
@@ -107,6 +107,11 @@ def mlm_metrics(loss_sum: float, correct: float, count: float) -> dict[str, floa
     loss = mean(loss_sum, count)
     perplexity = math.inf if loss >= INFINITE_PERPLEXITY_NATS else math.exp(loss)
     return {"loss": loss, "perplexity": perplexity, "accuracy": mean(correct, count), "num_tokens": float(count)}
+
+
+def _predicted(scores: NDArray[np.float64]) -> NDArray[np.intp] | None:
+    """[N] the class of the largest of each row's scores; None where one is NaN: what argmax then names says nothing."""
+    return None if np.isnan(scores).any() else scores.argmax(axis=-1)
 
 
 def _unscored(truth: NDArray[np.int64], num_classes: int, loss: float) -> dict[str, float]:

@@ -75,7 +75,6 @@ class OwnTokenizer:
     wrapper: WordPieceTokenizerWrapper
     source: Path | None = None
     sha256: str | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def vocab_size(self) -> int:
@@ -92,6 +91,10 @@ class OwnTokenizer:
     @property
     def fingerprint(self) -> str:
         return self.wrapper.fingerprint
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self.wrapper.notes
 
     def save(self, folder: Path) -> None:
         self.wrapper.save(folder)
@@ -147,11 +150,17 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
 
 def load_kept(folder: Path, settings: TokenizerSection) -> LoadedTokenizer:
     """Loads the tokenizer that was saved in a model's folder; `settings` named it when the model was trained."""
-    wrapper, vocabulary = folder / Path(settings.wrapper_path).name, folder / Path(settings.vocab_dir).name
-    if not wrapper.is_file():
+    wrapper, vocabulary = kept_wrapper(folder, settings), folder / Path(settings.vocab_dir).name
+    if wrapper is None:
         return OwnTokenizer(WordPieceTokenizerWrapper().load(folder))
     # a class that was given a file gets a file again
     return load_wrapper(str(wrapper), str(vocabulary if vocabulary.is_file() else folder), root=Path())
+
+
+def kept_wrapper(folder: Path, settings: TokenizerSection) -> Path | None:
+    """The file of the user's class that was saved in a model's folder; None: the tokenizer is the project's own."""
+    path = folder / Path(settings.wrapper_path).name
+    return path if path.is_file() else None
 
 
 def require_pad_first(pad_id: int, source: Path | str) -> None:

@@ -110,3 +110,21 @@ def chunks_by_size(texts: Sequence[str], characters: int) -> Iterator[tuple[int,
             start, size = i + 1, 0
     if start < len(texts):
         yield start, len(texts)
+
+
+def unmarked_padding(is_pad: np.ndarray, mask: np.ndarray, max_length: int) -> int | None:
+    """The first row that ends with padding which its mask does not mark; None if there is none.
+
+    A tokenizer may end each text with the id of [PAD] as a token of its own: one such id is no padding, unless other
+    rows, which are not cut, lack it.
+
+    Args:
+      is_pad: [N, L] where the id is that of [PAD].
+      mask: [N, L] bool (True = PAD), True at the ends of rows alone.
+      max_length: to which rows are cut.
+    """
+    at_end = np.logical_and.accumulate(is_pad[:, ::-1], axis=1)[:, ::-1]
+    unmarked = (at_end & ~mask).sum(axis=1)
+    some_lack_it = bool(((unmarked == 0) & ((~mask).sum(axis=1) < max_length)).any())
+    wrong = np.flatnonzero(unmarked > (0 if some_lack_it else 1))
+    return int(wrong[0]) if wrong.size else None

@@ -178,7 +178,7 @@ def _token(place: str, value: object, *, special: bool | None = None) -> AddedTo
     return AddedToken(text, **flags)
 
 
-def check_ids(tokenizer: Tokenizer, declared: Iterable[Declared]) -> None:
+def check_declared_ids(tokenizer: Tokenizer, declared: Iterable[Declared]) -> None:
     """Raises UserError unless every added token has the id that its file says."""
     for each in declared:
         actual = tokenizer.token_to_id(each.token.content)

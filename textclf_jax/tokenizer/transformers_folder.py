@@ -19,7 +19,7 @@ from textclf_jax.tokenizer.transformers_files import (
     SETTINGS_FILE,
     SPECIAL_FILE,
     Folder,
-    check_ids,
+    check_declared_ids,
     declared_tokens,
     named_tokens,
     read_folder,
@@ -92,7 +92,7 @@ def load_transformers_tokenizer(path: Path, lowercase: bool | None = None) -> Fo
     used, ignored = declared_tokens(folder, named)
     tokenizer, notes = _verbatim(folder) if is_verbatim else _bert(folder, lowercase)
     tokenizer.add_tokens([each.token for each in used])
-    check_ids(tokenizer, used + ignored)
+    check_declared_ids(tokenizer, used + ignored)
     known = {each.token.content for each in used}
     if is_verbatim:
         known |= {each.token.content for each in ignored if each.file == folder.json_path}

@@ -23,7 +23,7 @@ from textclf_jax.config.schema import MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.kept_files import files_of_a_wrapper
 from textclf_jax.tokenizer.masking_contract import BY_NAME, CONTRACT, MaskingCall, Masks, check_ids, checked_masks
-from textclf_jax.tokenizer.rows import Encoded
+from textclf_jax.tokenizer.rows import Encoded, unmarked_padding
 from textclf_jax.tokenizer.vocabulary import SPECIAL_TOKENS, VOCAB_FILE, fingerprint_of
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
@@ -204,12 +204,17 @@ class UserWrapper:
         return encode_by_tokenizer
 
     def _check_padding(self, ids: np.ndarray, mask: np.ndarray, max_length: int) -> None:
-        """Raises UserError for padding that is none, stands before tokens, or leaves too many of them."""
+        """Raises UserError for padding that is none, stands before tokens, is not marked, or leaves too many tokens."""
         wrong = (mask & (ids != self.pad_id)).any(axis=1) | (mask[:, :-1] & ~mask[:, 1:]).any(axis=1)
         if wrong.any():
             raise UserError(
                 f"{self.source}: encode returned an attention_mask that is not that of row {int(np.argmax(wrong))}: it "
                 f"must be True at padding (id {self.pad_id}) alone, which follows the tokens"
+            )
+        if (row := unmarked_padding(ids == self.pad_id, mask, max_length)) is not None:
+            raise UserError(
+                f"{self.source}: encode returned an attention_mask that does not mark the padding (id {self.pad_id}) "
+                f"at the end of row {row}: it must be True there, and False at tokens"
             )
         if (longest := int((~mask).sum(axis=1).max(initial=0))) > max_length:
             raise UserError(f"{self.source}: encode(texts, max_length={max_length}) returned a row of {longest} tokens")
@@ -218,7 +223,7 @@ class UserWrapper:
 
     @cached_property
     def _vocabulary(self) -> Mapping[str, int] | None:
-        """Piece to id, from the wrapper's tokenizer or vocab.txt."""
+        """Piece to id, from the wrapper's tokenizer or vocab.txt; of other files only the wrapper knows the form."""
         get_vocab = getattr(getattr(self.wrapper, "tokenizer", None), "get_vocab", None)
         if callable(get_vocab):
             with calling(self.source, "tokenizer.get_vocab"):
@@ -226,9 +231,12 @@ class UserWrapper:
             if isinstance(vocabulary, Mapping):
                 return vocabulary
         path = self.vocab_dir if self.vocab_dir.is_file() else self.vocab_dir / VOCAB_FILE
-        if not path.is_file():
+        if not path.is_file() or path.suffix.lower() != ".txt":
             return None
-        lines = path.read_text("utf-8").removesuffix("\n").split("\n")
+        try:
+            lines = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        except UnicodeDecodeError:  # of another form, which the wrapper knows
+            return None
         return {line.removesuffix("\r"): i for i, line in enumerate(lines)}
 
     @property
@@ -256,8 +264,8 @@ class UserWrapper:
         if size := next(filter(None, [*sizes, len(self._vocabulary or ())]), None):
             return size
         raise UserError(
-            f"{self.source}: the wrapper does not tell its vocabulary's size. Give it an attribute vocab_size, or put "
-            f"a {VOCAB_FILE} into {self.vocab_dir}."
+            f"{self.source}: the wrapper does not tell its vocabulary's size. Give it an attribute vocab_size, or let "
+            f"tokenizer.vocab_dir ({self.vocab_dir}) name a folder with a {VOCAB_FILE} in UTF-8, a piece on each line."
         )
 
     def _find_pad_id(self) -> int:
@@ -278,11 +286,11 @@ class UserWrapper:
             for name in ("special_ids", "all_special_ids", *names):
                 with calling(self.source, name):
                     value = getattr(thing, name, None)
-                    value = value() if callable(value) and not _required_parameters(value) else value
+                    value = value() if callable(value) and not _needs_arguments(value) else value
                 found += list(value) if isinstance(value, list | tuple | set | frozenset | np.ndarray) else [value]
             with calling(self.source, "tokenizer.get_added_tokens_decoder"):
                 added = getattr(thing, "get_added_tokens_decoder", dict)()
-            found += [i for i, token in added.items() if token.special]
+                found += [i for i, token in added.items() if token.special]
         ids = [int(i) for i in found if isinstance(i, int | np.integer) and 0 <= i < self.vocab_size]
         return np.isin(np.arange(self.vocab_size), ids)
 
@@ -314,7 +322,7 @@ class UserWrapper:
             )
 
 
-def _required_parameters(function: Callable[..., Any]) -> bool:
+def _needs_arguments(function: Callable[..., Any]) -> bool:
     """Whether a function cannot be called without arguments, as far as its signature tells."""
     try:
         parameters = inspect.signature(function).parameters.values()

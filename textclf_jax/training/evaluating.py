@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig, RunConfig
+from textclf_jax.config.file import config_of
+from textclf_jax.config.schema import PretrainingConfig, RunConfig
 from textclf_jax.data.beside import read_beside
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.splits import SPLITS, load_splits
@@ -24,6 +24,10 @@ from textclf_jax.training.report import EvaluationReport
 
 HELD_OUT = SPLITS[1:]
 OTHER_DATA = "data"  # the name of what is no split of the run
+WITH_LESS_MEMORY = (
+    "Free some memory, take a device that has more (JAX_PLATFORMS=cpu: the memory of this computer), or evaluate parts "
+    "of the data with --data."
+)
 
 Note = Callable[[str], None]
 
@@ -44,8 +48,8 @@ def evaluate_saved(
       UserError: the model or the data is missing, damaged, or does not fit.
     """
     root = root or Path.cwd()
-    config = _config_of(read_metadata(folder))
-    with explained_exhaustion(config):
+    config = _where_it_can_run(config_of(read_metadata(folder)["config"]))
+    with explained_exhaustion(WITH_LESS_MEMORY):
         set_up_device(config.training)  # JAX must know its device before arrays are loaded
         saved = load_model(folder)
         if isinstance(config, PretrainingConfig) and set(saved.variables["params"]) == {ENCODER}:
@@ -62,10 +66,7 @@ def evaluate_saved(
         return EvaluationReport.of(saved, evaluator, OTHER_DATA if file else split, data)
 
 
-def _config_of(metadata: dict[str, Any]) -> RunConfig:
-    sections = metadata["config"]
-    kind = FinetuningConfig if "classification_head" in sections else PretrainingConfig
-    config = kind.model_validate(sections)
+def _where_it_can_run(config: RunConfig) -> RunConfig:
     if config.training.device != "cuda":
         return config
     # where there is none, the CPU will do
@@ -83,6 +84,8 @@ def _load_data(
 ) -> tuple[Dataset, Int[np.ndarray, " M"]]:
     """The rows to evaluate, and the lengths that batches are made for: of both held-out splits for one of them."""
     if file:
+        if not (root / file).exists():
+            raise UserError(f"--data {file}: there is no such file")
         if saved.metadata["labels"] and read_beside(root / file).names is None:
             note(f"{root / file}: nothing beside it names its classes: its labels are taken as the model's numbers")
         test = config.data.test.model_copy(update={"dataset_path": str(file)})
@@ -94,6 +97,11 @@ def _load_data(
         raise UserError(
             f"{saved.folder}: its run had no {split} split (data.{split}.dataset_path), but: {', '.join(paths)}. "
             "Choose one of these with --split, or name a file with --data."
+        )
+    if not (root / paths[split]).exists():
+        raise UserError(
+            f"{root / paths[split]}: there is no such file; the model's run had it as {split} split. Put it back, "
+            "or name another file with --data."
         )
     together = [name for name in paths if name in HELD_OUT] if split in HELD_OUT else [split]
     for name in [name for name in together if name != split and not (root / paths[name]).is_file()]:
@@ -108,7 +116,9 @@ def _load(
     splits: Sequence[str], config: RunConfig, saved: SavedModel, tokenizer: LoadedTokenizer, root: Path, note: Note
 ) -> dict[str, Dataset]:
     """Splits in the numbers of the model's classes."""
-    loaded = load_splits(config, tokenizer, root, splits=splits, model_classes=saved.metadata["labels"])
+    own = tokenizer.source is None  # else the form of its files is not known, and they cannot be compared
+    classes, vocab_dir = saved.metadata["labels"], saved.vocab_dir if own else None
+    loaded = load_splits(config, tokenizer, root, splits=splits, model_classes=classes, vocab_dir=vocab_dir)
     for line in (line for data in loaded.values() for line in data.notes):
         note(line)
     return loaded

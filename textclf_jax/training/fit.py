@@ -19,7 +19,7 @@ from textclf_jax.runs.metrics_files import csv_paths, read_metrics
 from textclf_jax.runs.pretrained import Pretrained
 from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.runs.signals import Stopped, StopRequest
-from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device
+from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device, training_with_less_memory
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.keeper import Keeper
@@ -64,7 +64,7 @@ def fit(
     try:
         with ExitStack() as stack:
             stack.enter_context(stop)
-            stack.enter_context(explained_exhaustion(config))
+            stack.enter_context(explained_exhaustion(training_with_less_memory(config)))
             if not dry_run:
                 stack.enter_context(RunLock(run_dir))
             _refuse_finished(run_dir, fresh=fresh, dry_run=dry_run)
@@ -162,11 +162,13 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
         results["test"] = report.metrics
         session.logger.log("test", results["test"], **place)
     which = saved.metadata["which"]
+    if report:
+        report.write(run_dir / REPORT_FOLDER)
+    # after all else that is written: it marks the run as finished
     write_whole(run_dir / SUMMARY_FILE, json_text({"model": which, **place, "results": results}))
     show_results(which, place, results)
     if report:
         report.show_classes()
-        report.write(run_dir / REPORT_FOLDER)
     if plan.val is not None and which == "last":
         _say("warning: no evaluation had a finite loss, so there is no best model: this is the last one")
     csvs = csv_paths(run_dir, plan.config.logging)

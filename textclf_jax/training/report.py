@@ -27,7 +27,7 @@ class EvaluationReport(NamedTuple):
       split: the name of the split.
       data: its rows.
       metrics: of the task.
-      classes: results by class; None for MLM, and where logits are NaN.
+      classes: results by class; None for MLM, and where the model does not predict.
     """
 
     which: str
@@ -55,10 +55,10 @@ class EvaluationReport(NamedTuple):
         classes = self.classes
         content: dict[str, Any] = {"model": self.which, **self.place, "split": self.split}
         content |= {"data": str(self.data.path), "fingerprint": self.data.fingerprint, "results": self.metrics}
-        if classes is None:
+        if classes is None and (folder / METRICS_FILE).exists():  # an earlier report, not another program's files
             for name in (CLASSES_FILE, CONFUSION_FILE, PICTURE_FILE):
                 (folder / name).unlink(missing_ok=True)
-        else:
+        if classes is not None:
             content["classes"] = classes.records()
             write_whole(folder / CLASSES_FILE, classes.per_class_csv())
             write_whole(folder / CONFUSION_FILE, classes.confusion_csv())
@@ -71,7 +71,7 @@ class EvaluationReport(NamedTuple):
         if self.data.labels is None:
             return
         if self.classes is None:
-            print("no results by class: the model's logits are NaN, so it predicts nothing", flush=True)
+            print("no results by class: the model's logits are NaN or infinite, so it predicts nothing", flush=True)
             return
         remark, rows = self.classes.table()
         print_table(f"{self.split} results by class{remark}", rows, TABLE_COLUMNS)
