@@ -87,6 +87,27 @@ def test_unusable_test_rows_are_refused(split, tmp_path, capsys, rows, message):
     assert message in error
 
 
+def test_labelled_rows_without_text_are_refused_or_left_out(split, tmp_path, capsys):
+    assert main(["baseline", *split, "--json"]) == 0
+    scores = [json.loads(line) | {"seconds": 0} for line in capsys.readouterr().out.splitlines()]
+    path = tmp_path / "train.csv"
+    path.write_text(path.read_text() + " ,sport\n,money\n,\n")
+    assert main(["baseline", *split]) == 2
+    assert f"2 labelled rows have no text ({path} line 62, {path} line 63)" in capsys.readouterr().err
+    assert main(["baseline", *split, "--skip-empty", "--json"]) == 0
+    printed = capsys.readouterr()
+    assert "rows without a label, left out: 1 of 63\nrows without text, left out: 2 of 63\n" in printed.err
+    assert [json.loads(line) | {"seconds": 0} for line in printed.out.splitlines()] == scores
+    path.write_text("text,label\n,sport\nword,\n")
+    assert main(["baseline", *split, "--skip-empty", "--unlabelled-rows", "drop"]) == 2
+    assert f"{path}: has no row with text and label" in capsys.readouterr().err
+
+
+def test_flags_that_no_file_has_a_use_for_are_refused(split, capsys):
+    assert main(["baseline", *split, "--text-unit", "line"]) == 2
+    assert "--text-unit says how txt files are read" in capsys.readouterr().err
+
+
 def test_texts_without_words_are_refused(tmp_path, capsys):
     path = tmp_path / "marks.csv"
     path.write_text("text,label\n!!,a\n??,b\n")

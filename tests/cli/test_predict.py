@@ -34,7 +34,7 @@ def model(tmp_path_factory) -> str:
     module = ClassificationTask(config, tokenizer).module(FULL)
     variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32))
     metadata = {"config": config.model_dump(mode="json"), "labels": ["0", "1", "2"]}
-    return str(save_model(folder, variables, metadata, sorted(vocabulary.iterdir())))
+    return str(save_model(folder, variables, metadata, tokenizer.save))
 
 
 @pytest.fixture
@@ -126,6 +126,38 @@ def test_outputs_that_cannot_be_are_refused_at_once(predict):
         _, err = predict("text\nword1\n", "--out", out, code=2)
         assert message in err
     assert Path("in.csv").read_text() == "text\nword1\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("labels.tsv", "its ending tells no format. End it in .csv, .json, .jsonl, .txt"),
+        ("labels", "its ending tells no format"),
+        ("labels.csv.gz", "is written without compression"),
+    ],
+)
+def test_endings_of_output_files_that_tell_no_format_are_refused(predict, out, message):
+    _, err = predict("text\nword1\n", "--out", out, code=2)
+    assert message in err
+    assert not Path(out).exists()
+    if ".gz" not in out:
+        predict("text\nword1\n", "--out", out, "--format", "csv")
+        assert Path(out).read_text().startswith("text,label")
+    else:
+        assert message in predict("text\nword1\n", "--out", out, "--format", "csv", code=2)[1]
+
+
+def test_a_table_goes_to_a_txt(predict):
+    predict("text\nword1\n", "--out", "labels.TXT")
+    assert Path("labels.TXT").read_text() == predict("text\nword1\n")[0]
+
+
+@pytest.mark.parametrize("flag", ["--text-column", "--delimiter", "--encoding", "--text-unit", "--no-quotes"])
+def test_flags_of_files_are_refused_with_texts(model, capsys, flag):
+    value = {"--delimiter": ["tab"], "--text-unit": ["line"], "--no-quotes": []}.get(flag, ["x"])
+    assert main(["predict", model, "--text", "word1", flag, *value]) == 2
+    name = "--quoting" if flag == "--no-quotes" else flag
+    assert f"{name} says how" in capsys.readouterr().err
 
 
 def test_reading_flags_and_labels_that_are_to_be_filled_in(predict):

@@ -92,8 +92,9 @@ def test_the_command_line_imports_nothing_heavy():
 
 
 def test_a_vocabulary_that_no_run_would_take_is_refused_before_encoding(table, tmp_path):
+    columns = ("--text-column", "body", "--label-column", "kind")
     words = ["a", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[PAD]", "b"]
     (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
     with pytest.raises(UserError, match=r"vocab\.txt: the id of \[PAD\] is 5; it must be 0"):
-        run(table, "--out", tmp_path / "data", "--text-column", "body", "--vocab", tmp_path / "vocab.txt")
+        run(table, "--out", tmp_path / "data", *columns, "--vocab", tmp_path / "vocab.txt")
     assert not (tmp_path / "data").exists()

@@ -9,7 +9,7 @@ from textclf_jax.cli.reading import reading_options
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.texts import ReadOptions
 
-FLAGS = "--text-column t --label-column l --no-quotes --delimiter tab --encoding cp1252 --text-unit document"
+FLAGS = "--text-column t --no-quotes --delimiter tab --encoding cp1252 --text-unit document"
 NEEDED = {prepare: ["--out", "o"], predict: ["name"], baseline: ["--train", "a", "--test", "b"]}
 
 
@@ -22,8 +22,19 @@ def parse(command, *flags: str) -> argparse.Namespace:
 @pytest.mark.parametrize("command", list(NEEDED))
 def test_every_command_has_them(command):
     assert reading_options(parse(command)) == ReadOptions()
-    assert reading_options(parse(command, *FLAGS.split())) == ReadOptions("t", "l", "off", "\t", "cp1252", "document")
+    assert reading_options(parse(command, *FLAGS.split())) == ReadOptions("t", None, "off", "\t", "cp1252", "document")
     assert reading_options(parse(command, "--quoting", "on")).quoting == "on"
+
+
+@pytest.mark.parametrize("command", [prepare, baseline])
+def test_labels_have_a_column_where_they_are_used(command):
+    assert reading_options(parse(command, "--label-column", "l")) == ReadOptions(label_column="l")
+
+
+def test_predict_has_no_use_for_labels(capsys):
+    with pytest.raises(SystemExit):
+        parse(predict, "--label-column", "l")
+    assert "unrecognized arguments: --label-column l" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("given", "meant"), [("Semicolon", ";"), ("\\t", "\t"), ("^", "^"), ("pipe", "|")])

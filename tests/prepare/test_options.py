@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.prepare.cases import refused
+from tests.prepare.cases import options, refused, write_csv
+from textclf_jax.prepare.pipeline import prepare
+from textclf_jax.prepare.texts import ReadOptions
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,42 @@ from tests.prepare.cases import refused
         ({"inputs": "t", "vocab_size": None, "vocab": "t", "max_word_length": 9}, "--max-word-length is for training"),
         ({"inputs": "t", "vocab_size": None, "vocab": "t", "strip_accents": True}, "--strip-accents is for training"),
         ({"inputs": "t", "vocab_size": None, "vocab": "t", "min_frequency": 3}, "--min-frequency is for training"),
+        ({"inputs": "t", "vocab_size": None, "vocab": "t", "lowercase": True}, "--lowercase is for training"),
+        ({"inputs": "t", "vocab_size": None, "vocab": "t", "lowercase": False}, "--no-lowercase is for training"),
+        ({"train": "t", "val": "t", "val_fraction": 0.1}, "--val-fraction splits some off: give one of the two"),
+        ({"train": "t", "test_fraction": 0.1}, "--test-fraction splits rows off INPUT"),
+        ({"inputs": "t", "task": "cls", "long_texts": "split"}, "--long-texts is for MLM rows"),
+        ({"inputs": "t", "task": "mlm", "label_names": "t"}, "--task mlm .*: leave --label-names out"),
+        ({"inputs": "t", "task": "mlm", "accept_labels": True}, "--task mlm .*: leave --accept-labels out"),
+        ({"inputs": "t", "task": "mlm", "skip_empty": True}, "--task mlm .*: leave --skip-empty out"),
+        ({"inputs": "txt", "label_names": "t"}, "no row has a label, and --label-names is for rows that have one"),
+        ({"inputs": "txt", "accept_labels": True}, "no row has a label, and --accept-labels is"),
+        ({"inputs": "txt", "skip_empty": True}, "no row has a label, and --skip-empty is"),
+        ({"inputs": "txt", "read": ReadOptions(label_column="topic")}, "--label-column says how csv and tsv files"),
+        ({"inputs": "txt", "read": ReadOptions(quoting="auto")}, "--quoting says how csv and tsv files"),
+        ({"inputs": "t", "read": ReadOptions(text_unit="line")}, "--text-unit says how txt files"),
     ],
 )
-def test_faulty_options_are_refused(out, table, changes, message):
-    refused(out, {"t": table}, changes, message)
+def test_faulty_options_are_refused(out, table, tmp_path, changes, message):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    refused(out, {"t": table, "txt": tmp_path / "a.txt"}, changes, message)
+
+
+def test_options_that_one_of_the_files_has_a_use_for_are_taken(out, table, tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\ntwo\nthree\n")
+    read = ReadOptions(label_column="label", text_unit="paragraph", delimiter=",", encoding="utf-8")
+    report = prepare(options(out, train=(table,), extra_text=(tmp_path / "a.txt",), read=read, long_texts="split"))
+    assert report.row_counts() == "rows: 42 read = 36 train + 4 val + 2 for MLM training alone"
+    # a fraction of 0 asks for what is done
+    none = {"val_fraction": 0, "test_fraction": 0, "force": True}
+    report = prepare(options(out, train=(table,), val=(table,), **none))
+    assert report.row_counts() == "rows: 80 read = 40 train + 40 val"
+    # with --task mlm, the labels decide the split
+    prepare(options(out, inputs=(table,), task="mlm", read=ReadOptions(label_column="label"), force=True))
+
+
+def test_a_column_of_labels_that_only_extra_text_has_is_refused(out, tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    extra = write_csv(tmp_path / "e.csv", [("three", "x")])
+    changes = {"train": "txt", "extra_text": (extra,), "read": ReadOptions(label_column="label")}
+    refused(out, {"txt": tmp_path / "a.txt"}, changes, "no row has a label, and --label-column is for")

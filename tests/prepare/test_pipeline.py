@@ -69,6 +69,13 @@ def test_unlabelled_text_and_extra_text(out, tmp_path):
     assert (out / "splits" / "val.csv").read_text().startswith("text\n")
 
 
+def test_labels_of_extra_text_contradict_nothing(out, tmp_path):
+    train = write_csv(tmp_path / "t.csv", [("cat", "1.0"), ("dog", "2.0")] * 4)
+    extra = write_csv(tmp_path / "e.csv", [("cat", "1"), ("dog", "9")])
+    report = prepare(options(out, train=(train,), extra_text=(extra,), val_fraction=0))
+    assert (report.contradictions, report.label_names) == (0, ["1", "2"])
+
+
 def test_deduplicate_keeps_the_train_copy(out, tmp_path):
     train = write_csv(tmp_path / "train.csv", [("a b", "x"), ("c d", "y"), ("a b", "x")])
     val = write_csv(tmp_path / "val.csv", [("c d", "y"), ("b c", "x")])

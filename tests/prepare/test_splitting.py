@@ -104,6 +104,33 @@ def test_label_names():
         class_ids({"train": labelled("1", "3")}, names)
 
 
+@pytest.mark.parametrize(
+    ("names", "labels"),
+    [(["1", "2", "3"], ["1", "2"]), (["2", "1", "0"], ["0", "1", "2"]), (["0.5", "1", "0"], ["0", "1"])],
+)
+def test_labels_that_are_names_and_numbers_of_other_classes_are_refused(names, labels):
+    with pytest.raises(UserError, match=r"a.csv: label '\d' may be the name of class \d, or the number of") as told:
+        class_ids({"train": labelled(*labels)}, names)
+    assert f"name of class {names.index(labels[0])}, or the number of class '{names[int(labels[0])]}'" in str(
+        told.value
+    )
+    # what the message advises, in both cases
+    words = [f"class {name}" for name in names]
+    assert class_ids({"train": labelled(*labels)}, words)[1]["train"].tolist() == [int(label) for label in labels]
+    ids = class_ids({"train": labelled(*(f"class {label}" for label in labels))}, words)[1]["train"]
+    assert ids.tolist() == [names.index(label) for label in labels]
+
+
+def test_labels_that_can_be_read_in_one_way_are_taken():
+    for names, labels, ids in (
+        (["1", "2", "3"], ["1", "2", "3"], [0, 1, 2]),  # 3 is no number of three classes
+        (["1", "2", "3"], ["0", "2"], [0, 2]),  # 0 is no name
+        (["0", "1", "2"], ["2", "0"], [2, 0]),  # both ways are the same
+        (["0", "2", "1", "3"], ["0", "3"], [0, 3]),
+    ):
+        assert class_ids({"train": labelled(*labels)}, names)[1]["train"].tolist() == ids
+
+
 def test_unknown_labels_and_single_classes():
     with pytest.raises(UserError, match=r"a.csv line 3: label 'c' does not occur in the training rows \(a, b\)"):
         class_ids({"train": labelled("a", "b"), "test": labelled("a", "c")}, None)

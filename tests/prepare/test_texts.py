@@ -11,13 +11,13 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from textclf_jax.errors import UserError
-from textclf_jax.prepare.texts import ReadOptions, read_file, read_rows
+from textclf_jax.prepare.texts import ReadOptions, read_file, refuse_unused
 
 
 def rows_of(tmp_path, raw, name="a.csv", **options):
     path = tmp_path / name
     path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
-    return [(row.text, row.label, row.line) for row in read_rows(path, ReadOptions(**options))]
+    return [(row.text, row.label, row.line) for row in read_file(path, ReadOptions(**options)).rows]
 
 
 def refused(tmp_path, raw, message, name="a.csv", **options):
@@ -119,9 +119,34 @@ def test_carriage_returns_in_txt(tmp_path):
     path.write_bytes(b"one\ntwo\rthree\nfour\n")
     file = read_file(path, ReadOptions())
     assert [row.text for row in file.rows] == ["one", "two\rthree", "four"]
-    assert file.notes == [
-        "1 carriage returns (\\r) within lines are spaces (first: line 2). If they end lines: tr '\\r' '\\n'"
-    ]
+    said = "1 carriage returns (\\r) within lines are spaces (first: line 2). If they end lines, write a new file: "
+    assert file.notes == [f"{said}tr '\\r' '\\n' < a.txt"]
+    zipped = tmp_path / "b c.txt.gz"
+    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_file(zipped, ReadOptions()).notes == [f"{said}gzip -dc 'b c.txt.gz' | tr '\\r' '\\n'"]
+
+
+@pytest.mark.parametrize(
+    ("names", "unused"),
+    [
+        (["a.csv"], {"text_unit": "line"}),
+        (["a.txt", "b.TXT.gz"], {"text_column": "text", "label_column": "b", "quoting": "auto", "delimiter": ","}),
+        ([], {"text_column": "t", "delimiter": ",", "quoting": "on", "encoding": "utf-8", "text_unit": "line"}),
+        (["a.txt", "b.TSV"], {}),
+    ],
+)
+def test_options_that_no_file_has_a_use_for_are_refused(names, unused):
+    paths = [Path(name) for name in names]
+    given = {"text_column": "t", "label_column": "l", "quoting": "off", "delimiter": ",", "encoding": "latin-1"}
+    given = {"text_unit": "document", **given, **unused}
+    for name, value in given.items():
+        options = ReadOptions(**{name: value})
+        if name in unused or not paths:
+            with pytest.raises(UserError, match=f"--{name.replace('_', '-')} says how .*files are read.* leave it out"):
+                refuse_unused(options, paths)
+        else:
+            refuse_unused(options, paths)
+    refuse_unused(ReadOptions(), paths)
 
 
 def test_labels_that_are_not_needed(tmp_path):
@@ -130,7 +155,7 @@ def test_labels_that_are_not_needed(tmp_path):
         path.write_text(raw)
         assert read_file(path, ReadOptions(label_column="kind"), needs_labels=False).rows[0].label is None
         with pytest.raises(UserError, match="--label-column"):
-            read_rows(path, ReadOptions(label_column="kind"))
+            read_file(path, ReadOptions(label_column="kind"))
     assert rows_of(tmp_path, "text,label\na, \nb,x\n") == [("a", None, 2), ("b", "x", 3)]
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from textclf_jax.cli.reading import add_reading_flags, print_notes, reading_options
+from textclf_jax.errors import UserError
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -23,6 +24,9 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser.add_argument(
         "--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts"
     )
+    parser.add_argument(
+        "--skip-empty", action="store_true", help="leave labelled rows without text out (default: they are an error)"
+    )
     add_reading_flags(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object a model, instead of a table")
 
@@ -31,11 +35,12 @@ def run(args: argparse.Namespace) -> int:
     """Prints accuracy, macro-F1 and seconds of each baseline."""
     from textclf_jax.evaluation.baselines import score_baselines
     from textclf_jax.observe.progress import print_table
-    from textclf_jax.prepare.labelling import require_labels
+    from textclf_jax.prepare.labelling import require_labels, require_texts
     from textclf_jax.prepare.labels import require_classes
-    from textclf_jax.prepare.texts import Row, read_file
+    from textclf_jax.prepare.texts import Row, read_file, refuse_unused
 
     options = reading_options(args)
+    refuse_unused(options, [*args.train, *args.test])
 
     def read(paths: list[Path]) -> list[Row]:
         files = [read_file(path, options) for path in paths]
@@ -43,10 +48,15 @@ def run(args: argparse.Namespace) -> int:
             print_notes(file)
         require_labels(files, args.unlabelled_rows, can_be_mlm=False)
         rows = [row for file in files for row in file.rows]
+        require_texts(rows, args.skip_empty)
         labelled = [row for row in rows if row.label is not None]
-        if len(labelled) < len(rows):
-            print(f"rows without a label, left out: {len(rows) - len(labelled):,} of {len(rows):,}", file=sys.stderr)
-        return labelled
+        used = [row for row in labelled if row.text]
+        for what, left_out in (("a label", len(rows) - len(labelled)), ("text", len(labelled) - len(used))):
+            if left_out:
+                print(f"rows without {what}, left out: {left_out:,} of {len(rows):,}", file=sys.stderr)
+        if not used:
+            raise UserError(f"{paths[0]}: has no row with text and label")
+        return used
 
     train, test = read(args.train), read(args.test)
     if not args.accept_labels:

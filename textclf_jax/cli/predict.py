@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from textclf_jax.evaluation.prediction import Prediction
 
 FORMATS = ("table", "json", "csv")
-ENDINGS = {".json": "json", ".jsonl": "json", ".csv": "csv"}
+ENDINGS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "table"}
 SHOWN_CHARACTERS, SHOWN_ROWS = 60, 5
 # some readers end lines at these: within a JSON line, they are escaped
 LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
@@ -54,9 +54,9 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         "--format",
         choices=FORMATS,
         help="table, JSON lines, or csv; the latter two keep all columns of --file (default: as the ending of --out "
-        "tells, else table)",
+        f"tells, {', '.join(ENDINGS)}; table without --out)",
     )
-    add_reading_flags(parser)
+    add_reading_flags(parser, labels=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,17 +64,13 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("give either --text (once or more) or --file")
     if args.out is not None:
         _check_out(args.out, args.file)
+    form = _form(args.out, args.format)
     folder = find_model(args.name, ("finetuning",))
-    given = [well_formed(text) for text in args.text]
-    places = [f"text {i}" for i in range(1, len(given) + 1)]
-    texts = Texts(given, ["text"], [[text] for text in given], places) if given else _read(args)
+    texts = _read(args)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.evaluation.prediction import Predictor
 
     predictor = Predictor(folder)
-    form = args.format
-    if form is None:
-        form = "table" if args.out is None else ENDINGS.get(args.out.suffix.lower(), "table")
     write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
     warnings = _Warnings(texts.places, predictor.max_length)
     predictions = warnings.watch(predictor(texts.texts))
@@ -100,10 +96,33 @@ def _check_out(out: Path, file: Path | None) -> None:
         raise UserError(f"--out {out}: is the file that is read; choose another")
 
 
-def _read(args: argparse.Namespace) -> Texts:
-    from textclf_jax.prepare.texts import read_file
+def _form(out: Path | None, given: str | None) -> str:
+    """The format: as given, or else as the output's ending tells; raises UserError where neither does."""
+    if out is None:
+        return "table" if given is None else given
+    ending = out.suffix.lower()
+    if ending == ".gz":
+        raise UserError(f"--out {out}: is written without compression; leave .gz out, and compress the file afterwards")
+    if given is None and ending not in ENDINGS:
+        raise UserError(
+            f"--out {out}: its ending tells no format. End it in {', '.join(ENDINGS)} (a table for reading, with long "
+            "texts cut), or pass --format."
+        )
+    return ENDINGS[ending] if given is None else given
 
-    file = read_file(args.file, reading_options(args), needs_labels=False, keep_records=True)
+
+def _read(args: argparse.Namespace) -> Texts:
+    """The texts of --text or --file."""
+    from textclf_jax.prepare.texts import read_file, refuse_unused
+
+    options = reading_options(args)
+    if args.file is None:
+        refuse_unused(options, [])
+        texts = [well_formed(text) for text in args.text]
+        places = [f"text {i}" for i in range(1, len(texts) + 1)]
+        return Texts(texts, ["text"], [[text] for text in texts], places)
+    refuse_unused(options, [args.file])
+    file = read_file(args.file, options, needs_labels=False, keep_records=True)
     print_notes(file)
     rows = file.rows
     return Texts([row.text for row in rows], file.names, file.records, [f"line {row.line}" for row in rows])

@@ -49,8 +49,8 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
     add("--out", required=True, type=Path, metavar="FOLDER", help="the dataset to make, such as data/NAME")
     add("--force", action="store_true", help="replace a dataset that is there")
-    add("--val-fraction", type=float, default=0.1, metavar="SHARE", help="split off for validation (default 0.1)")
-    add("--test-fraction", type=float, default=0.1, metavar="SHARE", help="split off INPUT for the test (default 0.1)")
+    add("--val-fraction", type=float, metavar="SHARE", help="split off for validation (default 0.1)")
+    add("--test-fraction", type=float, metavar="SHARE", help="split off INPUT for the test (default 0.1)")
     add("--seed", type=int, default=42, help="decides the split (default 42)")
 
 
@@ -67,12 +67,12 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("vocabulary and rows").add_argument
     add("--task", choices=("mlm", "cls", "both"), help="default: both where there are labels, else mlm")
     add("--max-length", type=int, default=128, metavar="L", help="ids a row, [CLS] and [SEP] included (default 128)")
-    add("--long-texts", choices=("split", "truncate"), default="split", help="in MLM rows (default split)")
+    add("--long-texts", choices=("split", "truncate"), help="in MLM rows (default split)")
     add("--vocab", type=Path, metavar="PATH", help="use this vocab.txt, tokenizer.json or folder; train none")
     add("--vocab-size", type=int, metavar="V", help="train one of this size on the training rows (default 30000)")
     add("--min-frequency", type=int, metavar="N", help="pieces seen less often are not made (default 2)")
     lowercase = "capitals become small letters, unless --no-lowercase"
-    add("--lowercase", action=argparse.BooleanOptionalAction, default=True, help=lowercase)
+    add("--lowercase", action=argparse.BooleanOptionalAction, help=lowercase)
     add("--strip-accents", action="store_true", help="remove accents, vowel signs and tone marks (default: keep them)")
     add("--limit-alphabet", type=int, metavar="N", help="characters in the vocabulary (default: all, if they fit)")
     add("--max-word-length", type=int, metavar="N", help="characters; longer words are [UNK] (default 100)")

@@ -10,22 +10,24 @@ if TYPE_CHECKING:
     from textclf_jax.prepare.texts import ReadOptions, TextFile
 
 
-def add_reading_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that `reading_options` reads."""
+def add_reading_flags(parser: argparse.ArgumentParser, *, labels: bool = True) -> None:
+    """Adds the flags that `reading_options` reads; `labels` tells whether the command has a use for labels."""
     add = parser.add_argument_group("reading").add_argument
     add("--text-column", metavar="NAME", help="of csv and tsv (default: text)")
-    add("--label-column", metavar="NAME", help="of csv and tsv (default: label, where there is one)")
+    if labels:
+        add("--label-column", metavar="NAME", help="of csv and tsv (default: label, where there is one)")
+    else:
+        parser.set_defaults(label_column=None)
     add(
         "--quoting",
         choices=("auto", "on", "off"),
-        default="auto",
         help="whether quotation marks enclose fields of csv and tsv; off: they are plain characters (default: as the "
         "file tells)",
     )
     add("--no-quotes", dest="quoting", action="store_const", const="off", help="the same as --quoting off")
     add("--delimiter", metavar="D", help="between fields: comma, tab, semicolon, pipe or a character (default: found)")
     add("--encoding", metavar="NAME", help="such as windows-1252 (default: UTF-8, or what a byte order mark tells)")
-    add("--text-unit", choices=("line", "paragraph", "document"), default="line", help="a text of txt (default line)")
+    add("--text-unit", choices=("line", "paragraph", "document"), help="a text of txt (default line)")
 
 
 def reading_options(args: argparse.Namespace) -> "ReadOptions":

@@ -27,7 +27,8 @@ class RunClasses(NamedTuple):
       count: C.
       names: in the order of their numbers; None: they have numbers alone.
       source: where the names are from, for messages.
-      numbered_by: the file of names that the training data has, believed or not: other files of it agree with it.
+      numbered_by: the file of names beside the training data, even where its names are not used. Data beside the same
+        file has the same numbers, so that nothing is to be compared.
     """
 
     count: int

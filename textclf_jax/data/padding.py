@@ -49,7 +49,7 @@ class PaddingCheck:
     starts_masked: bool = False  # whether any row's first position is masked
     masked_ids: tuple[int, int] | None = None  # the lowest and the highest id, [PAD] aside, that is masked
     masked_widths: set[int] = field(default_factory=set)  # how many positions of a row are masked
-    shifts: set[int] = field(default_factory=lambda: set(SHIFTS))  # by which the mask may be off in every row
+    shifts: set[int] = field(default_factory=lambda: set(SHIFTS))  # places by which all rows' masks may have slipped
     hole: int | None = None  # the first row with padding before real tokens
     hole_has_pads: bool = False  # whether that row has [PAD] where the mask has padding, and nowhere else
 

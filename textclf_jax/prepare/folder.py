@@ -115,7 +115,7 @@ class RowWriter:
         return self.tokenizer.encode(
             texts,
             max_length=self.options.max_length,
-            overflow=self.options.long_texts if mlm else "truncate",
+            overflow=self.options.overflow if mlm else "truncate",
             progress=lambda done: self.stage(what, done, len(texts)),
         )
 
@@ -163,7 +163,7 @@ def write_description(folder: Path, task: str, options: PrepareOptions, report: 
     described = {
         "task": task,
         "max_length": options.max_length,
-        "long_texts": options.long_texts,
+        "long_texts": options.overflow,
         "seed": options.seed if report.is_drawn else None,
         "sources": [
             {"role": role, "path": str(path), "sha256": _sha256(path)} for role, paths in sources for path in paths

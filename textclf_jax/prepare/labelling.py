@@ -67,6 +67,13 @@ def require_labels(files: Sequence[TextFile], unlabelled: UnlabelledRows | None,
         )
 
 
+def require_texts(rows: Sequence[Row], skip_empty: bool) -> None:
+    """Raises UserError where labelled rows have no text, unless these are to be skipped."""
+    empty = [row for row in rows if not row.text and row.label is not None]
+    if empty and not skip_empty:
+        raise UserError(f"{len(empty)} labelled rows have no text ({places(empty)}). Mend them, or pass --skip-empty.")
+
+
 def set_apart_unlabelled(rows: Splits, unlabelled: UnlabelledRows | None) -> tuple[Splits, int, int]:
     """Takes rows without labels out of those to classify.
 

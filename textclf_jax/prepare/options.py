@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 from textclf_jax.errors import UserError
-from textclf_jax.prepare.texts import ReadOptions
+from textclf_jax.prepare.texts import ReadOptions, refuse_unused
 from textclf_jax.tokenizer.vocabulary import LONGEST_WORD_LENGTH
+
+DEFAULT_FRACTION = 0.1
 
 UnlabelledRows = Literal["mlm", "drop"]
 
@@ -23,13 +25,13 @@ class PrepareOptions:
       read: how files are read.
       task: which rows to write; None: "both" where there are labels, else "mlm".
       vocab: a vocabulary to use, instead of training one of vocab_size (None: 30,000) with
-        min_frequency (None: 2), lowercase, strip_accents, limit_alphabet (None: all characters that there is room for)
-        and max_word_length (None: 100 characters; longer words are [UNK]).
+        min_frequency (None: 2), lowercase (None: yes), strip_accents, limit_alphabet (None: all characters that there
+        is room for) and max_word_length (None: 100 characters; longer words are [UNK]).
       max_length: L of all rows.
-      val_fraction, test_fraction: shares of all texts.
+      val_fraction, test_fraction: shares of all texts; None: 0.1 of those that are split.
       seed: decides the split.
       deduplicate: drop texts that occur before, in train first.
-      long_texts: whether MLM rows split long texts or cut them off; CLS rows always cut.
+      long_texts: whether MLM rows split long texts or cut them off; None: "split". CLS rows always cut.
       skip_empty: drop labelled rows without text, which are an error otherwise.
       unlabelled_rows: what to do with rows without a label where classification needs labels: use those of the input
         and training files for MLM training alone, or drop them; None: they are an error.
@@ -49,16 +51,16 @@ class PrepareOptions:
     vocab: Path | None = None
     vocab_size: int | None = None
     min_frequency: int | None = None
-    lowercase: bool = True
+    lowercase: bool | None = None
     strip_accents: bool = False
     limit_alphabet: int | None = None
     max_word_length: int | None = None
     max_length: int = 128
-    val_fraction: float = 0.1
-    test_fraction: float = 0.1
+    val_fraction: float | None = None
+    test_fraction: float | None = None
     seed: int = 42
     deduplicate: bool = False
-    long_texts: Literal["split", "truncate"] = "split"
+    long_texts: Literal["split", "truncate"] | None = None
     skip_empty: bool = False
     unlabelled_rows: UnlabelledRows | None = None
     label_names: Path | None = None
@@ -71,6 +73,43 @@ class PrepareOptions:
         roles = {"input": self.inputs, "train": self.train, "val": self.val, "test": self.test}
         return {role: paths for role, paths in (roles | {"extra": self.extra_text}).items() if paths}
 
+    @property
+    def val_share(self) -> float:
+        """The share of all texts that is drawn for validation: none where its files are given."""
+        fraction = DEFAULT_FRACTION if self.val_fraction is None else self.val_fraction
+        return 0.0 if self.val else fraction
+
+    @property
+    def test_share(self) -> float:
+        """The share of all texts that is drawn for the test: none of training files."""
+        fraction = DEFAULT_FRACTION if self.test_fraction is None else self.test_fraction
+        return 0.0 if self.train else fraction
+
+    @property
+    def lowers(self) -> bool:
+        """Whether a trained vocabulary makes capitals small letters."""
+        return self.lowercase is not False
+
+    @property
+    def overflow(self) -> Literal["split", "truncate"]:
+        """What becomes of long texts in MLM rows."""
+        return "split" if self.long_texts is None else self.long_texts
+
+    @property
+    def label_flags(self) -> list[str]:
+        """The flags given that nothing has a use for where only MLM rows are made.
+
+        With --task mlm, a column of labels has one: the split gives each part its share of them.
+        """
+        flags = {
+            "--unlabelled-rows": self.unlabelled_rows is not None,
+            "--label-names": self.label_names is not None,
+            "--accept-labels": self.accept_labels,
+            "--skip-empty": self.skip_empty,
+            "--label-column": self.read.label_column is not None and self.task is None,
+        }
+        return [flag for flag, is_given in flags.items() if is_given]
+
 
 def check_options(options: PrepareOptions) -> None:
     """Raises UserError for values out of range and flags that exclude each other."""
@@ -78,20 +117,32 @@ def check_options(options: PrepareOptions) -> None:
         raise UserError("give either INPUT files, which are split, or --train (and --val, --test)")
     if options.inputs and (options.val or options.test):
         raise UserError("--val and --test go with --train; INPUT files are split into all three")
-    for flag, fraction in (("--val-fraction", options.val_fraction), ("--test-fraction", options.test_fraction)):
-        if not 0 <= fraction < 1:
-            raise UserError(f"{flag} {fraction:g} must be at least 0 and below 1")
-    if options.val_fraction + options.test_fraction >= 1:
-        raise UserError("--val-fraction and --test-fraction leave nothing to train on")
+    refuse_unused(options.read, [path for paths in options.sources.values() for path in paths])
+    _check_fractions(options)
     if options.max_length < 3:
         raise UserError(f"--max-length {options.max_length} must be at least 3: [CLS], a token, [SEP]")
-    if options.unlabelled_rows is not None and options.task == "mlm":
-        raise UserError("--task mlm uses rows without labels anyway: leave --unlabelled-rows out")
+    if options.task == "mlm" and (unused := options.label_flags):
+        raise UserError(f"--task mlm uses rows with and without labels alike: leave {unused[0]} out")
+    if options.task == "cls" and options.long_texts is not None:
+        raise UserError("--long-texts is for MLM rows, and --task cls makes none: leave it out")
     if options.unlabelled_rows == "mlm" and options.task == "cls":
         raise UserError("--task cls makes no MLM rows: pass --unlabelled-rows drop, or --task both")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed} must not be negative")
     _check_training_flags(options)
+
+
+def _check_fractions(options: PrepareOptions) -> None:
+    for flag, fraction in (("--val-fraction", options.val_fraction), ("--test-fraction", options.test_fraction)):
+        if fraction is not None and not 0 <= fraction < 1:
+            raise UserError(f"{flag} {fraction:g} must be at least 0 and below 1")
+    # 0 asks for what is done: nothing is split off
+    if options.val and options.val_fraction:
+        raise UserError("--val gives the validation rows, --val-fraction splits some off: give one of the two")
+    if options.train and options.test_fraction:
+        raise UserError("--test-fraction splits rows off INPUT files: with --train, give --test FILE instead")
+    if options.val_share + options.test_share >= 1:
+        raise UserError("--val-fraction and --test-fraction leave nothing to train on")
 
 
 def _check_training_flags(options: PrepareOptions) -> None:
@@ -109,7 +160,8 @@ def _check_training_flags(options: PrepareOptions) -> None:
             f"--max-word-length {options.max_word_length} must be at most {LONGEST_WORD_LENGTH}: encoding a word takes "
             "time with the square of its length. Divide longer words by spaces."
         )
-    switches = {"--no-lowercase": not options.lowercase, "--strip-accents": options.strip_accents}
+    lowercase = "--no-lowercase" if options.lowercase is False else "--lowercase"
+    switches = {lowercase: options.lowercase is not None, "--strip-accents": options.strip_accents}
     given = [flag for flag, number in numbers.items() if number is not None]
     given += [flag for flag, is_given in switches.items() if is_given]
     if options.vocab is not None and given:

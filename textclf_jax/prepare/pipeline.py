@@ -5,7 +5,7 @@ from collections import Counter
 from textclf_jax.errors import UserError, listed
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.folder import RowWriter, Stage, check_target, whole_folder, write_description, write_texts
-from textclf_jax.prepare.labelling import choose_task, places, require_labels, set_apart_unlabelled
+from textclf_jax.prepare.labelling import choose_task, require_labels, require_texts, set_apart_unlabelled
 from textclf_jax.prepare.labels import in_order, look_like_classes, remarks, require_classes, whole_numbers
 from textclf_jax.prepare.options import PrepareOptions, check_options
 from textclf_jax.prepare.report import Report
@@ -81,27 +81,22 @@ def _read(options: PrepareOptions, report: Report) -> tuple[str, Splits]:
     }
     report.notes = [f"{file.path}: {note}" for part in files.values() for file in part for note in file.notes]
     rows = {role: [row for file in part for row in file.rows] for role, part in files.items()}
+    if "extra" in rows:  # its labels are not used; as they are written, they could contradict those that are
+        rows["extra"] = [row._replace(label=None) for row in rows["extra"]]
     report.rows_read = sum(map(len, rows.values()))
     task = choose_task(options.task, [file for role, part in files.items() if role != "extra" for file in part])
     if task == "mlm":
-        if options.unlabelled_rows is not None:
-            raise UserError("no row has a label: --unlabelled-rows is for files of which some rows have one")
+        if unused := options.label_flags:
+            raise UserError(f"no row has a label, and {unused[0]} is for rows that have one: leave it out")
         return task, _drop_empty(rows, report)
     for role, part in files.items():
         if role != "extra":
             require_labels(part, options.unlabelled_rows)
-            _require_texts(rows[role], options.skip_empty)
+            require_texts(rows[role], options.skip_empty)
     labelled, report.unlabelled, moved = set_apart_unlabelled(_drop_empty(rows, report), options.unlabelled_rows)
     if moved:
         report.notes.append(f"rows without a label that are used for MLM training alone: {moved:,}")
     return task, labelled
-
-
-def _require_texts(rows: list[Row], skip_empty: bool) -> None:
-    """Raises UserError where labelled rows have no text, unless these are to be skipped."""
-    empty = [row for row in rows if not row.text and row.label is not None]
-    if empty and not skip_empty:
-        raise UserError(f"{len(empty)} labelled rows have no text ({places(empty)}). Mend them, or pass --skip-empty.")
 
 
 def _drop_empty(rows: Splits, report: Report) -> Splits:
@@ -132,8 +127,7 @@ def _split(rows: Splits, task: str, options: PrepareOptions, report: Report) -> 
     """Rows by role to rows by split: a split that has no file is drawn from the input or training rows."""
     given = {name: rows[name] for name in ("val", "test", "extra") if name in rows}
     whole = rows.get("input") or rows["train"]
-    val_fraction = 0.0 if "val" in given else options.val_fraction
-    test_fraction = 0.0 if "train" in rows else options.test_fraction
+    val_fraction, test_fraction = options.val_share, options.test_share
     report.is_drawn = val_fraction + test_fraction > 0
     # labels that MLM does not use and that are no classes would all keep their rows in train
     labels = [None] * len(whole) if task == "mlm" and not look_like_classes(whole) else [row.label for row in whole]
@@ -173,7 +167,7 @@ def _vocabulary(rows: list[Row], options: PrepareOptions, stage: Stage) -> WordP
         texts=[row.text for row in rows],
         vocab_size=DEFAULT_VOCAB_SIZE if size is None else size,
         min_frequency=DEFAULT_MIN_FREQUENCY if min_frequency is None else min_frequency,
-        lowercase=options.lowercase,
+        lowercase=options.lowers,
         strip_accents=options.strip_accents,
         limit_alphabet=options.limit_alphabet,
         max_word_length=MAX_WORD_LENGTH if length is None else length,

@@ -93,14 +93,16 @@ class Survey:
     Attributes:
       enclosing, plain: the two readings.
       columns: of the header.
-      needed: records whose fields come out right only by enclosing marks.
-      doubled: further records with doubled marks in an enclosed field.
-      header_enclosed: whether the names of all columns are enclosed, which no one means plainly.
-      joined: records of several lines that each have the right number of fields by themselves.
-      swallowed: those of them with so many lines that they are hardly one.
+      needed: records whose fields come out right only by enclosing marks, as of `"one, two",a`: plainly, it has three.
+      doubled: further records with doubled marks in an enclosed field, as of `"a ""b"" c",1`.
+      header_enclosed: whether the names of all columns are enclosed, which no one means plainly: `"text","label"`.
+      joined: records of several lines that each have the right number of fields by themselves: the lines `"one,a` and
+        `two",b` are one record with enclosing marks, and two rows without.
+      swallowed: those of them with SWALLOWED lines or more, so many that they are hardly one record: a mark opened by
+        mistake, and all rows up to the next mark are in its field.
       spaced: whether spaces follow delimiters; where they do not, a delimiter before a space belongs to a text.
       indented: fields with a space before marks that would enclose them otherwise; `indented_first`: the line of one.
-      loose: records with a mark in a field that is not enclosed, as no program writes them.
+      loose: records with a mark in a field that is not enclosed, as no program writes them: `a 5" pipe,b`.
       first: the line of the first record of several lines, 0: none; of a swallowed one, if there is one.
       broken: records of several lines.
       longest: lines of the longest.
@@ -175,7 +177,7 @@ class Survey:
                 self.loose += 1
 
 
-def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, str]:
+def quotes_enclose(path: Path, survey: Survey, quoting: Literal["auto", "on"]) -> tuple[bool, str]:
     """Decides whether quotation marks enclose fields.
 
     Returns:
@@ -186,8 +188,6 @@ def quotes_enclose(path: Path, survey: Survey, quoting: Quoting) -> tuple[bool, 
     """
     enclosing, plain = survey.enclosing, survey.plain
     signs = survey.needed + survey.doubled
-    if quoting == "off":
-        return False, ""
     if quoting == "on" or (not enclosing.fault and not _is_doubtful(survey)):
         return True, "" if enclosing.fault else _note(survey)
     if plain.fault:

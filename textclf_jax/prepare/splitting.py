@@ -139,10 +139,18 @@ def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[
 
 
 def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:
-    """Maps each label to its id, where labels are all names, or all ids."""
-    ids = {name: i for i, name in enumerate(names)}
-    if not all(row.label in ids for row in rows):
-        ids = {str(i): i for i in range(len(names))}
+    """Maps each label to its id, where labels are all names, or all ids; refused where they may be either."""
+    labels = {str(row.label) for row in rows}
+    by_name, by_number = {name: i for i, name in enumerate(names)}, {str(i): i for i in range(len(names))}
+    ids = by_name if labels <= by_name.keys() else by_number
+    differing = [label for label in in_order(labels) if by_name.get(label) != by_number.get(label)]
+    if differing and labels <= by_name.keys() & by_number.keys():
+        label = differing[0]
+        raise UserError(
+            f"{rows[0].path}: label {label!r} may be the name of class {by_name[label]}, or the number of class "
+            f"{names[int(label)]!r}; all labels are both. Write words such as 'class {label}' in the file of "
+            "--label-names; and if the labels are names, in their column as well."
+        )
     for row in rows:
         if row.label not in ids:
             raise UserError(

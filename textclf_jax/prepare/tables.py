@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import shlex
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -103,6 +104,12 @@ def same_name(name: str) -> str:
     return unicodedata.normalize("NFC", name.strip())
 
 
+def replace_returns(path: Path, new: str) -> str:
+    """The shell command that prints a file with another character for carriage returns."""
+    command, name = f"tr '\\r' '{new}'", shlex.quote(path.name)
+    return f"gzip -dc {name} | {command}" if path.suffix.lower() == ".gz" else f"{command} < {name}"
+
+
 def find_column(path: Path, names: list[str], name: str, flag: str) -> int:
     """The index of the only column of that name; `flag` is for messages."""
     found = [i for i, other in enumerate(names) if same_name(other) == same_name(name)]
@@ -151,10 +158,10 @@ def _check_returns(path: Path, layout: Layout, columns: int) -> str:
         first, count = first or number, count + 1
         enclosed = line.startswith('"') if columns == 1 else any(piece.count('"') % 2 for piece in pieces)
         if not enclosed and all(piece.count(layout.delimiter) + 1 == columns for piece in pieces):
+            as_ends, as_text = replace_returns(path, "\\n"), replace_returns(path, " ")
             raise UserError(
                 f"{path} line {number}: has a carriage return (\\r) in it, with {columns} fields before and after. "
-                f"If it ends a row: tr '\\r' '\\n' < {path.name}. If it is within a text: tr '\\r' ' ' < {path.name}. "
-                "Write the output to a new file."
+                f"If it ends a row: {as_ends}. If it is within a text: {as_text}. Write the output to a new file."
             )
     return f"{count:,} lines have a carriage return (\\r) in them, which is kept within its text (first: line {first})"
 

@@ -2,7 +2,7 @@
 
 import io
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.label_columns import Columns
 from textclf_jax.prepare.quoting import Quoting
-from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, same_name
+from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, replace_returns, same_name
 from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, iterate_lines
 
 DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
@@ -40,18 +40,19 @@ class ReadOptions:
     Attributes:
       text_column: of csv and tsv; None: "text".
       label_column: of csv and tsv; None: "label" where there is one.
-      quoting: whether quotation marks enclose fields (RFC 4180), are plain characters, or what the file tells.
+      quoting: whether quotation marks enclose fields (RFC 4180), are plain characters, or what the file tells; None:
+        "auto", the last of these.
       delimiter: between fields of csv and tsv; None: what the file tells.
       encoding: as Python names it; None: what the byte order mark tells, UTF-8 without one.
-      text_unit: of txt; paragraphs are separated by an empty line, documents by two.
+      text_unit: of txt; paragraphs are separated by an empty line, documents by two. None: "line".
     """
 
     text_column: str | None = None
     label_column: str | None = None
-    quoting: Quoting = "auto"
+    quoting: Quoting | None = None
     delimiter: str | None = None
     encoding: str | None = None
-    text_unit: TextUnit = "line"
+    text_unit: TextUnit | None = None
 
     @property
     def text_name(self) -> str:
@@ -62,6 +63,16 @@ class ReadOptions:
     def label_name(self) -> str:
         """The name of the column of labels, where there is one."""
         return DEFAULT_LABEL_COLUMN if self.label_column is None else self.label_column
+
+    @property
+    def marks(self) -> Quoting:
+        """What quotation marks are."""
+        return "auto" if self.quoting is None else self.quoting
+
+    @property
+    def unit(self) -> TextUnit:
+        """What a text is in txt."""
+        return "line" if self.text_unit is None else self.text_unit
 
 
 @dataclass(frozen=True)
@@ -87,9 +98,36 @@ class TextFile:
     likely_labels: list[str] = field(default_factory=list)
 
 
-def read_rows(path: Path, options: ReadOptions) -> list[Row]:
-    """The rows of `read_file`."""
-    return read_file(path, options).rows
+def refuse_unused(options: ReadOptions, paths: Sequence[Path]) -> None:
+    """Raises UserError for an option that is given, but that none of the files to read has a use for.
+
+    Args:
+      options: as given.
+      paths: of all files that are read with them, none where texts are given otherwise.
+    """
+    tables = {
+        "--text-column": options.text_column,
+        "--label-column": options.label_column,
+        "--quoting": options.quoting,
+        "--delimiter": options.delimiter,
+    }
+    endings = {_ending(path) for path in paths}
+    for kind, is_read, flags in (
+        ("csv and tsv files", not endings.isdisjoint(BY_ENDING), tables),
+        ("txt files", ".txt" in endings, {"--text-unit": options.text_unit}),
+        ("files", bool(endings), {"--encoding": options.encoding}),
+    ):
+        for flag, value in flags.items():
+            if value is not None and not is_read:
+                raise UserError(f"{flag} says how {kind} are read, and none is given here: leave it out")
+
+
+def _ending(path: Path) -> str:
+    """The ending that tells how a file is read, .gz aside; raises UserError for an unknown one."""
+    suffix = (Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
+    if suffix not in (*BY_ENDING, ".txt"):
+        raise UserError(f"{path}: is neither .csv, .tsv nor .txt (each also .gz); the ending tells how to read it")
+    return suffix
 
 
 def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, keep_records: bool = False) -> TextFile:
@@ -108,9 +146,7 @@ def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, ke
       UserError: an unknown kind of file, damaged text, a missing column, a row with missing or extra fields, no rows,
         or a file that can be read in two ways.
     """
-    suffix = (Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
-    if suffix not in (*BY_ENDING, ".txt"):
-        raise UserError(f"{path}: is neither .csv, .tsv nor .txt (each also .gz); the ending tells how to read it")
+    suffix = _ending(path)
     lines = list(iterate_lines(path, options.encoding, ENCODING_REMEDY))
     if not lines:
         raise UserError(f"{path}: has no rows")
@@ -118,8 +154,8 @@ def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, ke
     if suffix in BY_ENDING:
         file = _read_table(path, lines, options, BY_ENDING[suffix], needs_labels, keep_records)
     else:
-        lines, line_notes = _lines_of_txt(lines)
-        rows = list(_text_rows(path, lines, options.text_unit))
+        lines, line_notes = _lines_of_txt(path, lines)
+        rows = list(_text_rows(path, lines, options.unit))
         file = TextFile(path, rows, line_notes, records=[[row.text] for row in rows] if keep_records else [])
     if not file.rows:
         raise UserError(f"{path}: has no rows")
@@ -143,7 +179,7 @@ def _read_table(
     path: Path, lines: list[str], options: ReadOptions, default: str, needs_labels: bool, keep_records: bool
 ) -> TextFile:
     needed = (options.text_name, "--text-column")
-    table = read_table(path, lines, needed, options.delimiter, default, options.quoting)
+    table = read_table(path, lines, needed, options.delimiter, default, options.marks)
     names = table.names
     text_at, label_at = find_column(path, names, *needed), None
     wanted = options.label_name
@@ -168,7 +204,7 @@ def _read_table(
 # --- txt ------------------------------------------------------------------------------------------------------
 
 
-def _lines_of_txt(lines: list[str]) -> tuple[list[str], list[str]]:
+def _lines_of_txt(path: Path, lines: list[str]) -> tuple[list[str], list[str]]:
     """The lines, and notes; carriage returns end them where no line feed does, or where there are more of them."""
     feeds = sum(line.endswith("\n") for line in lines)
     returns = sum(line.removesuffix("\n").removesuffix("\r").count("\r") for line in lines)
@@ -177,7 +213,7 @@ def _lines_of_txt(lines: list[str]) -> tuple[list[str], list[str]]:
     within = next((i for i, line in enumerate(lines, 1) if "\r" in line.removesuffix("\n").removesuffix("\r")), 0)
     if within:
         what = f"{returns:,} carriage returns (\\r) within lines are spaces (first: line {within})"
-        return lines, [f"{what}. If they end lines: tr '\\r' '\\n'"]
+        return lines, [f"{what}. If they end lines, write a new file: " + replace_returns(path, "\\n")]
     return lines, []
 
 

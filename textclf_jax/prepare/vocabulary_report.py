@@ -121,7 +121,7 @@ def describe_vocabulary(
     figures = {}
     if trained is not None:
         figures = {
-            "lowercase": options.lowercase,
+            "lowercase": options.lowers,
             "strip_accents": options.strip_accents,
             "is_full": trained.is_full,
             "num_single": trained.num_characters,

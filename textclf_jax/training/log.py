@@ -74,7 +74,7 @@ class TrainingLog:
             )
 
     def _remedy(self) -> str:
-        """What helps where gradients are not finite. The same run cannot go on with it, as its keys would differ."""
+        """What helps where gradients are not finite. The run itself cannot go on with other values of its config."""
         training = self.plan.config.training
         norm = f"lower training.max_grad_norm ({training.max_grad_norm:g})"
         if not training.max_grad_norm:
