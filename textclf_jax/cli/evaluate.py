@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
+from textclf_jax.constants import SPLITS
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import find_model
-
-SPLITS = ("train", "val", "test")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
