@@ -38,6 +38,17 @@ def test_strangers_of_all_kinds_are_json_and_come_back(value):
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     assert strict(json_text(value)) == expected(value)
+    assert strict(json_text(value, indent=None)) == expected(value)
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.text(st.characters(categories=["Cs"]) | st.sampled_from('\\u"8é中\u2028\N{GRINNING FACE}\n'), max_size=6))
+def test_strangers_among_texts_are_utf8_in_json_and_come_back(text):
+    """Halves of surrogate pairs are escaped, all else is readable."""
+    raw = json_text({text: [text]}).encode("utf-8")
+    whole = json.loads(json.dumps(text))  # two halves that belong together become one character
+    assert json.loads(raw) == {whole: [whole]}
+    assert "é中".encode() in json_text(["é中"]).encode()
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)

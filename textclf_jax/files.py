@@ -1,15 +1,19 @@
-"""Writes files whole or not at all, csv that all readers split alike and JSON; tells where no file can be written."""
+"""Writes files whole or not at all, csv that all readers split alike and JSON; digests files."""
 
 import csv
+import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from textclf_jax.errors import UserError
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # UTF-8 has no code for it
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -56,9 +60,25 @@ def why_not_writable(folder: Path) -> str | None:
         return error.strerror or str(error)
 
 
-def json_text(content: Any) -> str:
-    """The text of a JSON file; numbers that are not finite, which JSON does not have, are null."""
-    return json.dumps(finite(content), indent=1, allow_nan=False)
+def sha256_of(files: Iterable[Path]) -> str:
+    """Hexadecimal sha256 of files, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def json_text(content: Any, *, indent: int | None = 1) -> str:
+    """The text of JSON in characters that UTF-8 has; numbers that are not finite, which JSON does not have, are null.
+
+    Args:
+      content: dicts, lists and values.
+      indent: spaces for each level; None: all in one line.
+    """
+    text = json.dumps(finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    return LONE_SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 def finite(content: Any) -> Any:

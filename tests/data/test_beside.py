@@ -64,9 +64,10 @@ def test_names_as_editors_save_them(tmp_path, text):
     assert read_beside(path).notes == ()
 
 
-def test_names_with_line_breaks_of_unicode_are_one_line(tmp_path):
-    names = ("a\u2028b", "c\x85d", "e\x0bf")
-    assert read_beside(dataset(tmp_path / "data", names)).names == names
+@pytest.mark.parametrize("name", ["a\u2028b", "c\x85d", "e\x0bf", "g\rh"])
+def test_names_with_line_breaks_of_any_kind_are_refused(tmp_path, name):
+    message = refusal(dataset(tmp_path / "data", ("x", name)))
+    assert f"label_names 1: the class name {name!r} has a line break in it" in message
 
 
 def test_a_renamed_class_keeps_its_number_and_is_told(tmp_path):
@@ -92,8 +93,8 @@ def test_names_whose_order_or_number_changed_are_refused(tmp_path, text):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"label_names": ["a", "a"]}, "'a' names class 1 and class 2, counted from 1"),
-        ({"label_names": ["caf\u00e9", "cafe\u0301"]}, "names class 1 and class 2"),
+        ({"label_names": ["a", "a"]}, "label_names 0 and label_names 1 are both 'a': class names must differ"),
+        ({"label_names": ["caf\u00e9", "cafe\u0301"]}, "label_names 0 and label_names 1 are both 'caf\u00e9'"),
         ({"label_names": "ab"}, "label_names are 'ab', not a list of names"),
         ({"label_names": [1, 2]}, "label_names are [1, 2], not a list of names"),
         ({"vocabulary": {"fingerprint": 5}}, "vocabulary.fingerprint is 5, not text"),

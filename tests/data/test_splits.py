@@ -142,7 +142,7 @@ def test_names_that_differ_by_case_are_pointed_out_and_can_be_mended(tmp_path, p
     )
     run = config(prepared, test=tmp_path / "other")
     message = refusal(prepared, run)
-    assert "'good' differs from it by case, width or spaces alone" in message
+    assert "Did you mean 'good'?" in message
     assert f"write those, a line for each of GOOD, NEUTRAL, into {tmp_path / 'other'}/labels.txt" in message
     (tmp_path / "other" / "labels.txt").write_text("good\nneutral\n")
     assert set(load(prepared, run)["test"].labels.tolist()) == {1, 2}

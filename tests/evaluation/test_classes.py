@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textclf_jax.evaluation.classes import SHOWN_CLASSES, ClassResults, shortened
+from textclf_jax.evaluation.classes import SHOWN_CLASSES, ClassResults
 
 # "c" never occurs and is never predicted, "b" is never predicted
 RESULTS = ClassResults(np.array([[3, 0, 0, 1], [2, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 4]]), ["a", "b", "c", "d"])
@@ -49,8 +49,6 @@ def test_a_table_of_many_classes_shows_the_worst_and_the_largest():
 
 
 def test_names_in_tables_are_short_lines():
-    assert shortened("two\nlines,\tand\x07 a bell", 40) == "two lines, and\N{REPLACEMENT CHARACTER} a bell"
-    assert shortened("x" * 100, 10) == "x" * 9 + "…"
     assert ClassResults(np.eye(2, dtype=int), [" ", "b"]).table()[1][0][0] == "(class 0)"
 
 

@@ -134,6 +134,15 @@ def test_what_is_wrong_writes_nothing(project, arguments, words):
     assert not (project / "experiments").exists()
 
 
+@pytest.mark.parametrize(("names", "words"), [("a\n\nb\n", "line 2: .* is blank"), ("a\nb\na\n", "line 1 and line 3")])
+def test_class_names_that_are_none_write_nothing(project, names, words):
+    """Counting their lines would give a wrong number of classes."""
+    (project / "data/news/labels.txt").write_text(names)
+    with pytest.raises(UserError, match=rf"data/news/labels\.txt: {words}"):
+        generate_finetuning("x", None, data="data/news", root=project)
+    assert not (project / "experiments").exists()
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[1]", "not json"])
 def test_a_broken_dataset_description_is_named(project, content):
     (project / "data/news/dataset.json").write_text(content)

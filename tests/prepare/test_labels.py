@@ -16,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.prepare.cases import options, snapshot, write_csv
+from textclf_jax.class_names import folded
 from textclf_jax.cli import main
 from textclf_jax.data.torch_files import read_tensors
 from textclf_jax.errors import UserError
-from textclf_jax.prepare.labels import folded, in_order, look_alikes, remarks, require_classes, whole_numbers
+from textclf_jax.prepare.labels import in_order, look_alikes, remarks, require_classes, whole_numbers
 from textclf_jax.prepare.pipeline import prepare
 from textclf_jax.prepare.splitting import class_ids, stratified_split
 from textclf_jax.prepare.texts import ReadOptions, Row

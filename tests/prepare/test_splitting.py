@@ -143,8 +143,8 @@ def test_label_name_files(tmp_path):
     path.write_text("World\nSports \n")
     assert read_label_names(path) == ["World", "Sports"]
     path.write_text("World\n\nSports\n")
-    with pytest.raises(UserError, match="line 2: is blank"):
+    with pytest.raises(UserError, match="line 2: the class name is blank"):
         read_label_names(path)
     path.write_text("World\nSports\nWorld\n")
-    with pytest.raises(UserError, match="line 3: 'World' stands there twice"):
+    with pytest.raises(UserError, match="line 1 and line 3 are both 'World': class names must differ"):
         read_label_names(path)

@@ -1,12 +1,12 @@
 """`textclf baseline`: trains and tests two simple models on the same split."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from textclf_jax.cli.reading import add_reading_flags, print_notes, reading_options
 from textclf_jax.errors import UserError
+from textclf_jax.files import json_text
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         require_classes(train, options)
     scores = score_baselines(train, test)
     if args.json:
-        print("\n".join(json.dumps(score._asdict()) for score in scores))
+        print("\n".join(json_text(score._asdict(), indent=None) for score in scores))
     else:
         print_table(f"baselines on {len(test):,} test rows", scores, scores[0]._fields)
     return 0

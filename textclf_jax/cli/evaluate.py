@@ -4,11 +4,10 @@ import argparse
 from pathlib import Path
 
 from textclf_jax.cli.training import enter_project
+from textclf_jax.constants import SPLITS
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import find_model
 from textclf_jax.files import why_not_writable
-
-SPLITS = ("train", "val", "test")
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from textclf_jax.cli.reading import add_reading_flags, print_notes, reading_options
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, listed, one_line
 from textclf_jax.experiments.folders import find_model
 from textclf_jax.files import write_csv, write_whole
 from textclf_jax.tokenizer.text_files import well_formed
@@ -157,7 +157,7 @@ class _Warnings:
             (self._cut, f"texts are longer than the model's {self._max_length} tokens: their ends were not read"),
         ):
             if places:
-                shown = ", ".join(places[:SHOWN_ROWS]) + ", ..." * (len(places) > SHOWN_ROWS)
+                shown = listed(places, SHOWN_ROWS)
                 print(f"warning: {len(places):,} of {len(self._places):,} {what} ({shown})", file=sys.stderr)
 
 
@@ -165,13 +165,8 @@ def _write_table(predictions: Iterator["Prediction"], texts: Texts, labels: Sequ
     del texts, labels
     from textclf_jax.observe.progress import print_table
 
-    rows = [(_shortened(p.text), p.label, p.probability) for p in predictions]
+    rows = [(one_line(p.text, SHOWN_CHARACTERS), p.label, p.probability) for p in predictions]
     print_table("predictions", rows, ("text", "label", "probability"), stream=stream)
-
-
-def _shortened(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _write_json(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:
@@ -211,5 +206,5 @@ def _free(name: str, taken: Sequence[str]) -> str:
 def _say_renamed(wanted: Sequence[str], names: Sequence[str]) -> None:
     changed = [f"{name!r} is {new!r}" for name, new in zip(wanted, names, strict=True) if name != new]
     if changed:
-        shown = ", ".join(changed[:SHOWN_ROWS]) + ", ..." * (len(changed) > SHOWN_ROWS)
+        shown = listed(changed, SHOWN_ROWS, whole=True)
         print(f"note: names that the input has already: in the output, {shown}", file=sys.stderr)

@@ -1,23 +1,23 @@
 """Whether the splits of a run mean the same by their numbers: its class names, and the vocabulary of its ids."""
 
 import re
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 
-from textclf_jax.data.beside import DATASET_FILE, LABELS_FILE, Beside, same_name, shown_names
-from textclf_jax.errors import UserError
+from textclf_jax.class_names import closest, same_name
+from textclf_jax.constants import DATASET_FILE, LABELS_FILE
+from textclf_jax.data.beside import Beside
+from textclf_jax.errors import UserError, listed
 from textclf_jax.tokenizer.loading import LoadedTokenizer, OwnTokenizer
 from textclf_jax.tokenizer.vocabulary import fingerprint_of
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 UNKNOWN = -1
 PROBED_PIECES, PROBE_LENGTH = 200, 4096
-SHOWN_CLASSES = 10
 
 
 class RunClasses(NamedTuple):
@@ -84,7 +84,7 @@ def training_classes(beside: Beside, count: int, notes: list[str]) -> RunClasses
         return RunClasses(count, names, str(source), source)
     if beside.is_prepared:
         raise UserError(
-            f"{source}: has {len(names)} classes ({shown_names(names)}), but classification_head.num_labels is "
+            f"{source}: has {len(names)} classes ({listed(names, 20)}), but classification_head.num_labels is "
             f"{count}. Set it to {len(names)}, or train on data of {count} classes."
         )
     notes.append(f"{source}: has {len(names)} lines, but there are {count} classes: they are called by their numbers")
@@ -110,7 +110,7 @@ def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering
             return _unnamed(beside, run, notes)
         if run.numbered_by is None:  # a model, whose numbers may be names or stand for none
             raise UserError(
-                f"{source}: its classes are {shown_names(names)}, those of {run.source} are {shown_names(run.known)}: "
+                f"{source}: its classes are {listed(names, 20)}, those of {run.source} are {listed(run.known, 20)}: "
                 f"whether its names or its numbers are meant cannot be told. Copy {beside.path} into another folder: "
                 "there its labels are taken as they are. If the names are meant, change the labels of the copy."
             )
@@ -119,17 +119,16 @@ def numbering_of(beside: Beside, run: RunClasses, notes: list[str]) -> Numbering
         return None
     if numbering.renumbers and (to_run != UNKNOWN).any():
         pairs = [f"{n} {i} -> {k}" for i, (n, k) in enumerate(zip(names, to_run, strict=True)) if k != UNKNOWN]
-        more = ", ..." if len(pairs) > SHOWN_CLASSES else ""
         notes.append(
             f"{beside.path}: its labels are mapped to the classes of {run.source} by their names in {source}: "
-            f"{', '.join(pairs[:SHOWN_CLASSES])}{more}"
+            f"{listed(pairs, whole=True)}"
         )
     return numbering
 
 
 def _unnamed(beside: Beside, run: RunClasses, notes: list[str]) -> None:
     assert beside.names is not None
-    told = f"{beside.names_file}: its classes are {shown_names(beside.names)}, but those of {run.source} have no names"
+    told = f"{beside.names_file}: its classes are {listed(beside.names, 20)}, but those of {run.source} have no names"
     if len(beside.names) != run.count:
         raise UserError(
             f"{told} and are {run.count}: which number means which cannot be told. Put a labels.txt with their names, "
@@ -154,22 +153,14 @@ def run_labels(
         name = numbering.names[labels[row]]
         raise UserError(
             f"{path}: row {row} has the class {name!r} (label {labels[row]} by {numbering.source}), as have "
-            f"{foreign.size} rows classes that the run lacks: its classes are {shown_names(run.known)} "
-            f"({run.source}).{_alike(name, run.known)} Leave these rows out, or train with these classes; or, if they "
-            f"are classes of the run under other names, write those, a line for each of {shown_names(numbering.names)},"
+            f"{foreign.size} rows classes that the run lacks: its classes are {listed(run.known, 20)} "
+            f"({run.source}).{closest(name, run.known)} Leave these rows out, or train with these classes; or, if they "
+            f"are classes of the run under other names, write those, a line for each of {listed(numbering.names, 20)},"
             f" into {numbering.source.with_name(LABELS_FILE)}."
         )
     if unknown:
-        notes.append(f"{path}: no row has a class that the run lacks ({shown_names(unknown)}, by {numbering.source})")
+        notes.append(f"{path}: no row has a class that the run lacks ({listed(unknown, 20)}, by {numbering.source})")
     return mapped
-
-
-def _alike(name: str, names: Sequence[str]) -> str:
-    def plain(text: str) -> str:
-        return "".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-    found = next((other for other in names if plain(other) == plain(name)), None)
-    return "" if found is None else f" {found!r} differs from it by case, width or spaces alone."
 
 
 # --- the vocabulary -----------------------------------------------------------------------------------------------

@@ -4,16 +4,15 @@
 """
 
 import json
-import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from textclf_jax.errors import UserError
+from textclf_jax.class_names import check_class_names, read_class_names, same_name
+from textclf_jax.constants import DATASET_FILE, LABELS_FILE, VOCAB_FOLDER
+from textclf_jax.errors import UserError, listed
 from textclf_jax.tokenizer.vocabulary import TOKENIZER_FILE, VOCAB_FILE
 
-DATASET_FILE, LABELS_FILE, VOCAB_FOLDER = "dataset.json", "labels.txt", "vocab"
 TASK_FOLDERS = ("mlm", "cls")  # in which `textclf prepare` puts its files
 LARGEST_DESCRIPTION = 64 << 20  # bytes; what is larger is no dataset.json of ours
 AGAIN = "Make the dataset again with textclf prepare"
@@ -62,16 +61,11 @@ def read_beside(path: Path, *, with_names: bool = True) -> Beside:
     names = None
     if names_file is not None and with_names:
         try:
-            names = _read_names(names_file)
+            names = read_class_names(names_file)
         except UserError as error:  # it may be anything that has this name
             notes.append(f"{error}: its lines are not taken for class names")
     vocab_dir = next((folder for file in files for folder in _vocabularies(file) if _is_vocabulary(folder)), None)
     return Beside(path, names, names_file if names else None, False, None, vocab_dir, tuple(notes))
-
-
-def same_name(name: str) -> str:
-    """A class name as it is compared: two ways to write the same characters in Unicode (NFC) are equal."""
-    return unicodedata.normalize("NFC", name.strip())
 
 
 # --- a dataset folder of `textclf prepare` ----------------------------------------------------------------------
@@ -97,7 +91,7 @@ def _description(folder: Path) -> dict[str, Any] | None:
 
 def _prepared(path: Path, folder: Path, described: dict[str, Any], with_names: bool) -> Beside:
     source = folder / DATASET_FILE
-    vocabulary, listed = described["vocabulary"], described["label_names"]
+    vocabulary = described["vocabulary"]
     fingerprint = vocabulary.get("fingerprint") if isinstance(vocabulary, dict) else None
     if not isinstance(fingerprint, str | None):
         raise UserError(f"{source}: vocabulary.fingerprint is {fingerprint!r:.80}, not text. {AGAIN}.")
@@ -105,69 +99,48 @@ def _prepared(path: Path, folder: Path, described: dict[str, Any], with_names: b
     shown = vocab_dir if _is_vocabulary(vocab_dir) else None
     if not with_names:
         return Beside(path, None, None, True, fingerprint, shown)
-    if listed is not None:
-        try:
-            listed = _checked_names(source, listed)
-        except UserError as error:
-            raise UserError(f"{error}. {AGAIN}.") from None
-    names, names_file, notes = _names_of(folder, listed)
+    names, names_file, notes = _names_of(folder, _described_names(source, described["label_names"]))
     return Beside(path, names, names_file, True, fingerprint, shown, notes)
 
 
+def _described_names(source: Path, names: Any) -> tuple[str, ...] | None:
+    """The label_names of a dataset.json, checked; None: it has none."""
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{source}: label_names are {names!r:.80}, not a list of names. {AGAIN}.")
+    try:
+        check_class_names(source, names, "label_names")
+    except UserError as error:
+        raise UserError(f"{error}. {AGAIN}.") from None
+    return tuple(names)
+
+
 def _names_of(
-    folder: Path, listed: tuple[str, ...] | None
+    folder: Path, described: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...] | None, Path | None, tuple[str, ...]]:
     """Names, their file and notes: labels.txt counts, for it may be edited; but each class keeps its number."""
     file, source = folder / LABELS_FILE, folder / DATASET_FILE
     if not file.is_file():
-        return listed, source if listed else None, ()
+        return described, source if described else None, ()
     remedy = f"Remove this file, and the names in {source.name} count; or make the dataset again with textclf prepare."
     try:
-        names = _read_names(file)
+        names = read_class_names(file)
     except UserError as error:
         raise UserError(f"{error}. {remedy}") from None
-    now, before = ([same_name(name) for name in each] for each in (names, listed or ()))
-    if listed is None or now == before:
+    now, before = ([same_name(name) for name in each] for each in (names, described or ()))
+    if described is None or now == before:
         return names, file, ()
     if len(now) != len(before) or any(name in before and before.index(name) != i for i, name in enumerate(now)):
         raise UserError(
-            f"{file}: its classes are {shown_names(names)}, but by {source} the labels were numbered as "
-            f"{shown_names(listed)}. {remedy}"
+            f"{file}: its classes are {listed(names, 20)}, but by {source} the labels were numbered as "
+            f"{listed(described, 20)}. {remedy}"
         )
-    note = f"{file}: its classes are {shown_names(names)}, renamed since {source.name} ({shown_names(listed)})"
+    note = f"{file}: its classes are {listed(names, 20)}, renamed since {source.name} ({listed(described, 20)})"
     return names, file, (note,)
 
 
-# --- names and vocabularies -------------------------------------------------------------------------------------
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from None
-    # only \n ends a line: names may hold whatever else Unicode calls a line break
-    return _checked_names(path, [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")])
-
-
-def _checked_names(path: Path, names: Any) -> tuple[str, ...]:
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: label_names are {names!r:.80}, not a list of names")
-    seen: dict[str, int] = {}
-    for number, name in enumerate(map(same_name, names), start=1):
-        if not name:
-            raise UserError(f"{path}: class name {number} is blank")
-        if name in seen:
-            raise UserError(f"{path}: {name!r} names class {seen[name]} and class {number}, counted from 1")
-        seen[name] = number
-    return tuple(names)
-
-
-def shown_names(names: Sequence[str]) -> str:
-    """The first names, for messages."""
-    return ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
+# --- vocabularies -----------------------------------------------------------------------------------------------
 
 
 def _is_vocabulary(folder: Path) -> bool:

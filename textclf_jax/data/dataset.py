@@ -14,7 +14,7 @@ from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.packing import token_places, tokens_taken
 from textclf_jax.data.padding import PaddingCheck
 from textclf_jax.data.torch_files import read_tensors, release_memory
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, listed
 
 CHUNK_BYTES = 32 << 20
 
@@ -200,7 +200,5 @@ def _check_labels(
         labels = run_labels(path, labels, numbering, notes)
     absent = np.setdiff1d(np.arange(num_labels), labels)
     if absent.size:
-        notes.append(
-            f"{path}: no row has the label {', '.join(map(str, absent[:10]))}{'...' if absent.size > 10 else ''}"
-        )
+        notes.append(f"{path}: no row has the label {listed(list(map(str, absent)))}")
     return np.asarray(labels, np.int32)

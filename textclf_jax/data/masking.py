@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-IGNORED_LABEL = -100
+from textclf_jax.constants import IGNORED_LABEL
 
 
 class Predictions(NamedTuple):

@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.constants import SPLITS
 from textclf_jax.data.agreement import RunClasses, check_vocabularies, numbering_of, training_classes
 from textclf_jax.data.beside import Beside, read_beside
 from textclf_jax.data.dataset import Dataset, load_dataset
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import LoadedTokenizer
-
-SPLITS = ("train", "val", "test")
 
 
 def load_splits(

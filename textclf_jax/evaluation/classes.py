@@ -2,11 +2,11 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from unicodedata import category
 
 import numpy as np
 from jaxtyping import Int
 
+from textclf_jax.errors import listed, one_line
 from textclf_jax.files import write_csv
 from textclf_jax.tasks.metrics import class_scores
 from textclf_jax.tokenizer.text_files import well_formed
@@ -15,7 +15,6 @@ TABLE_COLUMNS = ("class", "precision", "recall", "f1", "support")
 SHOWN_CLASSES = 20  # of more than these the table shows the worst and the largest, half of it each
 SHOWN_CHARACTERS = 40
 SHOWN_MISTAKES = 3
-SHOWN_ABSENT = 10
 
 
 class ClassResults:
@@ -75,7 +74,7 @@ class ClassResults:
             lines.append(f"most frequent mistakes: {'; '.join(told)}")
         absent = np.flatnonzero(self.support == 0).tolist()
         if absent:
-            named = ", ".join(self._short(i) for i in absent[:SHOWN_ABSENT]) + ", ..." * (len(absent) > SHOWN_ABSENT)
+            named = listed([self._short(i) for i in absent])
             lines.append(
                 f"{len(absent)} of {len(self.names)} classes have no row here ({named}): balanced accuracy leaves them "
                 "out, and the macro scores those of them that are never predicted either"
@@ -92,13 +91,7 @@ class ClassResults:
         return self._short(i), precision, recall, f1, int(self.support[i])
 
     def _short(self, i: int) -> str:
-        return shortened(self.names[i], SHOWN_CHARACTERS) or f"(class {i})"
-
-
-def shortened(name: str, characters: int) -> str:
-    """A name in one line of so many characters at most, without control characters."""
-    line = "".join("\N{REPLACEMENT CHARACTER}" if category(c) == "Cc" else c for c in " ".join(name.split()))
-    return line if len(line) <= characters else line[: characters - 1] + "…"
+        return one_line(self.names[i], SHOWN_CHARACTERS) or f"(class {i})"
 
 
 def _csv(lines: Iterable[Sequence[object]]) -> str:

@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from textclf_jax.class_names import read_class_names
 from textclf_jax.config.file import Kind, format_value, load_config, parse_config, split_override
 from textclf_jax.config.yaml_reader import Document, KeyPath, Unreadable, read_document, read_value
+from textclf_jax.constants import DATASET_FILE, LABELS_FILE, VOCAB_FOLDER
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import CHECKPOINTS, find_run, run_folder
 
@@ -92,9 +94,9 @@ def generate_finetuning(
         values["pretrained_experiment", "checkpoint"] = next(written, CHECKPOINTS[0])
     if data is not None:
         values |= _dataset_paths("finetuning", data, root)
-        values["classification_head", "num_labels"] = len(_text(root / data / "labels.txt").splitlines())
+        values["classification_head", "num_labels"] = len(read_class_names(root / data / LABELS_FILE))
         if pretrain_name is not None:
-            _check_same_vocabulary(root / str(values["tokenizer", "vocab_dir"]), root / data / "vocab")
+            _check_same_vocabulary(root / str(values["tokenizer", "vocab_dir"]), root / data / VOCAB_FOLDER)
         else:
             values |= _vocabulary_of(data, root)
     return _write_run("finetuning", name, values, overrides, root)
@@ -219,12 +221,12 @@ def _dataset_paths(kind: Kind, data: str, root: Path) -> dict[KeyPath, object]:
 
 def _vocabulary_of(data: str, root: Path) -> dict[KeyPath, object]:
     """The vocabulary and the maximum length that the dataset was prepared with."""
-    path = root / data / "dataset.json"
+    path = root / data / DATASET_FILE
     try:
         length = json.loads(_text(path))["max_length"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"{path} has no max_length. Prepare the data again with textclf prepare.") from None
-    vocabulary = f"{Path(data).as_posix()}/vocab"
+    vocabulary = f"{Path(data).as_posix()}/{VOCAB_FOLDER}"
     return {("tokenizer", "vocab_dir"): vocabulary, ("architecture", "max_sequence_length"): length}
 
 

@@ -1,6 +1,5 @@
 """config.json of transformers' BERT: read with every value checked, and written."""
 
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from textclf_jax.class_names import check_class_names
 from textclf_jax.config.problems import BOUNDS, EXPECTED
 from textclf_jax.config.schema import Architecture, ClassificationHead, DropoutRate, MlmHead, Positive
 from textclf_jax.config.yaml_reader import describe
@@ -203,19 +203,11 @@ def _checked_names(id2label: Mapping[str, Any], source: object) -> dict[str, str
             f'as in {{"0": "bad", "1": "good"}}{hint}'
         )
     names: dict[str, str] = {}
-    seen: dict[str, str] = {}
     for i, name in id2label.items():
         if not isinstance(name, str | int) or isinstance(name, bool):
             raise UserError(f"{source}: id2label: {i}: expected a string, got {describe(name)}")
         names[i] = str(name)
-        plain = unicodedata.normalize("NFC", names[i].strip())
-        if not plain or len(plain.splitlines()) > 1:
-            raise UserError(f"{source}: id2label: {i}: {names[i]!r} is no name: a name has one line that is not blank")
-        if plain in seen:
-            raise UserError(
-                f"{source}: id2label: {seen[plain]} and {i} are both {plain!r}: class names are keys. Rename one."
-            )
-        seen[plain] = i
+    check_class_names(source, [names[str(i)] for i in range(len(names))], "id2label")
     return names
 
 

@@ -1,6 +1,5 @@
 """Writes trained models for the PyTorch reference and for Hugging Face's transformers."""
 
-import json
 import os
 import shutil
 import tempfile
@@ -10,16 +9,18 @@ from typing import Any
 from textclf_jax.config.file import AnyConfig, config_of
 from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.errors import UserError
+from textclf_jax.files import json_text
 from textclf_jax.interop import huggingface, reference
 from textclf_jax.interop.bert_config import config_json
 from textclf_jax.interop.layout import Head
 from textclf_jax.interop.torch_checkpoint import write_state
 from textclf_jax.runs.checkpoint import SavedModel
-from textclf_jax.runs.pretrained import ENCODER
+from textclf_jax.runs.pretrained import require_head
 from textclf_jax.tokenizer.loading import kept_wrapper
+from textclf_jax.tokenizer.transformers_files import CONFIG_FILE, SETTINGS_FILE
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
-WEIGHTS, CONFIG, TOKENIZER_CONFIG = "model.safetensors", "config.json", "tokenizer_config.json"
+WEIGHTS = "model.safetensors"
 
 
 def export_reference(saved: SavedModel, out: Path) -> None:
@@ -57,8 +58,8 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
         save_file(state, unfinished / WEIGHTS, metadata={"format": "pt"})
         tokenizer.save(unfinished)
-        _write_json(unfinished / CONFIG, model_config)
-        _write_json(unfinished / TOKENIZER_CONFIG, _tokenizer_config(config.architecture.max_sequence_length))
+        _write_json(unfinished / CONFIG_FILE, model_config)
+        _write_json(unfinished / SETTINGS_FILE, _tokenizer_config(config.architecture.max_sequence_length))
         unfinished.chmod(0o755)
         os.replace(unfinished, out)
     except OSError as error:
@@ -73,10 +74,7 @@ def model_of(saved: SavedModel) -> tuple[AnyConfig, Head]:
     config = config_of(saved.metadata["config"])
     if isinstance(config, FinetuningConfig):
         return config, config.classification_head
-    if set(saved.variables["params"]) == {ENCODER}:
-        raise UserError(
-            f"{saved.folder}: holds an encoder without its MLM head. Finetune it, and export the classifier."
-        )
+    require_head(saved)
     return config, config.mlm_head
 
 
@@ -103,4 +101,4 @@ def _tokenizer_config(max_length: int) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(content) + "\n", encoding="utf-8")

@@ -12,17 +12,19 @@ from textclf_jax.config.file import AnyConfig, format_value, load_config
 from textclf_jax.config.schema import DEFAULT_WRAPPER, Architecture, ClassificationHead, FinetuningConfig, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import flatten, generate_finetuning, generate_pretraining
-from textclf_jax.files import json_text
+from textclf_jax.files import json_text, sha256_of
 from textclf_jax.interop import bert_config, huggingface
 from textclf_jax.interop.layout import Head
 from textclf_jax.interop.reference import variables_from_state_dict, with_reference_variants
 from textclf_jax.interop.torch_checkpoint import read_state
-from textclf_jax.interop.weights import check_numbers, read_weights, sha256_of
+from textclf_jax.interop.weights import check_numbers, read_weights
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.runs.checkpoint import contents_of, save_model
 from textclf_jax.runs.pretrained import ENCODER, check_shapes
 from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.tokenizer.json_files import read_json
+from textclf_jax.tokenizer.loading import require_pad_first
+from textclf_jax.tokenizer.transformers_files import CONFIG_FILE
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 
@@ -57,7 +59,7 @@ def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Pa
       UserError: the run exists, a file is missing, a key has a value that this project does not support, or arrays do
         not fit. Nothing is written then.
     """
-    config_path = folder / "config.json"
+    config_path = folder / CONFIG_FILE
     if not config_path.exists():
         raise UserError(f"{config_path}: there is no such file. {contents_of(folder)}")
     config = bert_config.read_config(read_json(config_path), config_path)
@@ -192,8 +194,9 @@ def _check(imported: Imported) -> None:
     rows = len(imported.variables["params"][ENCODER]["embeddings"]["word"]["embedding"])
     if rows != size:
         raise UserError(f"{imported.source}: has embeddings for {rows} words, but the vocabulary has {size}")
-    if imported.tokenizer.pad_id != 0:
-        raise UserError(f"{imported.source}: the id of [PAD] is {imported.tokenizer.pad_id}; it must be 0")
+    # another order of the vocabulary would not be that of the embeddings
+    remedy = "Is this the vocabulary that the model was trained with? A model with another one cannot be imported."
+    require_pad_first(imported.tokenizer.pad_id, imported.source, remedy)
     if isinstance(imported.head, ClassificationHead):
         module = TextClassifier(imported.architecture, imported.head, size)
     else:

@@ -1,7 +1,6 @@
 """Reads the arrays of a Hugging Face folder: one file, or several that an index joins."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,16 +28,6 @@ class Weights(NamedTuple):
     files: list[Path]
     state: dict[str, np.ndarray]
     notes: list[str]
-
-
-def sha256_of(files: Iterable[Path]) -> str:
-    """Hexadecimal sha256 of files, one after the other."""
-    digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def read_weights(folder: Path) -> Weights:

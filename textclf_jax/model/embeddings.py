@@ -7,11 +7,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config.schema import Architecture
+from textclf_jax.constants import PAD_ID
 from textclf_jax.kernels.precision import FULL, Precision
 from textclf_jax.model.initializers import xavier_uniform, xavier_uniform_with_pad_row
 from textclf_jax.model.layers import Dropout, LayerNorm
-
-PAD_ID = 0
 
 
 def sinusoidal_table(length: int, width: int) -> Float[np.ndarray, "L D"]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt64
 
+from textclf_jax.errors import shortened
 from textclf_jax.prepare.texts import Row
 from textclf_jax.prepare.vocabulary_report import VocabularyReport
 from textclf_jax.tokenizer.normalization import without_marks
@@ -134,8 +135,7 @@ class RowCollector:
 
 
 def _shown(row: Row) -> tuple[str, str]:
-    text = row.text if len(row.text) <= SHOWN_CHARACTERS else row.text[: SHOWN_CHARACTERS - 3] + "..."
-    return text, str(row.label)
+    return shortened(row.text, SHOWN_CHARACTERS), str(row.label)
 
 
 def _hash_rows(ids: Int[np.ndarray, "N L"]) -> UInt64[np.ndarray, " N"]:

@@ -4,8 +4,6 @@ vocab/{vocab.txt,tokenizer.json}   mlm/{train,val,test}.pt   cls/{train,val,test
 labels.txt (a class a line, in the order of ids)   splits/*.csv (the texts, where the split was drawn here)
 """
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from textclf_jax.data.beside import DATASET_FILE, LABELS_FILE
+from textclf_jax.constants import DATASET_FILE, LABELS_FILE
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
-from textclf_jax.files import write_csv
+from textclf_jax.files import json_text, sha256_of, write_csv
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.prepare.report import NUM_SPECIAL, Report, SplitReport, describe_split
@@ -166,13 +164,8 @@ def write_description(folder: Path, task: str, options: PrepareOptions, report: 
         "long_texts": options.overflow,
         "seed": options.seed if report.is_drawn else None,
         "sources": [
-            {"role": role, "path": str(path), "sha256": _sha256(path)} for role, paths in sources for path in paths
+            {"role": role, "path": str(path), "sha256": sha256_of([path])} for role, paths in sources for path in paths
         ],
         **report.as_json(),
     }
-    (folder / DATASET_FILE).write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    (folder / DATASET_FILE).write_text(json_text(described) + "\n", "utf-8")

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Sequence
 
-from textclf_jax.errors import UserError, shortened
+from textclf_jax.errors import UserError, listed, shortened
 from textclf_jax.prepare.options import UnlabelledRows
 from textclf_jax.prepare.splitting import Splits
 from textclf_jax.prepare.texts import Row, TextFile
@@ -108,7 +108,7 @@ def set_apart_unlabelled(rows: Splits, unlabelled: UnlabelledRows | None) -> tup
 
 def places(rows: Sequence[Row]) -> str:
     """Where the first few rows are."""
-    return ", ".join(row.place for row in rows[:SHOWN_ROWS]) + ", ..." * (len(rows) > SHOWN_ROWS)
+    return listed([row.place for row in rows], SHOWN_ROWS, whole=True)
 
 
 def _likely(file: TextFile) -> str:

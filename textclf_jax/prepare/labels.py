@@ -2,13 +2,12 @@
 
 import re
 import shlex
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from fractions import Fraction
 from statistics import fmean
 
+from textclf_jax.class_names import folded, is_number
 from textclf_jax.errors import UserError, listed, shortened
 from textclf_jax.prepare.texts import ReadOptions, Row
 
@@ -16,11 +15,9 @@ FEW_CLASSES = 20  # half stars from 0.5 to 10 are that many
 SMALL = 20  # rows; of fewer, many can have a label of their own by chance
 LONG_NAME = 200  # characters; class names are shorter
 MAX_DECIMALS = 40  # characters of a number with decimals
-MAX_DIGITS = 1000  # of a label that is sorted by its value: Python refuses to read much longer integers
 SHOWN_GROUPS = 5
 MISSING = {"nan", "NaN", "NaT", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "null", "NULL"}
 
-NUMBER = re.compile(r"-?\d+(\.\d+)?")
 WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
 WITH_DECIMALS = re.compile(r"[$€£]?[-+−]?(\d*[.,](\d+)|\d+[.,]?\d*[eE][-+]?(\d+))\s*%?")
 
@@ -108,11 +105,6 @@ def _far_apart(labels: Iterable[str]) -> bool:
 # --- one name for one class -----------------------------------------------------------------------------------
 
 
-def is_number(label: str) -> bool:
-    """Whether a label is a number such as 12, -3 or 4.5, whose value tells its place among others."""
-    return len(label) <= MAX_DIGITS and NUMBER.fullmatch(label) is not None
-
-
 def in_order(labels: Iterable[str]) -> list[str]:
     """Sorts distinct labels: numbers by value, anything else by code points. The order depends on nothing else."""
     labels = sorted(labels)
@@ -149,19 +141,6 @@ def look_alikes(counts: Mapping[str, int]) -> list[str]:
     alike = [names for names in groups.values() if len(names) > 1]
     alike.sort(key=lambda names: -sum(counts[name] for name in names))
     return [listed([f"{name!r} ({counts[name]:,})" for name in names]) for names in alike]
-
-
-def folded(name: str) -> str:
-    """What is left of a name without case, width, spaces and invisible characters; of a number, its value."""
-    name = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    name = "".join(c for c in name if not c.isspace() and unicodedata.category(c) != "Cf")
-    return str(Fraction(name)) if is_number(name) else name
-
-
-def closest(label: str, known: Iterable[str]) -> str:
-    """A question that names the known label that looks like this one; empty where there is none."""
-    alike = next((name for name in known if folded(name) == folded(label)), None)
-    return "" if alike is None else f" Did you mean {shortened(alike)!r}?"
 
 
 def remarks(counts: Mapping[str, int]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+from textclf_jax.constants import SPLITS, VOCAB_FOLDER
 from textclf_jax.errors import UserError, listed
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.folder import RowWriter, Stage, check_target, whole_folder, write_description, write_texts
@@ -10,7 +11,6 @@ from textclf_jax.prepare.labels import in_order, look_like_classes, remarks, req
 from textclf_jax.prepare.options import PrepareOptions, check_options
 from textclf_jax.prepare.report import Report
 from textclf_jax.prepare.splitting import (
-    SPLITS,
     Splits,
     class_ids,
     count_contradictions,
@@ -61,7 +61,7 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     texts = [row.text for part in (*splits.values(), extra) for row in part]
     report.vocabulary = describe_vocabulary(tokenizer, texts, options)
     with whole_folder(options.out, options.force) as folder:
-        tokenizer.save(folder / "vocab")
+        tokenizer.save(folder / VOCAB_FOLDER)
         equal_rows = RowCollector(tokenizer.normalize)
         writer = RowWriter(folder, tokenizer, task, options, stage, report.vocabulary, equal_rows)
         for name, part in splits.items():

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, listed
 
 Quoting = Literal["auto", "on", "off"]
 
@@ -59,7 +59,7 @@ def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -
             else:
                 names = names or fields
                 if len(fields) != len(names):
-                    shown = ", ".join(name.strip()[:40] for name in names[:30]) + ", ..." * (len(names) > 30)
+                    shown = listed([name.strip() for name in names], 20)
                     what = f"has {len(fields)} fields, but the header has {len(names)} ({shown})"
                     if len(names) == 1:
                         what += "; for a column alone, name a --delimiter that it does not contain, such as tab"

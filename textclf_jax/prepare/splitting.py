@@ -1,18 +1,16 @@
 """Train, val and test rows: the stratified split, duplicates within and between splits, class ids."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from textclf_jax.class_names import check_class_names, closest
 from textclf_jax.errors import UserError, listed, shortened
-from textclf_jax.prepare.labels import closest, in_order
+from textclf_jax.prepare.labels import in_order
 from textclf_jax.prepare.texts import Row
 from textclf_jax.tokenizer.text_files import iterate_lines
-
-SPLITS = ("train", "val", "test")
 
 Splits = dict[str, list[Row]]  # by SPLITS (and "extra"), in this order
 
@@ -89,20 +87,8 @@ def count_contradictions(splits: Splits) -> int:
 
 
 def read_label_names(path: Path) -> list[str]:
-    """Reads class names, one a line in the order of ids; raises UserError for a blank or repeated one."""
-    names: dict[str, int] = {}
-    for number, line in enumerate(iterate_lines(path), start=1):
-        name = unicodedata.normalize("NFC", line.strip())
-        if not name:
-            raise UserError(f"{path} line {number}: is blank")
-        if name in names:
-            raise UserError(
-                f"{path} line {number}: {shortened(name)!r} stands there twice, on line {names[name]} first"
-            )
-        if len(name.splitlines()) > 1:
-            raise UserError(f"{path} line {number}: {shortened(name)!r} has a line break in it")
-        names[name] = number
-    return list(names)
+    """Reads class names, one a line in the order of ids; raises UserError where a line is none."""
+    return check_class_names(path, [line.strip("\r\n") for line in iterate_lines(path)], "line", first=1)
 
 
 def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[str, np.ndarray]]:

@@ -5,13 +5,13 @@ import io
 import re
 import shlex
 import sys
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from textclf_jax.errors import UserError
+from textclf_jax.class_names import same_name
+from textclf_jax.errors import UserError, listed, shortened
 from textclf_jax.prepare.quoting import Malformed, Quoting, Survey, quotes_enclose, split_records
 
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
@@ -99,11 +99,6 @@ def read_table(
     return Table(names, records, notes)
 
 
-def same_name(name: str) -> str:
-    """The form in which names of columns are compared: NFC, without spaces around."""
-    return unicodedata.normalize("NFC", name.strip())
-
-
 def replace_returns(path: Path, new: str) -> str:
     """The shell command that prints a file with another character for carriage returns."""
     command, name = f"tr '\\r' '{new}'", shlex.quote(path.name)
@@ -121,7 +116,7 @@ def find_column(path: Path, names: list[str], name: str, flag: str) -> int:
     remedy = f"Did you mean {flag} {alike[0]!r}?" if len(alike) == 1 else f"Choose one with {flag}."
     if len(names) == 1:
         remedy += " If the fields are not separated by what they seem, name it with --delimiter."
-    shown = ", ".join(repr(n if len(n) <= 40 else n[:37] + "...") for n in names[:30]) + ", ..." * (len(names) > 30)
+    shown = listed([repr(shortened(each)) for each in names], 20, whole=True)
     raise UserError(f"{path}: has no column {name!r}. Its first line names: {shown}. {remedy}")
 
 

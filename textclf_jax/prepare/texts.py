@@ -1,17 +1,17 @@
 """Reads raw text from csv, tsv and txt files, plain or gzip."""
 
 import io
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from textclf_jax.class_names import same_name
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.label_columns import Columns
 from textclf_jax.prepare.quoting import Quoting
-from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, replace_returns, same_name
+from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, replace_returns
 from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, iterate_lines
 
 DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
@@ -190,7 +190,7 @@ def _read_table(
     rows, records, columns = [], [], Columns(names, text_at)
     for line, fields in table.records:
         # one spelling of accents, the composed one: names that look the same are the same
-        label = None if label_at is None else unicodedata.normalize("NFC", fields[label_at].strip()) or None
+        label = None if label_at is None else same_name(fields[label_at]) or None
         rows.append(Row(fields[text_at].strip(), label, path, line))
         if label_at is None and needs_labels:
             columns.add(fields)

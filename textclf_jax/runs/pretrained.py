@@ -13,12 +13,20 @@ from textclf_jax.runs.checkpoint import (
     CHECKPOINTS_FOLDER,
     METADATA_FILE,
     Checkpoints,
+    SavedModel,
     contents_of,
     is_checkpoints_folder,
     load_model,
 )
+from textclf_jax.tokenizer.transformers_files import CONFIG_FILE
 
 ENCODER = "encoder"
+
+
+def require_head(saved: SavedModel) -> None:
+    """Raises UserError where a saved model is an encoder alone, as it may be imported."""
+    if set(saved.variables["params"]) == {ENCODER}:
+        raise UserError(f"{saved.folder}: holds an encoder without its MLM head, which predicts nothing. Finetune it.")
 
 
 class Pretrained(NamedTuple):
@@ -62,7 +70,7 @@ def checkpoint_in(path: Path) -> Path:
     if is_checkpoints_folder(path / CHECKPOINTS_FOLDER):
         return path / CHECKPOINTS_FOLDER
     where = path if path.is_dir() else path.parent
-    hint = " Turn a Hugging Face folder into a run first: textclf import." if (path / "config.json").is_file() else ""
+    hint = " Turn a Hugging Face folder into a run first: textclf import." if (path / CONFIG_FILE).is_file() else ""
     raise UserError(f"{path}: there is no checkpoint. {contents_of(where)}{hint}")
 
 

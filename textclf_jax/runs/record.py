@@ -12,9 +12,8 @@ import jax
 
 from textclf_jax import __version__
 from textclf_jax.config.schema import FinetuningConfig, RunConfig
-from textclf_jax.data.beside import shown_names
 from textclf_jax.data.dataset import Dataset
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, listed
 from textclf_jax.tokenizer.loading import LoadedTokenizer
 
 RECORD_FILE, SUMMARY_FILE = "record.json", "summary.json"
@@ -63,7 +62,7 @@ def renamed_classes(run_dir: Path, names: list[str] | None) -> str | None:
         return None
     if not names or not isinstance(before, list) or before == names:
         return None
-    told = f"the classes are {shown_names(names)} now; when this run was last begun they were {shown_names(before)}"
+    told = f"the classes are {listed(names, 20)} now; when this run was last begun they were {listed(before, 20)}"
     if any(name in before and before.index(name) != number for number, name in enumerate(names)):
         raise UserError(
             f"{told}: numbers of classes have changed their meaning. Undo this change, or start over with --fresh."

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from textclf_jax.config.schema import PretrainingConfig
+from textclf_jax.constants import IGNORED_LABEL
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import Dataset
-from textclf_jax.data.masking import IGNORED_LABEL, gather_predictions, max_predictions
+from textclf_jax.data.masking import gather_predictions, max_predictions
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.model.flops import mlm_flops
 from textclf_jax.model.heads import MaskedLanguageModel

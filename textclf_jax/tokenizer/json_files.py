@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, shortened
 from textclf_jax.tokenizer.text_files import require_file
 
 
@@ -42,5 +42,4 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def shown(value: object) -> str:
     """Gives a value as JSON has it, cut to one short line, for messages."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return shortened(json.dumps(value, ensure_ascii=False, default=str), 80)

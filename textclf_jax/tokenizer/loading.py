@@ -1,6 +1,5 @@
 """Loads the tokenizer of a run: the project's own or a user's class, behind one numpy interface."""
 
-import hashlib
 import importlib.util
 import sys
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ import numpy as np
 
 from textclf_jax.config.schema import MlmHead
 from textclf_jax.config.schema import Tokenizer as TokenizerSection
+from textclf_jax.constants import PAD_ID
 from textclf_jax.errors import UserError
+from textclf_jax.files import sha256_of
 from textclf_jax.tokenizer import wordpiece_tokenizer_wrapper
 from textclf_jax.tokenizer.masking_contract import CONTRACT
 from textclf_jax.tokenizer.user_wrapper import UserWrapper, calling
@@ -20,8 +21,11 @@ from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizer
 
 OWN_FILE = Path(wordpiece_tokenizer_wrapper.__file__)
 OWN_SUFFIX = ("tokenizer", "wordpiece_tokenizer_wrapper.py")
-PAD_ID = 0
 REQUIRED_METHODS = ("load", "mask_input_for_mlm")
+PAD_REMEDY = (
+    "Make [PAD] the first line of vocab.txt, without a tokenizer.json of the old order, and encode the data again: "
+    "textclf prepare ... --vocab FOLDER"
+)
 REFERENCE_CLASS = "WordPieceTokenizerWrapper"  # the only name that the PyTorch reference looks for
 
 
@@ -137,7 +141,7 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
         return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary))
     if not path.is_file():
         raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = sha256_of([path])
     print(f"running the code of the tokenizer wrapper {path} (sha256 {sha256})", file=sys.stderr, flush=True)
     wrapper_class = _find_class(_import_file(path, sha256), path)
     with calling(path, f"{wrapper_class.__name__}()"):
@@ -163,16 +167,13 @@ def kept_wrapper(folder: Path, settings: TokenizerSection) -> Path | None:
     return path if path.is_file() else None
 
 
-def require_pad_first(pad_id: int, source: Path | str) -> None:
-    """Raises UserError unless the id of [PAD] is 0, as model and optimizer take it to be; `source` is for the message.
+def require_pad_first(pad_id: int, source: Path | str, remedy: str = PAD_REMEDY) -> None:
+    """Raises UserError unless the id of [PAD] is 0, as model and optimizer take it to be.
 
-    With another one the word that has the id 0 would never be learned.
+    With another one the word that has the id 0 would never be learned. `source` and `remedy` are for the message.
     """
     if pad_id != PAD_ID:
-        raise UserError(
-            f"{source}: the id of [PAD] is {pad_id}; it must be {PAD_ID}. Make [PAD] the first line of vocab.txt, "
-            "without a tokenizer.json of the old order, and encode the data again: textclf prepare ... --vocab FOLDER"
-        )
+        raise UserError(f"{source}: the id of [PAD] is {pad_id}; it must be {PAD_ID}. {remedy}")
 
 
 def _means_own(path: Path) -> bool:

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from textclf_jax.config.schema import MlmHead
+from textclf_jax.constants import IGNORED_LABEL
 from textclf_jax.errors import UserError
-from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import IGNORED
 
 INPUT = "input_ids"
 SHARES = ("mask_p", "mask_token_p", "random_token_p")
@@ -166,9 +166,9 @@ def checked_masks(
       UserError: an id outside the vocabulary; a label that is not the id that was there; nothing is ever changed.
     """
     masked_ids, labels = answer
-    touched = protected & ((labels != IGNORED) | (masked_ids != ids))
-    masked_ids, labels = np.where(protected, ids, masked_ids), np.where(protected, IGNORED, labels)
-    chosen = labels != IGNORED
+    touched = protected & ((labels != IGNORED_LABEL) | (masked_ids != ids))
+    masked_ids, labels = np.where(protected, ids, masked_ids), np.where(protected, IGNORED_LABEL, labels)
+    chosen = labels != IGNORED_LABEL
     name = "mask_input_for_mlm"
     for what, array in (("masked_ids", masked_ids), ("labels", labels[chosen])):
         check_ids(source, name, what, array, vocab_size)
@@ -176,7 +176,7 @@ def checked_masks(
         row, column = np.argwhere(wrong)[0]
         raise UserError(
             f"{source}: {name} returned label {labels[row, column]} in row {row}, column {column}, where the token is "
-            f"{ids[row, column]}. A label is the id that was given, or {IGNORED} where nothing is predicted."
+            f"{ids[row, column]}. A label is the id that was given, or {IGNORED_LABEL} where nothing is predicted."
         )
     num_chosen = int(np.count_nonzero(chosen))
     never_changed = num_chosen >= ENOUGH_PREDICTIONS and not (masked_ids != ids).any()

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from tokenizers import Tokenizer
 
+from textclf_jax.constants import IGNORED_LABEL
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.arguments import Paths, as_paths, check_labels, check_texts, file_rows, lines_of, require_one
 from textclf_jax.tokenizer.normalization import bert_normalizer, removed_characters
@@ -27,7 +28,6 @@ from textclf_jax.tokenizer.vocabulary import (
     save_tokenizer,
 )
 
-IGNORED = -100  # the label of positions that are not predicted
 CHARACTERS_PER_BATCH = 2_000_000  # handed to the Rust encoder at once: bounds the memory beside the result
 
 
@@ -315,7 +315,7 @@ class WordPieceTokenizerWrapper:
         masked_ids[to_mask] = self.mask_id
         pool = vocabulary.ordinary_ids if random_tokens == "ordinary" else np.arange(self.vocab_size)
         masked_ids[to_random] = pool[rng.integers(0, len(pool), np.count_nonzero(to_random))]
-        return masked_ids, np.where(selected, input_ids, IGNORED).astype(input_ids.dtype, copy=False)
+        return masked_ids, np.where(selected, input_ids, IGNORED_LABEL).astype(input_ids.dtype, copy=False)
 
 
 def _check_numbers(vocab_size: int, min_frequency: int, limit_alphabet: int | None, max_word_length: int) -> None:

@@ -7,14 +7,15 @@ import numpy as np
 from jaxtyping import Int
 
 from textclf_jax.config.file import config_of
-from textclf_jax.config.schema import PretrainingConfig, RunConfig
+from textclf_jax.config.schema import RunConfig
+from textclf_jax.constants import SPLITS
 from textclf_jax.data.beside import read_beside
 from textclf_jax.data.dataset import Dataset
-from textclf_jax.data.splits import SPLITS, load_splits
+from textclf_jax.data.splits import load_splits
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
 from textclf_jax.runs.checkpoint import SavedModel, load_model, read_metadata
-from textclf_jax.runs.pretrained import ENCODER
+from textclf_jax.runs.pretrained import require_head
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.tasks import make_task
@@ -52,8 +53,7 @@ def evaluate_saved(
     with explained_exhaustion(WITH_LESS_MEMORY):
         set_up_device(config.training)  # JAX must know its device before arrays are loaded
         saved = load_model(folder)
-        if isinstance(config, PretrainingConfig) and set(saved.variables["params"]) == {ENCODER}:
-            raise UserError(f"{folder}: holds an encoder without its MLM head, which predicts nothing. Finetune it.")
+        require_head(saved)
         tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
         task = make_task(config, tokenizer)
         data, held_out = _load_data(config, saved, tokenizer, root, split, file, note)

@@ -15,7 +15,7 @@ from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.checkpoint import MODEL_FOLDER, load_model
 from textclf_jax.runs.lock import RunLock
-from textclf_jax.runs.metrics_files import csv_paths, read_metrics
+from textclf_jax.runs.metrics_files import POSITION_COLUMNS, csv_paths, read_metrics
 from textclf_jax.runs.pretrained import Pretrained
 from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.runs.signals import Stopped, StopRequest
@@ -152,7 +152,7 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     """Tests the best model, once, and writes and prints the results."""
     run_dir = session.run_dir
     saved = load_model(run_dir / MODEL_FOLDER)
-    place = {name: saved.metadata[name] for name in ("step", "update", "epoch")}
+    place = {name: saved.metadata[name] for name in POSITION_COLUMNS}
     results: dict[str, dict[str, float]] = {}
     if plan.val is not None:
         results["val"] = keeper.best_metrics or keeper.evaluator(saved.variables, plan.val)

@@ -14,7 +14,7 @@ from textclf_jax.training.plan import Plan
 
 ENOUGH = 1000  # so many are counted; the rest is estimated from them
 FEW = 100  # an accuracy from fewer is uncertain by 10 percentage points or more, in 95 of 100 cases
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 class PredictionCount(NamedTuple):
@@ -65,7 +65,7 @@ def prediction_facts(plan: Plan, counts: dict[str, PredictionCount]) -> list[tup
 def prediction_warnings(plan: Plan, counts: dict[str, PredictionCount]) -> Iterable[str]:
     """Lines on the splits whose figures rest on few predictions, or on none."""
     for name, (count, _) in counts.items():
-        data, split = plan.splits[name], f"warning: the {SPLITS[name]} split is"
+        data, split = plan.splits[name], f"warning: the {SPLIT_NAMES[name]} split is"
         remedy = f"Put more text into {data.path}."
         if not count:
             draws = f"none of its {int(data.lengths.sum()):,} tokens is masked"

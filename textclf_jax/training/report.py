@@ -11,11 +11,11 @@ from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.confusion_picture import confusion_picture
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.checkpoint import SavedModel
+from textclf_jax.runs.metrics_files import POSITION_COLUMNS
 
 REPORT_FOLDER = "test_report"
 METRICS_FILE = "metrics.json"
 CLASSES_FILE, CONFUSION_FILE, PICTURE_FILE = "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png"
-PLACE = ("step", "update", "epoch")
 
 
 class EvaluationReport(NamedTuple):
@@ -41,7 +41,7 @@ class EvaluationReport(NamedTuple):
     def of(cls, saved: SavedModel, evaluator: Evaluator, split: str, data: Dataset) -> "EvaluationReport":
         """Evaluates a saved model."""
         metrics, confusion = evaluator.evaluate(saved.variables, data)
-        place = {name: saved.metadata[name] for name in PLACE if name in saved.metadata}
+        place = {name: saved.metadata[name] for name in POSITION_COLUMNS if name in saved.metadata}
         classes = None if confusion is None else ClassResults(confusion, saved.metadata["labels"])
         return cls(saved.metadata["which"], place, split, data, metrics, classes)
 

@@ -1,0 +1,9 @@
+"""Names and numbers that stand for the same thing in several rooms of the package."""
+
+SPLITS = ("train", "val", "test")
+
+# in the folder of a dataset, as `textclf prepare` writes it
+DATASET_FILE, LABELS_FILE, VOCAB_FOLDER = "dataset.json", "labels.txt", "vocab"
+
+PAD_ID = 0  # of [PAD], as model and optimizer take it to be
+IGNORED_LABEL = -100  # the MLM label of positions that are not predicted
