@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 from textclf_jax.cli.reading import add_reading_flags, print_notes, reading_options
 from textclf_jax.errors import UserError, listed, one_line
 from textclf_jax.experiments.folders import find_model
-from textclf_jax.files import write_csv, write_whole
+from textclf_jax.files import json_text, write_csv, write_whole
 from textclf_jax.tokenizer.text_files import well_formed
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def _write_json(predictions: Iterator["Prediction"], texts: Texts, labels: Seque
     for record, p in zip(texts.records, predictions, strict=True):
         probabilities = {label: round(float(value), 6) for label, value in zip(labels, p.probabilities, strict=True)}
         fields = dict(zip([*names, *ours], [*record, p.label, probabilities], strict=True))
-        print(json.dumps(fields, ensure_ascii=False).translate(LINE_ENDS), file=stream)
+        print(json_text(fields, indent=None).translate(LINE_ENDS), file=stream)
 
 
 def _write_csv(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from textclf_jax.config.file import Kind
-from textclf_jax.errors import UserError
+from textclf_jax.errors import UserError, listed
 
 MAX_NAME_LENGTH = 100
 # a trained model, and the file that marks its folder
@@ -75,7 +75,7 @@ def find_run(kind: Kind, name: str, root: Path = Path()) -> Path:
     existing = sorted(path.parent.name for path in folder.parent.glob("*/config.yaml"))
     close = difflib.get_close_matches(name, existing, n=1)
     hint = f' Did you mean "{close[0]}"?' if close else ""
-    there = f"There are: {', '.join(existing[:20])}" + (", ..." if len(existing) > 20 else ".") if existing else ""
+    there = f"There are: {listed(existing, 20, whole=True)}." if existing else ""
     more = {"pretraining": "", "finetuning": " PRETRAINING"}[kind]
     make = there or f"Make one with: textclf generate {kind} {shlex.quote(name)}{more} --data data/DATASET"
     raise UserError(f"there is no {kind} run {name}: {folder / 'config.yaml'} is missing.{hint}\n{make}")

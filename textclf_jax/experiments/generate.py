@@ -10,7 +10,7 @@ from pathlib import Path
 from textclf_jax.class_names import read_class_names
 from textclf_jax.config.file import Kind, format_value, load_config, parse_config, split_override
 from textclf_jax.config.yaml_reader import Document, KeyPath, Unreadable, read_document, read_value
-from textclf_jax.constants import DATASET_FILE, LABELS_FILE, VOCAB_FOLDER
+from textclf_jax.constants import DATASET_FILE, LABELS_FILE, SPLITS, VOCAB_FOLDER
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import CHECKPOINTS, find_run, run_folder
 
@@ -215,7 +215,7 @@ def _dataset_paths(kind: Kind, data: str, root: Path) -> dict[KeyPath, object]:
     if not (root / data / task / "train.pt").is_file():
         hint = " (INPUT needs a label column)" if task == "cls" else ""
         raise UserError(f"{root / data} has no {task}/train.pt. Make it with: textclf prepare INPUT --out {data}{hint}")
-    paths = {split: f"{Path(data).as_posix()}/{task}/{split}.pt" for split in ("train", "val", "test")}
+    paths = {split: f"{Path(data).as_posix()}/{task}/{split}.pt" for split in SPLITS}
     return {("data", split, "dataset_path"): path if (root / path).is_file() else None for split, path in paths.items()}
 
 
