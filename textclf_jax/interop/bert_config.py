@@ -181,7 +181,7 @@ def labels_from(config: BertConfig, source: object) -> list[str]:
         if config.num_labels not in (None, len(named)):
             raise UserError(f"{source}: num_labels: {config.num_labels}, but id2label has {len(named)} names")
     labels = [named[str(i)] for i in range(len(named))]
-    theirs = config.label2id or {}
+    theirs = {} if config.label2id is None else config.label2id
     for i, label in enumerate(labels):
         if label in theirs and str(theirs[label]) != str(i):
             raise UserError(
