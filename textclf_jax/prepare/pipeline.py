@@ -57,6 +57,7 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     if task != "mlm":
         report.label_names, labels = class_ids(splits, names)
     tokenizer = _vocabulary([*splits["train"], *extra], options, stage)
+    report.notes += [f"{options.vocab}: {note}" for note in tokenizer.notes]
     texts = [row.text for part in (*splits.values(), extra) for row in part]
     report.vocabulary = describe_vocabulary(tokenizer, texts, options)
     with whole_folder(options.out, options.force) as folder:
