@@ -278,13 +278,13 @@ def _compare(folder: Folder, chosen: dict[str, Any], tokens: list[str]) -> list[
     Raises:
       UserError: tokenizer_config.json is silent, and AutoTokenizer's default is likely to be wrong for the model.
     """
-    (normalizer, composes), notes = _bert_normalizer(folder), []
+    (normalizer, has_nfc), notes = _bert_normalizer(folder), []
     strips = [
         settings["strip_accents"] if settings.get("strip_accents") is not None else lowercase
         for settings, lowercase in ((chosen, chosen["do_lower_case"]), (normalizer, normalizer.get("lowercase", True)))
     ]
-    if composes and not all(strips):
-        notes.append(f"{TOKENIZER_FILE}: normalizer: NFC is not used, as AutoTokenizer does not use it")
+    if has_nfc and not all(strips):
+        notes.append(f"{TOKENIZER_FILE}: normalizer: NFC is not used, nor does AutoTokenizer use it")
     for key, (theirs, default, _) in NORMALIZATION.items():
         value = normalizer.get(theirs, default)
         if value == chosen[key] or (key == "strip_accents" and strips[0] == strips[1]):
@@ -302,7 +302,7 @@ def _compare(folder: Folder, chosen: dict[str, Any], tokens: list[str]) -> list[
             )
         else:
             raise UserError(
-                f"{folder.path / says}, but {folder.settings_path} has no {key}, and AutoTokenizer then takes "
+                f"{folder.path}/{says}, but {folder.settings_path} has no {key}, and AutoTokenizer then takes "
                 f"{shown(default)}. Write into it what the model was trained with: "
                 f'{{"{key}": {shown(value)}}}, or {shown(default)}'
             )
