@@ -357,6 +357,31 @@ def test_the_same_pieces_under_other_rules(tmp_path, change, words):
     assert words in message
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"), [((), "accents"), (("--max-word-length", "200"), "accents and long words")]
+)
+def test_a_lone_vocab_txt_cannot_say_how_texts_are_treated(tmp_path, flags, words):
+    """The same pieces, few words of new texts would be treated otherwise: told."""
+    prepare(tmp_path, "data", labelled("bad", "good", "neutral"), *flags)
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "vocab.txt").write_bytes((tmp_path / "data" / "vocab" / "vocab.txt").read_bytes())
+    for lone in ("bert", "bert/vocab.txt", "data/vocab/vocab.txt"):
+        (note,) = load(tmp_path, config(tmp_path, "data", "data", lone))["train"].notes
+        assert f"has the pieces of {tmp_path}/{lone} but treats {words} otherwise. {tmp_path}/{lone} has no tok" in note
+        assert f"texts to predict will be treated as by {tmp_path}/{lone}. To have" in note
+        assert f"Set tokenizer.vocab_dir to {tmp_path}/data/vocab, or prepare" in note
+    for known in ("data/vocab", "data/vocab/tokenizer.json"):
+        assert load(tmp_path, config(tmp_path, "data", "data", known))["train"].notes == ()
+
+
+def test_a_lone_vocab_txt_under_rules_that_change_many_words_is_refused(tmp_path):
+    prepare(tmp_path, "cased", labelled("bad", "good", "neutral"), "--no-lowercase")
+    message = refusal(tmp_path, config(tmp_path, "cased", "cased", "cased/vocab/vocab.txt"))
+    assert "treats capital letters and accents otherwise. Set tokenizer.vocab_dir to" in message
+    prepare(tmp_path, "plain", labelled("bad", "good", "neutral"), "--strip-accents")
+    assert load(tmp_path, config(tmp_path, "plain", "plain", "plain/vocab/vocab.txt"))["train"].notes == ()
+
+
 WRAPPER = """
 class Wrapper:
     {attributes}

@@ -33,6 +33,8 @@ def added(content: str, **flags: bool) -> dict[str, Any]:
 MASK = {"__type": "AddedToken", **added("[MASK]", lstrip=True)}
 CUT = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
 WITH_COVID = {"added_tokens_decoder": DECODER | {str(V): added("COVID19")}}
+SILENT = "tokenizer_config.json has no"
+NO_NFC = "tokenizer.json: normalizer: NFC is not used"
 Change = Callable[[dict[str, Any]], object]
 
 
@@ -67,6 +69,16 @@ def unchanged(tokenizer: dict[str, Any]) -> None:
 
 def normalizer(**values: Any) -> Change:
     return lambda tokenizer: tokenizer["normalizer"].update(values)
+
+
+def composed(*, before: str = "NFC", **values: Any) -> Change:
+    """The normalizer as `prepare` writes it: accents stay, after another one."""
+
+    def change(tokenizer: dict[str, Any]) -> None:
+        tokenizer["normalizer"].update(strip_accents=False, **values)
+        tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [{"type": before}, tokenizer["normalizer"]]}
+
+    return change
 
 
 def with_token(i: int, entry: dict[str, Any]) -> Change:
@@ -155,6 +167,30 @@ def test_added_tokens(tmp_path, arguments):
             {"settings": {"tokenize_chinese_chars": False}, "change": unchanged},
             ("tokenizer_config.json: tokenize_chinese_chars: false, but tokenizer.json: normalizer.handle_chinese",),
         ),
+        ({"change": normalizer(strip_accents=False)}, (f"{SILENT} strip_accents, but tokenizer.json: normalizer.str",)),
+        ({"change": normalizer(lowercase=False)}, (f"{SILENT} do_lower_case, but tokenizer.json: normalizer.lowerc",)),
+        ({"change": composed()}, (NO_NFC, f"{SILENT} strip_accents, but tokenizer.json: normalizer.strip_accents: f")),
+        ({"change": composed(), "settings": {"strip_accents": False}}, (NO_NFC,)),
+        (
+            {"change": composed(), "settings": {"do_lower_case": False}, "cased": True},
+            (NO_NFC, "tokenizer_config.json: do_lower_case: false, but tokenizer.json: normalizer.lowercase: true"),
+        ),
+        (
+            {"change": composed(lowercase=False), "settings": {"do_lower_case": True}},
+            (
+                NO_NFC,
+                "tokenizer_config.json: do_lower_case: true, but tokenizer.json: normalizer.lowercase: false",
+                f"{SILENT} strip_accents",
+            ),
+        ),
+        ({"change": composed(), "settings": VERBATIM | {"do_lower_case": True, "strip_accents": False}}, ()),
+        (
+            {"change": composed(), "settings": VERBATIM | {"do_lower_case": False, "strip_accents": True}},
+            (
+                "tokenizer_config.json: do_lower_case: false, but tokenizer.json: normalizer.lowercase: true: the la",
+                "tokenizer_config.json: strip_accents: true, but tokenizer.json: normalizer.strip_accents: false: the",
+            ),
+        ),
         (
             {"settings": VERBATIM | {"do_lower_case": True}, "change": normalizer(lowercase=False), "cased": True},
             ("tokenizer_config.json: do_lower_case: true, but tokenizer.json: normalizer.lowercase: false: the la",),
@@ -182,10 +218,11 @@ def test_what_is_followed_or_not_used_is_noted(tmp_path, arguments, notes):
             [{"do_lower_case": False}, {"do_lower_case": True}],
         ),
         (
-            {"change": normalizer(strip_accents=False)},
-            r"normalizer\.strip_accents: false, but .* has no strip_accents, and AutoTokenizer then takes null",
-            [{"strip_accents": False}, {"strip_accents": None}],
+            {"change": normalizer(handle_chinese_chars=False)},
+            r"tokenizer\.json: normalizer\.handle_chinese_chars: false, but .* has no tokenize_chinese_chars, and Auto",
+            [{"tokenize_chinese_chars": False}, {"tokenize_chinese_chars": True}],
         ),
+        ({"change": composed(lowercase=False), "cased": True}, "has no do_lower_case", [{"do_lower_case": False}]),
         (
             {"cased": True},
             r"vocab\.txt: \d+ of \d+ pieces have capital letters, as Good, but .*_config\.json has no do_lower_case",
@@ -203,6 +240,8 @@ def test_what_is_followed_or_not_used_is_noted(tmp_path, arguments, notes):
         ),
         ({"change": normalizer(clean_text=False)}, r"clean_text: false, but .* always has true", [VERBATIM]),
         ({"change": lambda t: t.update(normalizer=None)}, r"normalizer\.type: null, but", [VERBATIM]),
+        ({"change": composed(before="NFKC")}, r'normalizer\.type: "Sequence", but', [VERBATIM]),
+        ({"change": composed(clean_text=False)}, r"clean_text: false, but .* always has true", [VERBATIM]),
         (
             {"settings": VERBATIM, "change": lambda t: t.update(added_tokens=[])},
             r'added_tokens lacks \[PAD\], .* Write into .*tokenizer_config\.json: "pad_token": "\[PAD\]", "unk_token"',
@@ -261,6 +300,25 @@ def test_what_cannot_be_followed_is_refused_by_file_and_key(tmp_path, arguments,
         WordPieceTokenizerWrapper().load(make(tmp_path / "bert", **arguments))
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\n"])
+@pytest.mark.parametrize("last_end", [True, False])
+def test_line_ends_of_vocab_txt(tmp_path, end, last_end):
+    folder = make(tmp_path / "bert")
+    (folder / "vocab.txt").write_bytes((end.join(PIECES[False]) + end * last_end).encode())
+    assert check_same_ids(folder, TEXTS[:200]) == ()
+
+
+def test_the_byte_order_mark_of_vocab_txt_is_left_out(tmp_path):
+    """AutoTokenizer takes it for a part of [PAD], which it then adds after V; the other ids are the same."""
+    folder = make(tmp_path / "bert")
+    (folder / "vocab.txt").write_text("\r\n".join(PIECES[False]), encoding="utf-8-sig")
+    theirs: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    expected = [[0 if i == V else i for i in row] for row in theirs(TEXTS[:200])["input_ids"]]
+    assert ours(folder, TEXTS[:200]) == expected
+    wrapper = WordPieceTokenizerWrapper().load(folder)
+    assert (wrapper.pad_id, wrapper.vocab_size, len(theirs)) == (0, V, V + 1)
+
+
 def test_lowercase_given_by_the_caller_decides_for_vocab_txt(tmp_path):
     folder = make(tmp_path / "bert", cased=True)
     cased = WordPieceTokenizerWrapper().load(folder, lowercase=False)
@@ -296,12 +354,14 @@ ADDED = st.lists(
 
 
 @settings(deadline=None, derandomize=True, max_examples=30)
-@given(st.none() | SETTINGS, st.none() | NORMALIZER, ADDED, st.booleans(), st.booleans(), st.booleans())
+@given(st.none() | SETTINGS, st.none() | NORMALIZER, st.booleans(), ADDED, st.booleans(), st.booleans(), st.booleans())
 def test_strangers_folders_give_the_ids_of_autotokenizer_or_are_refused(
-    tmp_path_factory, given_settings, normalization, tokens, in_file, in_json, text
+    tmp_path_factory, given_settings, normalization, is_composed, tokens, in_file, in_json, text
 ):
     def change(tokenizer: dict[str, Any]) -> None:
         tokenizer["normalizer"].update(normalization or {})
+        if is_composed:
+            composed()(tokenizer)
         tokenizer["added_tokens"] += [{"id": V, **token} for token in tokens if in_json]
 
     files: dict[str, Any] = {"added_tokens": {token["content"]: V for token in tokens}} if in_file else {}

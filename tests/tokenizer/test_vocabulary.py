@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.vocabulary import SPECIAL_TOKENS
@@ -14,6 +16,7 @@ from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizer
 # many ties: each word occurs equally often, as do most pairs and letters
 WORDS = [a + b + c for a in "abcdefgh" for b in ("lo", "mi", "nu") for c in "pqrst"]
 TEXTS = [" ".join(WORDS[i::7]) for i in range(7)] * 2
+ODD_PIECES = ["\u0448", "\u2028", "\x0b", "\x85", "\xa0", "##\u0301", "a\ufeff", "\U0001f600"]
 TRAIN = """
 import sys, json
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
@@ -90,6 +93,18 @@ def test_case_of_a_lone_vocab_txt(tmp_path):
     assert folded.encode(["Word word"], max_length=4).input_ids.tolist() == [[2, 6, 6, 3]]
 
 
+@given(
+    st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans(), st.lists(st.sampled_from(ODD_PIECES), unique=True)
+)
+@settings(deadline=None, derandomize=True, max_examples=20)
+def test_strangers_vocab_txt_of_other_line_ends_and_with_a_byte_order_mark(tmp_path_factory, end, last_end, mark, odd):
+    tokens = [*SPECIAL_TOKENS, "word", *odd]
+    path = tmp_path_factory.mktemp("vocabulary") / "vocab.txt"
+    path.write_bytes(("\ufeff" * mark + end.join(tokens) + end * last_end).encode())
+    for place in (path, path.parent):
+        assert WordPieceTokenizerWrapper().load(place).tokens == tuple(tokens)
+
+
 def test_special_tokens_may_have_any_id(tmp_path):
     order = ["word", "[MASK]", "[SEP]", "[UNK]", "[PAD]", "[CLS]"]
     (tmp_path / "vocab.txt").write_text("\n".join(order))
@@ -112,6 +127,8 @@ def test_faulty_vocabularies_are_refused(vocab_dir, tmp_path):
     refused("line 8: 'a' is already on line 6")
     (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL_TOKENS, "a", "", "b"]))
     refused("line 7: is blank")
+    (tmp_path / "vocab.txt").write_bytes("\r".join([*SPECIAL_TOKENS, "a"]).encode())
+    refused("lacks")
     (tmp_path / "vocab.txt").write_text("\n".join(SPECIAL_TOKENS))
     refused("nothing but special tokens")
     (tmp_path / "tokenizer.json").write_text("{")

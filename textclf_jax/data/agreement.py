@@ -13,11 +13,13 @@ from textclf_jax.constants import DATASET_FILE, LABELS_FILE
 from textclf_jax.data.beside import Beside
 from textclf_jax.errors import UserError, listed
 from textclf_jax.tokenizer.loading import LoadedTokenizer, OwnTokenizer
-from textclf_jax.tokenizer.vocabulary import fingerprint_of
+from textclf_jax.tokenizer.transformers_files import SETTINGS_FILE
+from textclf_jax.tokenizer.vocabulary import TOKENIZER_FILE, VOCAB_FILE, fingerprint_of
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 UNKNOWN = -1
 PROBED_PIECES, PROBE_LENGTH = 200, 4096
+GUESSED_RULES = frozenset({"accents", "long words"})  # of vocab.txt; few words differ, while with others most would
 
 
 class RunClasses(NamedTuple):
@@ -186,8 +188,17 @@ def check_vocabularies(splits: Mapping[str, Beside], tokenizer: LoadedTokenizer,
 
 
 def _same_place(one: Path, other: Path) -> bool:
-    other = other.parent if other.is_file() else other
+    """Whether a folder is `other`, or has it as its tokenizer.json; vocab.txt alone lacks the rules of the folder."""
+    other = other.parent if other.is_file() and other.name == TOKENIZER_FILE else other
     return one.exists() and other.exists() and one.samefile(other)
+
+
+def _is_silent(vocabulary: Path) -> bool:
+    """Whether a vocabulary is a vocab.txt, without a file that says how texts are treated."""
+    if vocabulary.is_file():
+        return vocabulary.suffix != ".json"
+    text, *others = ((vocabulary / name).is_file() for name in (VOCAB_FILE, TOKENIZER_FILE, SETTINGS_FILE))
+    return text and not any(others)
 
 
 def _check_vocabulary(split: str, beside: Beside, tokenizer: LoadedTokenizer, vocab_dir: Path) -> list[str]:
@@ -203,12 +214,20 @@ def _check_vocabulary(split: str, beside: Beside, tokenizer: LoadedTokenizer, vo
     if theirs is not None and theirs.fingerprint != expected:
         theirs = None  # not the vocabulary of these ids
     if expected == fingerprint:
-        if theirs is not None and tokenizer.source is None and (differing := differing_rules(tokenizer, theirs)):
-            raise UserError(
-                f"{beside.path}: was encoded with {beside.vocab_dir}, which has the pieces of {vocab_dir} but treats "
-                f"{' and '.join(differing)} otherwise. {_remedy(split, beside, vocab_dir, elsewhere=True)}"
-            )
-        return []
+        if theirs is None or tokenizer.source is not None or not (differing := differing_rules(tokenizer, theirs)):
+            return []
+        told = (
+            f"{beside.path}: was encoded with {beside.vocab_dir}, which has the pieces of {vocab_dir} but treats "
+            f"{' and '.join(differing)} otherwise. "
+        )
+        remedy = _remedy(split, beside, vocab_dir, elsewhere=True)
+        silent = next((each for each in (vocab_dir, beside.vocab_dir) if each is not None and _is_silent(each)), None)
+        if silent is None or not GUESSED_RULES.issuperset(differing):
+            raise UserError(told + remedy)
+        return [
+            f"{told}{silent} has no {TOKENIZER_FILE} to say how; texts to predict will be treated as by {vocab_dir}. "
+            f"To have both alike: {remedy}"
+        ]
     if theirs is not None and theirs.tokens is not None and ours[: len(theirs.tokens)] == theirs.tokens:
         more = len(ours) - len(theirs.tokens)
         return [f"{beside.path}: its vocabulary {beside.vocab_dir} is the run's without the last {more} pieces"]

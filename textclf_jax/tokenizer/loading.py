@@ -138,7 +138,8 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
     """
     path, vocabulary = root / wrapper_path, root / vocab_dir
     if _means_own(path):
-        return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary))
+        wrapper = WordPieceTokenizerWrapper().load(vocabulary)
+        return OwnTokenizer(wrapper, notes=wrapper.notes)
     if not path.is_file():
         raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
     sha256 = sha256_of([path])

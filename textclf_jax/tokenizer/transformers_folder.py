@@ -152,16 +152,27 @@ def _verbatim(folder: Folder) -> tuple[Tokenizer, list[str]]:
     tokenizer = read_tokenizer_json(folder.json_path)
     if tokenizer.model.unk_token != "[UNK]":
         raise UserError(f"{folder.json_path}: model.unk_token: {shown(tokenizer.model.unk_token)}, not [UNK]")
-    normalizer = _section(folder, "normalizer")
     notes = []
     for key, (theirs, _, _) in NORMALIZATION.items():
-        value, used = folder.settings.get(key), normalizer.get(theirs)
+        value, used = folder.settings.get(key), _does(tokenizer, theirs)
         if key in folder.settings and value != used and not (key == "strip_accents" and value is None):
             notes.append(
                 f"{SETTINGS_FILE}: {key}: {shown(value)}, but {TOKENIZER_FILE}: normalizer.{theirs}: {shown(used)}: "
                 "the latter is followed, as AutoTokenizer does for this tokenizer_class"
             )
     return tokenizer, notes
+
+
+def _does(tokenizer: Tokenizer, key: str) -> bool:
+    """Whether the normalizer, of whatever parts, does what this key of a BertNormalizer stands for."""
+
+    def normalized(text: str) -> str:
+        return text if tokenizer.normalizer is None else tokenizer.normalizer.normalize_str(text)
+
+    if key == "handle_chinese_chars":
+        return len(normalized("\u6f22\u5b57").split()) == 2
+    one, other = {"lowercase": ("A", "a"), "strip_accents": ("\xe9", "e")}[key]
+    return normalized(one) == normalized(other)
 
 
 def _check_verbatim(folder: Folder, tokenizer: Tokenizer, known: set[str]) -> None:
@@ -215,7 +226,7 @@ def _bert(folder: Folder, lowercase: bool | None) -> tuple[Tokenizer, list[str]]
         _check_fixed(folder)
         if from_json.post_processor is not None:
             _check_frame(folder, from_json, AS_IT_IS)
-        notes = _compare(folder, chosen)
+        notes = _compare(folder, chosen, tokens)
     capitals = _with_capitals(tokens)
     if chosen["do_lower_case"] and len(capitals) > 0.01 * len(tokens):
         notes.append(f"do_lower_case: true: {len(capitals)} pieces with capital letters, as {capitals[0]}, never occur")
@@ -241,7 +252,8 @@ def _check_uncased(folder: Folder, tokens: list[str]) -> None:
 def _check_fixed(folder: Folder) -> None:
     """Raises UserError where tokenizer.json says other than BertTokenizer does whatever it says."""
     for section, key, only in FIXED:
-        value = _section(folder, section).get(key, None if key == "type" else only)
+        content = _bert_normalizer(folder)[0] if section == "normalizer" else _section(folder, section)
+        value = content.get(key, None if key == "type" else only)
         if value != only:
             raise UserError(
                 f"{folder.json_path}: {section}.{key}: {shown(value)}, but {SETTINGS_FILE}: tokenizer_class: "
@@ -249,25 +261,49 @@ def _check_fixed(folder: Folder) -> None:
             )
 
 
-def _compare(folder: Folder, chosen: dict[str, Any]) -> list[str]:
-    """Notes where tokenizer_config.json says other than tokenizer.json; raises UserError where its silence does."""
-    notes, normalizer = [], _section(folder, "normalizer")
+def _bert_normalizer(folder: Folder) -> tuple[dict[str, Any], bool]:
+    """The normalizer of tokenizer.json, and whether it is BERT's with NFC before it, as `prepare` writes it."""
+    normalizer = _section(folder, "normalizer")
+    parts = normalizer.get("normalizers") or [{}]
+    *before, last = parts
+    is_bert = normalizer.get("type") == "Sequence" and last.get("type") == "BertNormalizer"
+    if is_bert and all(part.get("type") == "NFC" for part in before):
+        return last, bool(before)
+    return normalizer, False
+
+
+def _compare(folder: Folder, chosen: dict[str, Any], tokens: list[str]) -> list[str]:
+    """Notes where AutoTokenizer does other than tokenizer.json says.
+
+    Raises:
+      UserError: tokenizer_config.json is silent, and AutoTokenizer's default is likely to be wrong for the model.
+    """
+    (normalizer, has_nfc), notes = _bert_normalizer(folder), []
     strips = [
         settings["strip_accents"] if settings.get("strip_accents") is not None else lowercase
-        for settings, lowercase in ((chosen, chosen["do_lower_case"]), (normalizer, normalizer.get("lowercase")))
+        for settings, lowercase in ((chosen, chosen["do_lower_case"]), (normalizer, normalizer.get("lowercase", True)))
     ]
+    if has_nfc and not all(strips):
+        notes.append(f"{TOKENIZER_FILE}: normalizer: NFC is not used, nor does AutoTokenizer use it")
     for key, (theirs, default, _) in NORMALIZATION.items():
         value = normalizer.get(theirs, default)
         if value == chosen[key] or (key == "strip_accents" and strips[0] == strips[1]):
             continue
-        if key not in folder.settings:
+        says = f"{TOKENIZER_FILE}: normalizer.{theirs}: {shown(value)}"
+        if key in folder.settings:
+            notes.append(
+                f"{SETTINGS_FILE}: {key}: {shown(chosen[key])}, but {says}: the former is followed, as AutoTokenizer "
+                "does"
+            )
+        elif key == "strip_accents" or (key == "do_lower_case" and not _with_capitals(tokens)):
+            notes.append(
+                f"{SETTINGS_FILE} has no {key}, but {says}: {shown(default)} is taken, as AutoTokenizer does. If the "
+                f'model was trained otherwise, write into {SETTINGS_FILE}: {{"{key}": {shown(value)}}}'
+            )
+        else:
             raise UserError(
-                f"{folder.json_path}: normalizer.{theirs}: {shown(value)}, but {folder.settings_path} has no {key}, "
-                f"and AutoTokenizer then takes {shown(default)}. Write into it what the model was trained with: "
+                f"{folder.path}/{says}, but {folder.settings_path} has no {key}, and AutoTokenizer then takes "
+                f"{shown(default)}. Write into it what the model was trained with: "
                 f'{{"{key}": {shown(value)}}}, or {shown(default)}'
             )
-        notes.append(
-            f"{SETTINGS_FILE}: {key}: {shown(chosen[key])}, but {TOKENIZER_FILE}: normalizer.{theirs}: {shown(value)}: "
-            "the former is followed, as AutoTokenizer does"
-        )
     return notes

@@ -147,11 +147,11 @@ def load_tokenizer(vocab_dir: Path, lowercase: bool | None) -> tuple[Tokenizer, 
 
 
 def read_vocab_text(path: Path) -> list[str]:
-    """The pieces of a vocab.txt: one on each line, in the order of their ids."""
+    """The pieces of a vocab.txt: one on each line, in the order of their ids; a byte order mark is no part of them."""
     require_file(path, "vocabulary")
     try:
-        # only \n ends a line: a piece may be any other character, U+2028 included
-        tokens = path.read_bytes().decode("utf-8").removesuffix("\n").replace("\r\n", "\n").split("\n")
+        # only \n and \r\n end a line: a piece may be any other character, U+2028 included
+        tokens = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     seen: dict[str, int] = {}
