@@ -216,6 +216,30 @@ def test_predictions_of_which_none_is_hidden_are_refused():
     assert checked(ids, ids, **everywhere, head=keep).num_chosen == 40
 
 
+def test_labels_everywhere_are_refused_where_most_of_their_tokens_are_visible():
+    ids = np.full((8, 50), 7)
+    everywhere = {"ids": ids, "protected": np.zeros_like(ids, bool)}
+    hidden = np.random.default_rng(0).random(ids.shape) < 0.15
+    with pytest.raises(
+        UserError, match=r"chose 400 tokens.* left 3\d\d of them as they were.* Labels must be -100 where"
+    ):
+        checked(np.where(hidden, 4, ids), ids, **everywhere)
+    # tokens beside those that are predicted are not what hides them
+    with pytest.raises(UserError, match="changed none of them"):
+        checked(np.where(hidden, 4, ids), np.where(hidden, -100, ids), **everywhere)
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(st.integers(0, 2**32), st.sampled_from([1, 3, 10]), st.sampled_from([0.0, 0.1, 0.3]), st.integers(1, 60))
+def test_strangers_masks_of_words_and_spans_with_the_shares_asked_for_are_sound(seed, span, keep, rows):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(5, 10, (rows, 60))
+    chosen, kept = (np.repeat(rng.random((rows, 60 // span)) < share, span, axis=1) for share in (0.3, keep))
+    head = MlmHead(mask_token_p=1 - keep, random_token_p=0.0)
+    masked, labels = np.where(chosen & ~kept, 4, ids), np.where(chosen, ids, -100)
+    assert checked(masked, labels, ids, np.zeros_like(ids, bool), head=head).num_chosen == chosen.sum()
+
+
 def test_far_more_predictions_than_asked_for_are_noticed():
     ids = np.full((10, 100), 7)
     everywhere = {"ids": ids, "protected": np.zeros_like(ids, bool)}

@@ -169,7 +169,7 @@ def test_shares_without_a_parameter_and_other_shares_are_said(root, capsys):
         "mask_input_for_mlm has no parameter mask_p: mlm_head.mask_p has no effect",
         "mask_input_for_mlm has no parameter random_token_p: mlm_head.random_token_p has no effect",
         "mask_input_for_mlm chose 200 of 200 tokens of a batch; only about mlm_head.mask_p 0.15 of them are predicted. "
-        "Set that to the share which it chooses.",
+        "Labels are -100 where nothing is to be predicted; if so many are meant, set mask_p to their share.",
     ]
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from textclf_jax.data.torch_files import write_tensors
+from textclf_jax.errors import UserError
 from textclf_jax.tasks.task import EVALUATION_MASKS
 from textclf_jax.training import predictions
 from textclf_jax.training.plan import make_plan
@@ -15,6 +16,7 @@ from textclf_jax.training.predictions import (
     count_predictions,
     prediction_facts,
     prediction_warnings,
+    require_training_predictions,
 )
 
 
@@ -41,7 +43,11 @@ def drawn(plan, split):
 
 
 @settings(deadline=None, derandomize=True, max_examples=12)
-@given(st.lists(st.integers(2, 6), min_size=1, max_size=20), st.integers(0, 99), st.booleans())
+@given(
+    st.lists(st.integers(2, 6), min_size=1, max_size=20).filter(lambda lengths: max(lengths) > 2),
+    st.integers(0, 99),
+    st.booleans(),
+)
 def test_strangers_small_splits_are_counted_to_the_token_and_told(data, lengths, seed, packing):
     split = write_rows(data / "small.pt", lengths)
     sections = {"val": split, "num_length_buckets": 1, "packing": packing}
@@ -79,7 +85,42 @@ def test_rows_of_classifiers_count_and_training_without_a_masked_token_is_told(d
         f"warning: the {name} split is small: its figures rest on 12 rows, and so on chance. Put more text into {path}."
         for name, path in {"validation": data / "cls/val.pt", "test": data / "cls/test.pt"}.items()
     ]
-    empty = write_rows(data / "empty.pt", [2] * 30)
-    plan = make_plan(tiny.pretraining(data, data={"train": empty}), tiny.Path("/"))
-    first = next(iter(prediction_warnings(plan, count_predictions(plan))))
-    assert "the training split is too small: none of its 60 tokens is masked in the first epoch" in first
+    few = write_rows(data / "few.pt", [2] * 30 + [3])
+    plan = make_plan(tiny.pretraining(data, data={"train": few}, training={"epochs": 100}), tiny.Path("/"))
+    counts = count_predictions(plan)
+    require_training_predictions(plan, counts)  # in a later epoch there are some
+    first = next(iter(prediction_warnings(plan, counts)))
+    assert "the training split is too small: none of its 63 tokens is masked in the first epoch" in first
+
+
+def test_training_that_predicts_nothing_in_any_epoch_is_refused(data):
+    few = write_rows(data / "few.pt", [2] * 30 + [3])
+    plan = make_plan(tiny.pretraining(data, data={"train": few}, training={"epochs": 2}), tiny.Path("/"))
+    with pytest.raises(
+        UserError, match=r"few\.pt: none of its 63 tokens is masked in any epoch.* Put more text into it"
+    ):
+        require_training_predictions(plan, count_predictions(plan))
+
+
+def test_a_function_that_chooses_nothing_is_named_as_the_cause(data, tmp_path):
+    wrapper = tmp_path / "mine.py"
+    wrapper.write_text(
+        "import numpy as np\n"
+        "class Mine:\n"
+        "    def load(self, folder):\n"
+        "        self.vocab_size, self.pad_id, self.special_ids = 60, 0, [0, 1, 2, 3, 4]\n"
+        "    def mask_input_for_mlm(self, input_ids, rng, mask_p, mask_token_p, random_token_p):\n"
+        "        return input_ids, np.full_like(input_ids, -100)\n"
+    )
+    sections = {"wrapper_path": str(wrapper), "vocab_dir": str(data / "vocab")}
+    plan = make_plan(tiny.pretraining(data, tokenizer=sections), tiny.Path("/"))
+    counts, words = count_predictions(plan), plan.train.num_words
+    assert words == int(plan.train.lengths.sum()) - 2 * len(plan.train)
+    expected = (
+        f"mine.py: mask_input_for_mlm chooses none of them to predict, where about {0.15 * words:,.0f} are expected"
+    )
+    with pytest.raises(UserError) as refused:
+        require_training_predictions(plan, counts)
+    assert expected in str(refused.value)
+    told = [line for line in prediction_warnings(plan, counts) if "validation split" in line]
+    assert "mask_input_for_mlm chooses none" in told[0] or plan.splits["val"].num_words * 0.15 < 20

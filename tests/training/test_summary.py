@@ -7,7 +7,7 @@ import pytest
 
 from tests import tiny
 from textclf_jax.training.plan import make_plan
-from textclf_jax.training.summary import describe, more_epochs
+from textclf_jax.training.summary import describe, learning_warnings, more_epochs
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,34 @@ def test_freezing_for_all_epochs_and_nothing_frozen(data):
 def test_frozen_weights_that_were_never_trained_are_pointed_out(data, build):
     text, _ = frozen(config(data, build, start=None, freeze_epochs=1, freeze_embeddings=True))
     assert text.endswith("for the first 1 of 4 epochs (until update 5), as drawn: nothing was pretrained")
+
+
+def test_multipliers_of_0_are_told_as_what_never_learns(data):
+    def plan(build=tiny.finetuning, **training):
+        return make_plan(config(data, build, **training), tiny.Path("/"))
+
+    def size(plan, *names):
+        parts = plan.variable_shapes["params"]
+        return sum(leaf.size for name in names for leaf in jax.tree.leaves(parts[name]))
+
+    encoder = plan(backbone_lr_mult=0)
+    what = f"all but the classifier, {size(encoder, 'encoder'):,} parameters"
+    assert dict(describe(encoder))["frozen"] == f"{what}, for the whole run (training.backbone_lr_mult is 0)"
+    assert list(learning_warnings(encoder)) == list(learning_warnings(plan(head_lr_mult=0.1))) == []
+
+    head = plan(head_lr_mult=0)
+    parameters = size(head, *({"classifier", "pooler"} & set(head.variable_shapes["params"])))
+    (line,) = learning_warnings(head)
+    assert line.startswith(
+        f"warning: the classifier, {parameters:,} parameters, never learns: training.head_lr_mult is 0"
+    )
+    assert "frozen" not in dict(describe(head))
+
+    (line,) = learning_warnings(plan(head_lr_mult=0, backbone_lr_mult=0))
+    assert line.endswith("Set training.backbone_lr_mult and training.head_lr_mult above 0.")
+    (line,) = learning_warnings(plan(tiny.pretraining, backbone_lr_mult=0))
+    assert line.startswith("warning: nothing learns")
+    assert list(learning_warnings(plan(tiny.pretraining, head_lr_mult=0))) == []
 
 
 def said(*losses, name="my run"):

@@ -5,12 +5,15 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt64
 
 from textclf_jax.data.agreement import Numbering, run_labels
 from textclf_jax.data.collate import BatchRows
+from textclf_jax.data.content import ContentCheck, SpecialTokens, TailCheck
+from textclf_jax.data.equal_rows import contradictions, hash_rows
 from textclf_jax.data.packing import token_places, tokens_taken
 from textclf_jax.data.padding import PaddingCheck
 from textclf_jax.data.torch_files import read_tensors, release_memory
@@ -31,6 +34,7 @@ class Dataset:
       fingerprint: 16 hex digits that change with the data.
       notes: what the user should know about the data, one line each.
       class_names: the C names of the run's classes; None for MLM, and where nothing tells them.
+      num_words: tokens that are not special, up to the maximum length; None where nothing tells which are.
     """
 
     path: Path
@@ -40,6 +44,7 @@ class Dataset:
     fingerprint: str
     notes: tuple[str, ...]
     class_names: tuple[str, ...] | None = None
+    num_words: int | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -64,6 +69,7 @@ def load_dataset(
     max_length: int,
     num_labels: int | None = None,
     numbering: Numbering | None = None,
+    special: SpecialTokens | None = None,
 ) -> Dataset:
     """Loads and checks a file of (input_ids, attention_mask[, labels]) tensors.
 
@@ -74,6 +80,7 @@ def load_dataset(
       max_length: longer rows are cut to this many tokens.
       num_labels: C for classification, which needs labels; None for MLM, which ignores them.
       numbering: what the file's labels are in the run's numbers; None: the same.
+      special: the special tokens, without which nothing tells whether there is text in the rows.
 
     Raises:
       UserError: names the file, the row and the value at fault, and the remedy.
@@ -82,8 +89,8 @@ def load_dataset(
     ids, mask, labels = _check_shapes(path, tensors, num_labels)
     notes: list[str] = []
     _check_mask_values(path, mask, notes)
-    lengths = _check_rows(path, tensors, vocab_size, pad_id, notes)
-    labels = None if num_labels is None else _check_labels(path, labels, num_labels, numbering, notes)
+    lengths, num_words, hashes = _check_rows(path, tensors, vocab_size, pad_id, max_length, special, notes)
+    labels = None if num_labels is None else _check_labels(path, labels, num_labels, numbering, hashes, notes)
     empty, long = int((lengths == 0).sum()), lengths > max_length
     if empty:
         notes.append(f"{path}: {empty} of {len(lengths)} rows are all padding")
@@ -94,7 +101,7 @@ def load_dataset(
             f"{lost} of {int(lengths.sum())} tokens ({lost / lengths.sum():.1%}) are lost"
         )
     found = fingerprint(path, numbering.to_run.tolist() if numbering and numbering.renumbers else None)
-    return Dataset(path, ids, np.minimum(lengths, max_length), labels, found, tuple(notes))
+    return Dataset(path, ids, np.minimum(lengths, max_length), labels, found, tuple(notes), None, num_words)
 
 
 def fingerprint(path: Path, to_run: list[int] | None = None) -> str:
@@ -151,12 +158,34 @@ def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
             release_memory(part)
 
 
+class CheckedRows(NamedTuple):
+    """What the rows of a file are.
+
+    Attributes:
+      lengths: [N] int32, real tokens of each row.
+      num_words: tokens that are not special, up to the maximum length; None where nothing tells which are.
+      hashes: [N] of each row's ids up to the maximum length; empty in a file without labels.
+    """
+
+    lengths: Int[np.ndarray, " N"]
+    num_words: int | None
+    hashes: UInt64[np.ndarray, " N"]
+
+
 def _check_rows(
-    path: Path, tensors: list[np.ndarray], vocab_size: int, pad_id: int, notes: list[str]
-) -> Int[np.ndarray, " N"]:
-    """Checks ids and masks; returns the lengths [N] int32. Only here masks that are True at padding are inverted."""
+    path: Path,
+    tensors: list[np.ndarray],
+    vocab_size: int,
+    pad_id: int,
+    max_length: int,
+    special: SpecialTokens | None,
+    notes: list[str],
+) -> CheckedRows:
+    """Checks ids and masks. Only here masks that are True at padding are inverted."""
     ids, mask = tensors[:2]
     lengths = np.empty(len(ids), np.int32)
+    hashes = np.empty(len(ids) if len(tensors) == 3 else 0, np.uint64)
+    content, tails = special and ContentCheck(path, special), TailCheck(path, pad_id, special)
     check = PaddingCheck(path, pad_id, mask.dtype == np.bool_, _third_is_mask(tensors))
     for start, (id_part, mask_part) in _chunks(ids, mask):
         if id_part.min() < 0 or id_part.max() >= vocab_size:
@@ -167,9 +196,15 @@ def _check_rows(
             )
         padding = mask_part.astype(bool)
         check.add(start, id_part, padding)
+        tails.add(id_part, padding)
+        read = id_part[:, :max_length]  # what is cut off is no model's business
+        if content:
+            content.add(start, read, padding[:, :max_length])
         lengths[start : start + len(padding)] = (~padding).sum(axis=1)
-    notes += check.notes()
-    return lengths
+        if len(hashes):
+            hashes[start : start + len(padding)] = hash_rows(read)
+    notes += [*check.notes(), *tails.notes(), *(content.notes() if content else ())]
+    return CheckedRows(lengths, content.words if content else None, hashes)
 
 
 def _third_is_mask(tensors: list[np.ndarray]) -> bool:
@@ -181,7 +216,12 @@ def _third_is_mask(tensors: list[np.ndarray]) -> bool:
 
 
 def _check_labels(
-    path: Path, labels: np.ndarray | None, num_labels: int, numbering: Numbering | None, notes: list[str]
+    path: Path,
+    labels: np.ndarray | None,
+    num_labels: int,
+    numbering: Numbering | None,
+    hashes: UInt64[np.ndarray, " N"],
+    notes: list[str],
 ) -> np.ndarray:
     """The labels [N] int32 in the run's numbers."""
     if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
@@ -196,6 +236,7 @@ def _check_labels(
             f"{path}: row {row} has the label {labels[row]}, but {told} {count} (labels 0 to {count - 1}); "
             f"{wrong.size} rows are out of range"
         )
+    notes += filter(None, [contradictions(path, hashes, labels)])
     if numbering is not None:
         labels = run_labels(path, labels, numbering, notes)
     absent = np.setdiff1d(np.arange(num_labels), labels)

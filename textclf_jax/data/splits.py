@@ -8,6 +8,7 @@ from textclf_jax.config.schema import FinetuningConfig, RunConfig
 from textclf_jax.constants import SPLITS
 from textclf_jax.data.agreement import RunClasses, check_vocabularies, numbering_of, training_classes
 from textclf_jax.data.beside import Beside, read_beside
+from textclf_jax.data.content import SpecialTokens
 from textclf_jax.data.dataset import Dataset, load_dataset
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import LoadedTokenizer
@@ -74,5 +75,6 @@ def _load(config: RunConfig, tokenizer: LoadedTokenizer, beside: Beside, classes
         max_length=config.architecture.max_sequence_length,
         num_labels=classes and classes.count,
         numbering=classes and numbering_of(beside, classes, notes),
+        special=SpecialTokens.of(tokenizer),
     )
     return replace(data, notes=(*notes, *data.notes), class_names=classes and classes.names)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt64
 
+from textclf_jax.data.equal_rows import groups_with_different_labels, hash_rows
 from textclf_jax.errors import shortened
 from textclf_jax.prepare.texts import Row
 from textclf_jax.prepare.vocabulary_report import VocabularyReport
@@ -17,7 +18,6 @@ from textclf_jax.tokenizer.normalization import without_marks
 from textclf_jax.tokenizer.rows import Encoded
 
 SHOWN_CHARACTERS = 40
-ROWS_AT_ONCE = 4096  # bounds the memory beside the rows
 CAUSES = {
     "case": "lower-casing",
     "accents": "removed accents",
@@ -81,7 +81,7 @@ class RowCollector:
     def add(self, rows: list[Row], encoded: Encoded, labels: Int[np.ndarray, " N"], capacity: int) -> None:
         """Adds the rows of a split; `capacity` is the number of tokens that a row can hold."""
         self.rows += rows
-        self.hashes.append(_hash_rows(encoded.input_ids))
+        self.hashes.append(hash_rows(encoded.input_ids))
         self.has_unknown += np.isin(np.arange(len(rows)), encoded.unknown_texts).tolist()
         self.is_cut += (encoded.num_tokens > capacity).tolist()
         self.labels += labels.tolist()
@@ -104,13 +104,7 @@ class RowCollector:
         """The numbers of rows that are equal and do not all have one label, in increasing order."""
         if not self.rows:
             return []
-        hashes, labels = np.concatenate(self.hashes), np.array(self.labels)
-        order = np.argsort(hashes, kind="stable")
-        starts = np.flatnonzero(np.diff(hashes[order], prepend=hashes[order[0]] - np.uint64(1)))
-        lowest, highest = (reduce.reduceat(labels[order], starts) for reduce in (np.minimum, np.maximum))
-        stops = np.append(starts[1:], len(order))
-        groups = [order[starts[i] : stops[i]] for i in np.flatnonzero(lowest != highest)]
-        return sorted(groups, key=lambda group: group[0])
+        return groups_with_different_labels(np.concatenate(self.hashes), np.array(self.labels))
 
     def _pair(self, group: np.ndarray) -> tuple[int, int]:
         """Two rows of a group of several texts and labels that differ in both."""
@@ -136,10 +130,3 @@ class RowCollector:
 
 def _shown(row: Row) -> tuple[str, str]:
     return shortened(row.text, SHOWN_CHARACTERS), str(row.label)
-
-
-def _hash_rows(ids: Int[np.ndarray, "N L"]) -> UInt64[np.ndarray, " N"]:
-    """Hashes rows of ids so that two different rows are equal with a chance of 2**-60 at most."""
-    weights = np.random.default_rng(0).integers(0, 2**63, ids.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    parts = [ids[start : start + ROWS_AT_ONCE] for start in range(0, len(ids), ROWS_AT_ONCE)]
-    return np.concatenate([part.astype(np.uint64) @ weights for part in parts] or [np.zeros(0, np.uint64)])

@@ -37,6 +37,7 @@ class LoadedTokenizer(Protocol):
       sha256: hexadecimal sha256 of that file.
       vocab_size: V.
       pad_id: the id of [PAD].
+      is_special: [V] bool; which ids are special tokens, as far as a user's class tells them.
       tokens: the V pieces in the order of their ids; None where a user's class does not tell them.
       fingerprint: hexadecimal sha256 of the vocabulary.
       notes: what the user should know about it.
@@ -50,6 +51,8 @@ class LoadedTokenizer(Protocol):
     def vocab_size(self) -> int: ...
     @property
     def pad_id(self) -> int: ...
+    @property
+    def is_special(self) -> np.ndarray: ...
     @property
     def tokens(self) -> tuple[str, ...] | None: ...
     @property
@@ -87,6 +90,10 @@ class OwnTokenizer:
     @property
     def pad_id(self) -> int:
         return self.wrapper.pad_id
+
+    @property
+    def is_special(self) -> np.ndarray:
+        return np.isin(np.arange(self.vocab_size), self.wrapper.special_ids)
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -138,8 +145,7 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
     """
     path, vocabulary = root / wrapper_path, root / vocab_dir
     if _means_own(path):
-        wrapper = WordPieceTokenizerWrapper().load(vocabulary)
-        return OwnTokenizer(wrapper, notes=wrapper.notes)
+        return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary))
     if not path.is_file():
         raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
     sha256 = sha256_of([path])

@@ -27,6 +27,10 @@ CONTRACT = (
     'only. All of it: README.md, "A tokenizer of your own"; an example: examples/tokenizer_wrapper.py.'
 )
 ENOUGH_PREDICTIONS = 30  # of which one at least is changed, unless the wrapper never changes any
+VISIBLE = 0.5  # more than this share of the predicted tokens unchanged is refused,
+VISIBLE_UNASKED = 0.8  # of a function that has no parameters for the shares
+UNLIKELY = 2e-3  # that a function which changes tokens has changed none
+SPAN = 10  # tokens whose fate may be drawn together, as in masking of words or spans
 FAR_MORE = 1.5  # times the largest number of predictions that chance explains
 
 
@@ -151,6 +155,7 @@ def checked_masks(
     *,
     vocab_size: int,
     settings: MlmHead,
+    takes_shares: bool = True,
 ) -> Masks:
     """Holds the answer of a user's function to the contract.
 
@@ -161,9 +166,11 @@ def checked_masks(
       answer: masked_ids and labels, [B, L] integers.
       vocab_size: V.
       settings: the shares that were asked for.
+      takes_shares: whether the function has parameters for what becomes of the tokens that it chooses.
 
     Raises:
-      UserError: an id outside the vocabulary; a label that is not the id that was there; nothing is ever changed.
+      UserError: an id outside the vocabulary; a label that is not the id that was there; most predicted tokens are
+        left visible.
     """
     masked_ids, labels = answer
     touched = protected & ((labels != IGNORED_LABEL) | (masked_ids != ids))
@@ -178,15 +185,30 @@ def checked_masks(
             f"{source}: {name} returned label {labels[row, column]} in row {row}, column {column}, where the token is "
             f"{ids[row, column]}. A label is the id that was given, or {IGNORED_LABEL} where nothing is predicted."
         )
-    num_chosen = int(np.count_nonzero(chosen))
-    never_changed = num_chosen >= ENOUGH_PREDICTIONS and not (masked_ids != ids).any()
-    if never_changed and settings.mask_token_p + settings.random_token_p >= 0.5:
-        raise UserError(
-            f"{source}: {name} chose {num_chosen} tokens to predict and changed none of them, so the model would see "
-            f"each answer. mask_token_p is {settings.mask_token_p:g}: that share of the chosen ones becomes [MASK]."
-        )
+    num_chosen, unchanged = int(np.count_nonzero(chosen)), int(np.count_nonzero(chosen & (masked_ids == ids)))
+    _refuse_visible(source, num_chosen, unchanged, settings, takes_shares=takes_shares)
     ordinary = int(protected.size - np.count_nonzero(protected))
     return Masks(masked_ids, labels, int(np.count_nonzero(touched)), num_chosen, ordinary)
+
+
+def _refuse_visible(source: Path, num_chosen: int, unchanged: int, settings: MlmHead, *, takes_shares: bool) -> None:
+    """Raises UserError where so many predicted tokens are unchanged that the model would mostly see its answers."""
+    keep = max(0.0, 1 - settings.mask_token_p - settings.random_token_p)
+    if keep > 0.5 or num_chosen < ENOUGH_PREDICTIONS:
+        return
+    chose = f"{source}: mask_input_for_mlm chose {num_chosen} tokens to predict and "
+    if unchanged == num_chosen and keep ** (num_chosen / SPAN) < UNLIKELY:
+        raise UserError(
+            f"{chose}changed none of them, so the model would see each answer. mask_token_p is "
+            f"{settings.mask_token_p:g}: that share of the chosen ones becomes [MASK]. Labels must be {IGNORED_LABEL} where "
+            "nothing is to be predicted."
+        )
+    chance = num_chosen * keep + 5 * (num_chosen * SPAN * keep * (1 - keep)) ** 0.5
+    if unchanged > max(num_chosen * (VISIBLE if takes_shares else VISIBLE_UNASKED), chance):
+        raise UserError(
+            f"{chose}left {unchanged} of them as they were, so the model would see these answers. About {keep:.0%} are "
+            f"expected (1 - mask_token_p - random_token_p). Labels must be {IGNORED_LABEL} where nothing is to be predicted."
+        )
 
 
 def check_ids(source: Path, method: str, name: str, ids: np.ndarray, vocab_size: int) -> None:

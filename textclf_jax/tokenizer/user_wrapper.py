@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from textclf_jax.config.schema import MlmHead
+from textclf_jax.constants import IGNORED_LABEL
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.kept_files import files_of_a_wrapper
 from textclf_jax.tokenizer.masking_contract import BY_NAME, CONTRACT, MaskingCall, Masks, check_ids, checked_masks
@@ -133,8 +134,10 @@ class UserWrapper:
         for name, array in (("masked_ids", masked_ids), ("labels", labels)):
             self._check_integers("mask_input_for_mlm", name, array, input_ids.shape)
         protected = attention_mask | self.is_special[input_ids]
-        pair = (masked_ids, labels)
-        masks = checked_masks(self.source, input_ids, protected, pair, vocab_size=self.vocab_size, settings=settings)
+        pair, takes = (masked_ids, labels), "mask_token_p" not in self._call.unused_shares
+        masks = checked_masks(
+            self.source, input_ids, protected, pair, vocab_size=self.vocab_size, settings=settings, takes_shares=takes
+        )
         self._say_what_differs(masks, settings)
         return masks.masked_ids.astype(input_ids.dtype), masks.labels.astype(input_ids.dtype)
 
@@ -151,7 +154,8 @@ class UserWrapper:
             self._say_once(
                 "share",
                 f"mask_input_for_mlm chose {masks.num_chosen} of {masks.num_ordinary} tokens of a batch; only about "
-                f"mlm_head.mask_p {settings.mask_p:g} of them are predicted. Set that to the share which it chooses.",
+                f"mlm_head.mask_p {settings.mask_p:g} of them are predicted. Labels are {IGNORED_LABEL} where nothing is to "
+                "be predicted; if so many are meant, set mask_p to their share.",
             )
 
     def _say_once(self, topic: str, text: str) -> None:

@@ -12,6 +12,8 @@ from textclf_jax.observe.confusion_picture import confusion_picture
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.runs.metrics_files import POSITION_COLUMNS
+from textclf_jax.tasks.task import Task
+from textclf_jax.training.predictions import why_nothing_is_masked
 
 REPORT_FOLDER = "test_report"
 METRICS_FILE = "metrics.json"
@@ -28,6 +30,7 @@ class EvaluationReport(NamedTuple):
       data: its rows.
       metrics: of the task.
       classes: results by class; None for MLM, and where the model does not predict.
+      remark: why there are no figures; empty where there are.
     """
 
     which: str
@@ -36,6 +39,7 @@ class EvaluationReport(NamedTuple):
     data: Dataset
     metrics: dict[str, float]
     classes: ClassResults | None
+    remark: str = ""
 
     @classmethod
     def of(cls, saved: SavedModel, evaluator: Evaluator, split: str, data: Dataset) -> "EvaluationReport":
@@ -43,7 +47,8 @@ class EvaluationReport(NamedTuple):
         metrics, confusion = evaluator.evaluate(saved.variables, data)
         place = {name: saved.metadata[name] for name in POSITION_COLUMNS if name in saved.metadata}
         classes = None if confusion is None else ClassResults(confusion, saved.metadata["labels"])
-        return cls(saved.metadata["which"], place, split, data, metrics, classes)
+        remark = _without_figures(evaluator.task, metrics, data)
+        return cls(saved.metadata["which"], place, split, data, metrics, classes, remark)
 
     def write(self, folder: Path) -> None:
         """Writes `metrics.json`, and of a classifier two CSV files and a picture, into a folder, which is made.
@@ -67,7 +72,9 @@ class EvaluationReport(NamedTuple):
         write_whole(folder / METRICS_FILE, json_text(content))
 
     def show_classes(self) -> None:
-        """Prints the results of each class, or of some of many; nothing for MLM."""
+        """Prints the results of each class, or of some of many; for MLM nothing but why there are no figures."""
+        if self.remark:
+            print(self.remark, flush=True)
         if self.data.labels is None:
             return
         if self.classes is None:
@@ -77,6 +84,13 @@ class EvaluationReport(NamedTuple):
         print_table(f"{self.split} results by class{remark}", rows, TABLE_COLUMNS)
         for line in self.classes.remarks():
             print(line, flush=True)
+
+
+def _without_figures(task: Task, metrics: dict[str, float], data: Dataset) -> str:
+    if data.labels is not None or metrics["num_tokens"]:
+        return ""
+    told = f"no figures: none of the {int(data.lengths.sum()):,} tokens of {data.path} is masked."
+    return f"{told} {why_nothing_is_masked(task, data) or 'Put more text into it.'}"
 
 
 def make_folder(folder: Path) -> None:

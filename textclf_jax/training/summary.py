@@ -1,7 +1,7 @@
 """What a run says of itself: its facts before it starts, its results at the end."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -11,9 +11,14 @@ from textclf_jax.data.collate import padding_waste
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.pretrained import start_path
 from textclf_jax.training.batches import plan_epoch
-from textclf_jax.training.optimizer import path_names, starts_frozen
+from textclf_jax.training.optimizer import group_of, path_names, starts_frozen
 from textclf_jax.training.plan import Plan
-from textclf_jax.training.predictions import count_predictions, prediction_facts, prediction_warnings
+from textclf_jax.training.predictions import (
+    count_predictions,
+    prediction_facts,
+    prediction_warnings,
+    require_training_predictions,
+)
 
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 STILL_FALLING = 0.03  # share of the validation loss that went in the second half of a run
@@ -23,16 +28,20 @@ SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accurac
 def show_plan(plan: Plan, device: str, *, dry_run: bool) -> None:
     """Prints the facts of a run; those of a dry run include the memory of a step, for which it is compiled.
 
-    Warns of splits with few predictions, or none.
+    Warns of splits with few predictions, or none, and of parts that never learn.
+
+    Raises:
+      UserError: training has nothing to predict.
     """
     counts = count_predictions(plan)
+    require_training_predictions(plan, counts)
     facts = [("device", device), *describe(plan), *prediction_facts(plan, counts)]
     if dry_run:
         held, extra = step_memory(plan)
         what = f"{held / 1e6:,.0f} MB of parameters, optimizer state and batches, {extra / 1e6:,.0f} MB of activations"
         facts.append(("memory", f"{what} (as XLA plans it)"))
     print_table(f"{'dry run of ' * dry_run}{plan.config.experiment.name}", facts, ("what", "value"))
-    for line in prediction_warnings(plan, counts):
+    for line in (*prediction_warnings(plan, counts), *learning_warnings(plan)):
         print(line, flush=True)
 
 
@@ -56,16 +65,46 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     steps = f"{plan.length.steps_per_epoch:,} steps an epoch, {epochs} epochs, {plan.length.updates:,} updates"
     facts.append(("length", steps + (f" of {k} steps each" if k > 1 else "")))
     training = plan.config.training
-    if training.freeze_epochs and (training.freeze_n_layers or training.freeze_embeddings):
+    frozen_first = training.freeze_epochs and (training.freeze_n_layers or training.freeze_embeddings)
+    if training.backbone_lr_mult == 0 or frozen_first:
         facts.append(("frozen", _frozen(plan)))
     tokenizer = plan.tokenizer
     facts.append(("vocabulary", f"{tokenizer.vocab_size:,} tokens, fingerprint {tokenizer.fingerprint[:12]}"))
     return facts
 
 
+def learning_warnings(plan: Plan) -> Iterator[str]:
+    """Yields a line where the model cannot learn to predict, since a multiplier of its learning rate is 0."""
+    training = plan.config.training
+    head, _ = _head_and_rest(plan)
+    if training.backbone_lr_mult == 0 and (training.head_lr_mult == 0 or not head):
+        zeros = "training.backbone_lr_mult" + " and training.head_lr_mult" * bool(head)
+        yield f"warning: nothing learns: the learning rate of all parameters is 0. Set {zeros} above 0."
+    elif training.head_lr_mult == 0 and head:
+        yield (
+            f"warning: the classifier, {head:,} parameters, never learns: training.head_lr_mult is 0, so it stays as "
+            "it was drawn. Set it above 0; 1 is the usual value."
+        )
+
+
+def _head_and_rest(plan: Plan) -> tuple[int, int]:
+    """The parameters that `head_lr_mult` is for, and those that `backbone_lr_mult` is for."""
+    head = rest = 0
+    for path, leaf in jax.tree.leaves_with_path(plan.variable_shapes["params"]):
+        is_head = group_of(path_names(path), plan.config.training).is_head
+        head, rest = head + leaf.size * is_head, rest + leaf.size * (not is_head)
+    return head, rest
+
+
 def _frozen(plan: Plan) -> str:
     """What learns nothing at first, and until when."""
     training, length, layers = plan.config.training, plan.length, plan.config.architecture.num_layers
+    fresh = not (start_path(plan.config) or training.resume.path)
+    drawn = ", as drawn: nothing was pretrained" * fresh
+    if training.backbone_lr_mult == 0:
+        head, rest = _head_and_rest(plan)
+        what = "all but the classifier" if head else "the whole model"
+        return f"{what}, {rest:,} parameters, for the whole run (training.backbone_lr_mult is 0){drawn}"
     leaves = jax.tree.leaves_with_path(plan.variable_shapes["params"])
     size = sum(leaf.size for path, leaf in leaves if starts_frozen(path_names(path), training))
     what = ["the embeddings"] if training.freeze_embeddings else []
@@ -76,8 +115,7 @@ def _frozen(plan: Plan) -> str:
     else:
         updates = plan.settings.frozen_steps // length.accumulation
         until = f"for the first {training.freeze_epochs} of {length.epochs} epochs (until update {updates:,})"
-    fresh = not (start_path(plan.config) or training.resume.path)
-    return f"{' and '.join(what)}, {size:,} parameters, {until}" + ", as drawn: nothing was pretrained" * fresh
+    return f"{' and '.join(what)}, {size:,} parameters, {until}{drawn}"
 
 
 def step_memory(plan: Plan) -> tuple[int, int]:
