@@ -200,14 +200,15 @@ def _refuse_visible(source: Path, num_chosen: int, unchanged: int, settings: Mlm
     if unchanged == num_chosen and keep ** (num_chosen / SPAN) < UNLIKELY:
         raise UserError(
             f"{chose}changed none of them, so the model would see each answer. mask_token_p is "
-            f"{settings.mask_token_p:g}: that share of the chosen ones becomes [MASK]. Labels must be {IGNORED_LABEL} where "
-            "nothing is to be predicted."
+            f"{settings.mask_token_p:g}: that share of the chosen ones becomes [MASK]. Labels must be {IGNORED_LABEL} "
+            "where nothing is to be predicted."
         )
     chance = num_chosen * keep + 5 * (num_chosen * SPAN * keep * (1 - keep)) ** 0.5
     if unchanged > max(num_chosen * (VISIBLE if takes_shares else VISIBLE_UNASKED), chance):
         raise UserError(
             f"{chose}left {unchanged} of them as they were, so the model would see these answers. About {keep:.0%} are "
-            f"expected (1 - mask_token_p - random_token_p). Labels must be {IGNORED_LABEL} where nothing is to be predicted."
+            f"expected (1 - mask_token_p - random_token_p). Labels must be {IGNORED_LABEL} where nothing is to be "
+            "predicted."
         )
 
 

@@ -154,8 +154,8 @@ class UserWrapper:
             self._say_once(
                 "share",
                 f"mask_input_for_mlm chose {masks.num_chosen} of {masks.num_ordinary} tokens of a batch; only about "
-                f"mlm_head.mask_p {settings.mask_p:g} of them are predicted. Labels are {IGNORED_LABEL} where nothing is to "
-                "be predicted; if so many are meant, set mask_p to their share.",
+                f"mlm_head.mask_p {settings.mask_p:g} of them are predicted. Labels are {IGNORED_LABEL} where nothing "
+                "is to be predicted; if so many are meant, set mask_p to their share.",
             )
 
     def _say_once(self, topic: str, text: str) -> None:
