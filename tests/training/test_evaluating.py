@@ -175,5 +175,6 @@ def test_a_validation_split_without_a_masked_token_is_told_and_decides_nothing(p
     assert (saved["which"], saved["score"], saved["epoch"]) == ("last", None, 2)
     nothing = {"loss": None, "perplexity": None, "accuracy": None, "num_tokens": 0.0}
     assert results_of("pretraining", "small")["val"] == evaluated("small", "--split", "val") == nothing
+    assert "no figures: none of the 3 tokens of" in capsys.readouterr().out
     assert evaluated("small") == tested
     assert sorted(path.name for path in (project / "report").iterdir()) == ["metrics.json"]
