@@ -47,7 +47,7 @@ class Texts:
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser = subparsers.add_parser("predict", help="classify texts", description="Classify texts with a trained model.")
-    parser.add_argument("name", help="the run experiments/finetuning/NAME, or the path of a model.ckpt folder")
+    parser.add_argument("name", help="the run experiments/finetuning/NAME, or the path of its folder or model.ckpt")
     parser.add_argument("--text", action="append", default=[], help="a text to classify; can be repeated")
     parser.add_argument("--file", type=Path, help="texts to classify: txt (a line each), csv or tsv, also .gz")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there, in UTF-8 (default: standard output)")

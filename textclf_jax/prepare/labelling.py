@@ -72,8 +72,7 @@ def require_texts(rows: Sequence[Row], skip_empty: bool) -> None:
     empty = [row for row in rows if row.label is not None and row.is_blank]
     if not empty or skip_empty:
         return
-    unseen = sum(bool(row.text) for row in empty)
-    invisible = f", {unseen:,} of them only characters that are invisible," * (unseen > 0)
+    invisible = " or only invisible characters" * any(row.text for row in empty)
     what = "1 labelled row has no text" if len(empty) == 1 else f"{len(empty):,} labelled rows have no text"
     raise UserError(f"{what}{invisible} ({places(empty)}). Mend them, or pass --skip-empty.")
 
