@@ -139,7 +139,7 @@ def test_records_and_their_lines():
             'text,label\n"a \\"b\\", c",pos\n',
             'a backslash before it means nothing: write "" for each \\\\" in the file',
         ),
-        ('id, text, label\n1, "a, b", pos\n', "encloses nothing: remove the spaces after the commas"),
+        ('id, text, label\n1, "a, b", pos\n', "encloses nothing: remove the spaces before the marks"),
         ("text,label\na, b,pos\n", r"if a text has commas in it, enclose it in .*, or separate fields by tabs \(tsv\)"),
         (
             "text\tlabel\na\tb\tpos\n",

@@ -164,7 +164,7 @@ class _Warnings:
 
     def show(self) -> None:
         """Warns on stderr."""
-        causes = self._predictor.explain_unknown(self._unknown_texts)
+        causes = self._predictor.explain_unknown(self._unknown_texts) if self._unknown_texts else ""
         why = f" for the most part, {causes}" if causes else " for more than half of their tokens"
         for places, what in (
             (self._empty, "texts are empty or have no token: their labels are what the model says of nothing"),

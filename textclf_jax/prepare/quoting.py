@@ -87,7 +87,7 @@ def _wrong_number(names: list[str], fields: list[str], lines: list[str], delimit
     if len(names) == 1:
         return f"{what}; for a column alone, name a --delimiter that it does not contain, such as tab"
     if enclose and any(re.search(rf'{re.escape(delimiter)} +"', line) for line in lines):
-        return f"{what}; a quotation mark after a space encloses nothing: remove the spaces after the {delimiters}"
+        return f"{what}; a quotation mark after a space encloses nothing: remove the spaces before the marks"
     if enclose and len(fields) > len(names):
         other = "separate fields by tabs (tsv)" if delimiter != "\t" else "write them as spaces"
         return f"{what}; if a text has {delimiters} in it, enclose it in quotation marks, or {other}"
@@ -174,9 +174,11 @@ class Survey:
             self.longest = max(self.longest, len(lines))
         elif '"' not in lines[0]:
             return
-        raw = delimiter + "".join(lines)  # where an enclosed field does not stand as it is read
         indented = sum(
-            field[:1] == " " and INDENTED.fullmatch(field) is not None and delimiter + field in raw for field in fields
+            # an enclosed field does not stand in the file as it is read
+            INDENTED.fullmatch(field) is not None and delimiter + field in delimiter + "".join(lines)
+            for field in fields
+            if field[:1] == " "
         )
         self.indented_first = self.indented_first or (begin + 1) * bool(indented)
         self.indented += indented

@@ -87,7 +87,9 @@ class Report:
     unlabelled: int = 0  # rows without a label, left out
     repeated: int = 0  # rows that repeat a text, dropped
     splits: dict[str, SplitReport] = field(default_factory=dict)  # of train, val and test
-    duplicates: dict[str, int] = field(default_factory=dict)  # see `splitting.count_duplicates`
+    duplicates: dict[str, int] = field(
+        default_factory=dict
+    )  # see `splitting.count_duplicates`; "input": before the split
     deduplicated: bool = False  # whether duplicates were dropped
     contradictions: int = 0  # texts with more than one label
     label_names: list[str] | None = None  # in the order of ids
