@@ -212,3 +212,19 @@ def test_programs_are_kept_for_later_processes_and_products_are_exact(model, mon
     finally:
         for name, value in before.items():
             jax.config.update(name, value)
+
+
+def test_texts_that_the_vocabulary_does_not_know_are_counted_with_the_cause(predict):
+    texts = ["word1 word2", "привет всем", "word1 жук", "жук word1 жук", "x" * 150]
+    out, err = predict("".join(text + "\n" for text in texts), "--format", "csv", name="in.txt")
+    assert len(rows_of(out)) == 5
+    assert "warning: 3 of 5 texts are [UNK] to the model for the most part, 4 words with characters" in err
+    assert "'ж' U+0436" in err
+    assert "1 word of more than 100 characters (the longest has 150): their labels say little" in err
+    assert "(line 2, line 4, line 5)" in err
+    assert predict("word1\nword1 жук\n\n", name="in.txt")[1].count("[UNK]") == 0
+
+
+def test_encoded_rows_are_pointed_to_evaluate(predict, model):
+    _, err = predict(b"PK", name="test.pt", code=2)
+    assert f"textclf evaluate {model} --data test.pt" in err

@@ -4,7 +4,7 @@ import pytest
 
 from textclf_jax.config.file import load_config
 from textclf_jax.errors import UserError
-from textclf_jax.experiments.folders import find_run, run_folder, validate_name
+from textclf_jax.experiments.folders import find_model, find_run, run_folder, validate_name
 from textclf_jax.experiments.generate import generate_finetuning, generate_pretraining
 
 
@@ -73,3 +73,20 @@ def test_a_missing_run_lists_what_is_there(tmp_path):
     with pytest.raises(UserError, match='Did you mean "wiki"'):
         find_run("pretraining", "wkii", tmp_path)
     assert find_run("pretraining", "wiki", tmp_path) == run_folder("pretraining", "wiki", tmp_path)
+
+
+def test_a_model_is_found_by_the_path_of_its_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = generate_pretraining("p1").parent
+    kinds = ("finetuning", "pretraining")
+    assert find_model("p1", kinds) == find_model(str(folder), kinds) == folder / "model.ckpt"
+    assert find_model(str(tmp_path / folder) + "/", kinds) == tmp_path / folder / "model.ckpt"
+    with pytest.raises(UserError, match="is a path"):
+        find_model("experiments/pretraining/none", kinds)
+
+
+def test_a_pretraining_run_is_told_from_a_missing_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generate_pretraining("p1")
+    with pytest.raises(UserError, match=r"p1 is a pretraining run.*textclf generate finetuning NAME p1 --data"):
+        find_model("p1", ("finetuning",))

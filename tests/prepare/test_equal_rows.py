@@ -52,7 +52,10 @@ def test_sound_texts_are_not_told(tmp_path):
 
 PIECES = st.sampled_from(["é", "e", "E", "e\u0301", " ", "  ", "ก่", "ก", "漢", "ab", "AB", "\u200d", "z" * 101, "."])
 ROWS = st.lists(
-    st.tuples(st.lists(PIECES, min_size=1, max_size=4).map("".join).filter(str.strip), st.sampled_from("xy")),
+    st.tuples(
+        st.lists(PIECES, min_size=1, max_size=4).map("".join).filter(lambda text: text.strip(" \u200d")),
+        st.sampled_from("xy"),
+    ),
     min_size=4,
     max_size=30,
 )

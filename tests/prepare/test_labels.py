@@ -57,11 +57,15 @@ SOUND = {
     "13 classes of 25 rows": [*(str(i) for i in range(13)), *(str(i) for i in range(12))],
     "tens": drawn(20, range(10, 70, 10)),
     "years": drawn(300, range(1990, 2024)),
+    "numbers of sections": [f"{i}.{j}" for i in range(1, 8) for j in range(1, 6)] * 10,
+    "numbers of sections with ten and more": [f"{i}.{j}" for i in (1, 2, 11) for j in range(1, 13)] * 3,
+    "codes with zeros": drawn(300, [f"{i:03}" for i in range(0, 1000, 10)]),
     "one class": ["a"] * 30,
 }
 NO_CLASSES = {
     "scores": (drawn(2000, [f"{i / 1000:.3f}" for i in range(5000)]), "numbers with decimals"),
     "scores of one decimal": (drawn(2000, TENTHS), "numbers with decimals"),
+    "scores without whole ones": (drawn(2000, [t for t in TENTHS if t[-1] not in "05"]), "numbers with decimals"),
     "six scores": (["0.13", "2.5", "3.75", "1.1", "4.2", "0.9"], "numbers with decimals"),
     "scores with a comma": ([f"{i},{i % 9 + 1}" for i in range(30)], "numbers with decimals"),
     "probabilities": ([f"{i}e-03" for i in range(1, 40)], "numbers with decimals"),

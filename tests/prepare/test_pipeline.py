@@ -8,6 +8,7 @@ from textclf_jax.data.torch_files import read_tensors
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.prepare.pipeline import prepare
+from textclf_jax.prepare.texts import ReadOptions
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 
@@ -134,3 +135,56 @@ def test_faulty_texts_are_refused(tmp_path, out, table, changes, message):
     files["blank"] = tmp_path / "blank.txt"
     files["blank"].write_text("\n \n")
     refused(out, files, changes, message)
+
+
+def test_input_is_deduplicated_before_it_is_split(out, table, tmp_path):
+    """Two copies of a file give the split that one gives, byte by byte, and the counts add up."""
+    once = prepare(options(out, inputs=(table,)))
+    twice = prepare(options(tmp_path / "twice", inputs=(table, table), deduplicate=True))
+    assert (twice.duplicates, twice.repeated, once.duplicates) == ({"input": 40}, 40, {})
+    assert twice.rows_used == once.rows_used == {"train": 32, "val": 4, "test": 4}
+    assert twice.rows_read == sum(twice.rows_used.values()) + twice.repeated == 80
+    for split in ("train", "val", "test"):
+        name = f"cls/{split}.pt"
+        assert (out / name).read_bytes() == (tmp_path / "twice" / name).read_bytes()
+    same = prepare(options(tmp_path / "same", inputs=(table,), deduplicate=True))
+    assert (same.duplicates, same.rows_used) == ({}, once.rows_used)
+
+
+def test_train_is_deduplicated_before_val_is_drawn_and_the_copy_in_train_stays(out, table, tmp_path):
+    test = write_csv(tmp_path / "test.csv", [("a cat number 0 runs far away", "slow"), ("a hen", "fast")])
+    report = prepare(options(out, train=(table, table), test=(test,), deduplicate=True))
+    assert report.rows_used == {"train": 36, "val": 4, "test": 1}
+    assert report.duplicates["train"] == 40
+    assert report.repeated == 41
+    assert report.rows_read == 82
+
+
+def test_texts_of_invisible_characters_are_no_texts(out, tmp_path):
+    words = [(f"cat {i}", "xy"[i % 2]) for i in range(10)]
+    train = write_csv(tmp_path / "t.csv", [*words, ("\u200b", "x"), ("\ufeff \u200d\x01", "y"), (" ", "y")])
+    message = r"3 labelled rows have no text or only invisible characters \(.*t.csv line 12, .*t.csv line 13"
+    with pytest.raises(UserError, match=message):
+        prepare(options(out, train=(train,), val_fraction=0))
+    report = prepare(options(out, train=(train,), val_fraction=0, skip_empty=True))
+    assert (report.empty, report.splits["train"].cls_rows) == ({"train": 3}, 10)
+    assert not list(report.warnings())
+
+
+def test_labelled_texts_that_the_normalisation_empties_are_warned_of(out, tmp_path):
+    words = [(f"cat {i}", "xy"[i % 2]) for i in range(10)]
+    train = write_csv(tmp_path / "t.csv", [*words, ("\u0301\u0301", "x")])
+    report = prepare(options(out, train=(train,), val_fraction=0, strip_accents=True))
+    (warning,) = report.warnings()
+    assert (
+        f"have no token, for the vocabulary's normalisation removes all of their characters: 1 ({train} line 12)"
+        in warning
+    )
+
+
+def test_a_column_of_texts_and_labels_at_once_is_refused(out, table):
+    for read in (ReadOptions(text_column="label"), ReadOptions("text", "text")):
+        with pytest.raises(UserError, match=r"all.csv: the column '\w+' is that of the texts and that of the labels"):
+            prepare(options(out, inputs=(table,), read=read))
+    prepare(options(out, inputs=(table,), read=ReadOptions(text_column="label"), task="mlm"))
+    assert (out / "splits" / "val.csv").read_text().startswith("text\n")

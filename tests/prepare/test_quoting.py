@@ -128,5 +128,37 @@ def test_records_and_their_lines():
         (1, 3, ["x\ny", "1"]),
         (3, 4, ["z", "2"]),
     ]
-    with pytest.raises(Malformed, match=r"line 2: has 1 fields, but the header has 2 \(a, b\)"):
+    with pytest.raises(Malformed, match=r"line 2: has 1 field, but the header has 2 \(a, b\)"):
         list(split_records(lines, 0, ",", enclose=False))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'text,label\n"a \\"b\\", c",pos\n',
+            'a backslash before it means nothing: write "" for each \\\\" in the file',
+        ),
+        ('id, text, label\n1, "a, b", pos\n', "encloses nothing: remove the spaces before the marks"),
+        ("text,label\na, b,pos\n", r"if a text has commas in it, enclose it in .*, or separate fields by tabs \(tsv\)"),
+        (
+            "text\tlabel\na\tb\tpos\n",
+            "if a text has tabs in it, enclose it in quotation marks, or write them as spaces",
+        ),
+    ],
+)
+def test_what_helps_is_said(text, message):
+    delimiter = "\t" if "\t" in text else ","
+    records = split_records(lines_of(text), 0, delimiter, enclose=True)
+    with pytest.raises((UserError, Malformed), match=message):
+        list(records if '"' not in text else [decide(lines_of(text), delimiter)])
+
+
+def test_a_space_within_an_enclosed_field_stands_before_no_mark():
+    assert decide(lines_of('text,label\n" ""x"" ",a\n"a, b",b\n')) == (True, "")
+
+
+def test_joined_rows_with_blank_lines_are_not_decided_by_chance():
+    lines = [line for row in speech(10) for line in (row, "\n")]
+    with pytest.raises(UserError, match=r"--quoting on.*--quoting off"):
+        decide(lines, "\t")

@@ -58,9 +58,9 @@ def test_tabs_and_plain_quotation_marks(tmp_path):
         ("", "is empty"),
         (b"\xff\xfe", "has no rows"),
         (gzip.compress(b"", mtime=0), "has no rows"),
-        ("text,label\na,1\nb\n", r"line 3: has 1 fields, but the header has 2 \(text, label\)"),
+        ("text,label\na,1\nb\n", r"line 3: has 1 field, but the header has 2 \(text, label\)"),
         ("text,label\na,1\nb,c,2\n", "line 3: has 3 fields"),
-        ("text,label\na,1\n\nb,2\n", "line 3: is blank, in the middle"),
+        ("text\na\n\nb\n", "line 3: is blank, in the middle of a table of one column: leave it out, or write"),
         ('text,label\na,1\n"b,2\nc,3,4\n', "line 3: this row is not well-formed.*line 4: has 3 fields"),
         (b"text\na\n\xff\n", "line 3: byte 1 is not UTF-8"),
         (b"text\na\0b\n", "line 2: has a NUL byte"),
@@ -211,3 +211,52 @@ def test_strangers_written_plainly(texts, delimiter, end, encoding):
     records = [[text, "xy"[i % 2]] for i, text in enumerate(texts)]
     raw = "".join(delimiter.join(record) + end for record in [["text", "label"], *records])
     check_read(raw.encode(encoding), ".tsv", [text.strip() for text in texts], records)
+
+
+def test_blank_lines_between_rows_are_skipped_and_counted(tmp_path):
+    path = tmp_path / "a.csv"
+    for raw, lines in (
+        ("text,label\n\none,a\n\n  \ntwo,b\n\n", [3, 6]),
+        ('\r\ntext,label\r\none,a\r\n\r\n"two\r\n\r\nthree",b\r\n\r\n', [3, 5]),
+    ):
+        path.write_bytes(raw.encode())
+        file = read_file(path, ReadOptions())
+        assert [row.line for row in file.rows] == lines
+        assert [row.label for row in file.rows] == ["a", "b"]
+        (note,) = (note for note in file.notes if "blank" in note)
+        number = 3 if lines == [3, 6] else 2
+        assert note == f"{number} blank lines between rows were skipped (first: line {2 if number == 3 else 1})"
+    assert rows_of(tmp_path, "text\na\n \nb\n\n") == [("a", None, 2), ("", None, 3), ("b", None, 4)]
+    assert rows_of(tmp_path, 'text\na\n""\nb\n')[1] == ("", None, 3)
+    assert rows_of(tmp_path, "text\tlabel\na\tx\n\t\nb\ty\n", "a.tsv")[1] == ("", None, 3)
+
+
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(
+    st.lists(st.tuples(st.text(st.sampled_from('ab ,"\n'), max_size=6), st.sampled_from("xy")), min_size=1, max_size=5),
+    st.lists(st.integers(0, 2), min_size=5, max_size=5),
+)
+def test_strangers_blank_lines_change_nothing_but_line_numbers(rows, gaps):
+    with tempfile.TemporaryDirectory() as folder:
+        read = []
+        for extra in ([0] * 5, gaps):
+            stream = io.StringIO(newline="")
+            for row, gap in zip([("text", "label"), *rows], [*extra, 0], strict=False):
+                csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow(row)
+                stream.write("\n" * gap)
+            Path(folder, "a.csv").write_text(stream.getvalue())
+            file = read_file(Path(folder, "a.csv"), ReadOptions())
+            read.append([(row.text, row.label) for row in file.rows])
+        assert read[0] == read[1] == [(text.strip(), label) for text, label in rows]
+        between = sum(gaps[: len(rows)])
+        assert bool(between) == any(note.startswith(f"{between} blank line") for note in file.notes)
+
+
+def test_a_name_that_promises_gzip_is_told(tmp_path):
+    path = tmp_path / "a.csv.gz"
+    path.write_text("text,label\none,a\n")
+    assert read_file(path, ReadOptions()).notes == [
+        "its name ends in .gz, but it is not compressed: it was read as plain text"
+    ]
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert read_file(path, ReadOptions()).notes == []

@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         rows = [row for file in files for row in file.rows]
         require_texts(rows, args.skip_empty)
         labelled = [row for row in rows if row.label is not None]
-        used = [row for row in labelled if row.text]
+        used = [row for row in labelled if not row.is_blank]
         for what, left_out in (("a label", len(rows) - len(labelled)), ("text", len(labelled) - len(used))):
             if left_out:
                 print(f"rows without {what}, left out: {left_out:,} of {len(rows):,}", file=sys.stderr)

@@ -16,7 +16,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         help="a trained model on a split of its run, or on other data",
         description="Evaluate the saved model of a run. On the run's own test split it gives the run's own figures.",
     )
-    parser.add_argument("name", help="a finetuning or pretraining run, or the path of a model.ckpt folder")
+    parser.add_argument("name", help="a finetuning or pretraining run, or the path of its folder or model.ckpt")
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--split", choices=SPLITS, default="test", help="the split of the run (default: test)")
     data.add_argument("--data", type=Path, metavar="FILE.pt", help="a file of encoded rows instead of a split")

@@ -12,7 +12,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         help="a model for the PyTorch reference or for Hugging Face",
         description="Write a trained model as the PyTorch reference or Hugging Face's transformers load it.",
     )
-    parser.add_argument("name", help="a finetuning or pretraining run, or the path of a model.ckpt folder")
+    parser.add_argument("name", help="a finetuning or pretraining run, or the path of its folder or model.ckpt")
     parser.add_argument("--format", choices=("reference", "hf"), required=True, help="hf: a folder; reference: a file")
     parser.add_argument("--out", type=Path, required=True, metavar="PATH", help="the folder or file to make")
 

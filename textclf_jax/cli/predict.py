@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ from textclf_jax.files import json_text, write_csv, write_whole
 from textclf_jax.tokenizer.text_files import well_formed
 
 if TYPE_CHECKING:
-    from textclf_jax.evaluation.prediction import Prediction
+    from textclf_jax.evaluation.prediction import Prediction, Predictor
 
 FORMATS = ("table", "json", "csv")
 ENDINGS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "table"}
 SHOWN_CHARACTERS, SHOWN_ROWS = 60, 5
+EXPLAINED_TEXTS = 1000  # of those that are mostly [UNK]: bounds the time to find causes
 # some readers end lines at these: within a JSON line, they are escaped
 LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
@@ -45,7 +47,7 @@ class Texts:
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser = subparsers.add_parser("predict", help="classify texts", description="Classify texts with a trained model.")
-    parser.add_argument("name", help="the run experiments/finetuning/NAME, or the path of a model.ckpt folder")
+    parser.add_argument("name", help="the run experiments/finetuning/NAME, or the path of its folder or model.ckpt")
     parser.add_argument("--text", action="append", default=[], help="a text to classify; can be repeated")
     parser.add_argument("--file", type=Path, help="texts to classify: txt (a line each), csv or tsv, also .gz")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there, in UTF-8 (default: standard output)")
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     predictor = Predictor(folder)
     write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
-    warnings = _Warnings(texts.places, predictor.max_length)
+    warnings = _Warnings(texts.places, predictor)
     predictions = warnings.watch(predictor(texts.texts))
     if args.out is None:
         write(predictions, texts, predictor.labels, sys.stdout)
@@ -114,6 +116,11 @@ def _read(args: argparse.Namespace) -> Texts:
     """The texts of --text or --file."""
     from textclf_jax.prepare.texts import read_file, refuse_unused
 
+    if args.file is not None and args.file.suffix.lower() == ".pt":
+        raise UserError(
+            f"--file {args.file}: holds encoded rows, and this command reads texts. For encoded rows: "
+            f"textclf evaluate {shlex.quote(args.name)} --data {shlex.quote(str(args.file))}"
+        )
     options = reading_options(args)
     if args.file is None:
         refuse_unused(options, [])
@@ -132,13 +139,15 @@ class _Warnings:
 
     Args:
       places: where each text stands.
-      max_length: of the model.
+      predictor: the model.
     """
 
-    def __init__(self, places: Sequence[str], max_length: int):
-        self._places, self._max_length = places, max_length
+    def __init__(self, places: Sequence[str], predictor: "Predictor"):
+        self._places, self._predictor = places, predictor
         self._empty: list[str] = []
         self._cut: list[str] = []
+        self._unknown: list[str] = []
+        self._unknown_texts: list[str] = []  # the first of them
 
     def watch(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:
         """Passes predictions on."""
@@ -147,13 +156,23 @@ class _Warnings:
                 self._empty.append(place)
             if prediction.is_cut:
                 self._cut.append(place)
+            if prediction.is_unknown:
+                self._unknown.append(place)
+                if len(self._unknown_texts) < EXPLAINED_TEXTS:
+                    self._unknown_texts.append(prediction.text)
             yield prediction
 
     def show(self) -> None:
         """Warns on stderr."""
+        causes = self._predictor.explain_unknown(self._unknown_texts) if self._unknown_texts else ""
+        why = f" for the most part, {causes}" if causes else " for more than half of their tokens"
         for places, what in (
             (self._empty, "texts are empty or have no token: their labels are what the model says of nothing"),
-            (self._cut, f"texts are longer than the model's {self._max_length} tokens: their ends were not read"),
+            (
+                self._cut,
+                f"texts are longer than the model's {self._predictor.max_length} tokens: their ends were not read",
+            ),
+            (self._unknown, f"texts are [UNK] to the model{why}: their labels say little"),
         ):
             if places:
                 shown = listed(places, SHOWN_ROWS)

@@ -58,8 +58,12 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("rows to use").add_argument
     add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
     add("--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts")
-    add("--deduplicate", action="store_true", help="drop rows that repeat a text; the copy in train stays")
-    add("--skip-empty", action="store_true", help="drop labelled rows without text")
+    add(
+        "--deduplicate",
+        action="store_true",
+        help="drop rows that repeat a text, before the split; the copy in --train stays",
+    )
+    add("--skip-empty", action="store_true", help="drop labelled rows without visible text")
     add("--unlabelled-rows", choices=("mlm", "drop"), help="of partly labelled files: for MLM training alone, or none")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from textclf_jax.config.file import config_of
 from textclf_jax.config.schema import FinetuningConfig
@@ -20,9 +20,12 @@ from textclf_jax.runtime.device import set_up_device
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
 from textclf_jax.tokenizer.loading import load_kept
+from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 BUCKETS = 2
 TEXTS_AT_ONCE = 4096
+UNKNOWN_TOKENS = ("[UNK]", "<unk>")
+FRAME_TOKENS = ("[CLS]", "[SEP]", "<s>", "</s>")  # that a tokenizer may set around a text
 
 
 class Prediction(NamedTuple):
@@ -34,6 +37,7 @@ class Prediction(NamedTuple):
       probabilities: [C] of every class, in the order of `Predictor.labels`.
       is_empty: whether the text has no token, so that this is what the model says of nothing.
       is_cut: whether the text has more tokens than the model's maximum, so that its end was not read.
+      is_unknown: whether more than half of the tokens that were read are [UNK], so that little of the text was seen.
     """
 
     text: str
@@ -41,6 +45,7 @@ class Prediction(NamedTuple):
     probabilities: Float[np.ndarray, " C"]
     is_empty: bool = False
     is_cut: bool = False
+    is_unknown: bool = False
 
     @property
     def probability(self) -> float:
@@ -71,6 +76,9 @@ class Predictor:
         self._tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
         # the tokens around a text; a wrapper of the user's may add none
         self._frame = NUM_SPECIAL if self._tokenizer.source is None else 0
+        tokens = self._tokenizer.tokens or ()
+        self._unk_id = next((tokens.index(token) for token in UNKNOWN_TOKENS if token in tokens), None)
+        self._frame_ids = [tokens.index(token) for token in FRAME_TOKENS if token in tokens]
         self._task = ClassificationTask(config, self._tokenizer)
         self._module = self._task.module(FULL)
         self._variables = saved.variables
@@ -85,13 +93,22 @@ class Predictor:
         """Yields a prediction for each text, in order; texts longer than the model's maximum are cut."""
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = list(texts[start : start + TEXTS_AT_ONCE])
-            every_logits, lengths = self._logits(part)
+            ids, mask = self._tokenizer.encode_texts(part, self.max_length)
+            lengths = (~mask).sum(axis=1).astype(np.int32)
+            every_logits = self._logits(ids, lengths)
             cut = self._find_cut(part, lengths)
+            unknown = self._mostly_unknown(ids, lengths)
             for i, (text, logits) in enumerate(zip(part, every_logits, strict=True)):
                 probabilities = np.exp(logits - logits.max())
                 probabilities /= probabilities.sum()
                 is_empty = not text.strip() or int(lengths[i]) <= self._frame
-                yield Prediction(text, self.labels[int(logits.argmax())], probabilities, is_empty, i in cut)
+                label, is_unknown = self.labels[int(logits.argmax())], bool(unknown[i])
+                yield Prediction(text, label, probabilities, is_empty, i in cut, is_unknown)
+
+    def explain_unknown(self, texts: Sequence[str]) -> str:
+        """Says why words of `texts` are [UNK], a sentence; "" of a wrapper of the user's, which does not tell."""
+        wrapper = getattr(self._tokenizer, "wrapper", None)
+        return wrapper.explain_unknown(texts).causes() if isinstance(wrapper, WordPieceTokenizerWrapper) else ""
 
     def _program(self, shape: Shape) -> Compiled:
         empty = BatchRows(np.zeros(0, np.int64), shape)
@@ -105,18 +122,24 @@ class Predictor:
         _, mask = self._tokenizer.encode_texts([texts[i] for i in full], self.max_length + 1)
         return {i for i, length in zip(full, (~mask).sum(axis=1), strict=True) if length > self.max_length}
 
-    def _logits(self, texts: list[str]) -> tuple[Float[np.ndarray, "N C"], Int[np.ndarray, " N"]]:
-        """The logits of texts, and how many tokens of each the model has read."""
-        ids, mask = self._tokenizer.encode_texts(texts, self.max_length)
-        lengths = (~mask).sum(axis=1).astype(np.int32)
+    def _mostly_unknown(self, ids: Int[np.ndarray, "N L"], lengths: Int[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
+        """Whether more than half of each text's tokens are [UNK]; a wrapper of the user's may not tell its id."""
+        if self._unk_id is None:
+            return np.zeros(len(ids), bool)
+        is_token = np.arange(ids.shape[1]) < lengths[:, None]
+        is_ordinary = is_token & ~np.isin(ids, self._frame_ids)
+        return 2 * (is_token & (ids == self._unk_id)).sum(axis=1) > is_ordinary.sum(axis=1)
+
+    def _logits(self, ids: Int[np.ndarray, "N L"], lengths: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N C"]:
+        """The logits of encoded texts of so many tokens each."""
         data = Dataset(Path("texts"), ids, lengths, None, "", ())
         batching = Bucketed(self._batch_size, choose_buckets(lengths, self.max_length, BUCKETS))
         evaluator = Evaluator(self._task, self._programs, batching)
-        logits = np.zeros((len(texts), len(self.labels)), np.float64)
+        logits = np.zeros((len(ids), len(self.labels)), np.float64)
         for batch, (_, batch_logits) in evaluator.results(self._variables, data):
             logits[batch.rows] = np.asarray(batch_logits)[: len(batch.rows)]
         if not predicts(logits):
             raise UserError(
                 f"{self._folder}: this model gives NaN or infinity: its training went wrong. Train it again."
             )
-        return logits, lengths
+        return logits

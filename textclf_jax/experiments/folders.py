@@ -10,6 +10,7 @@ from textclf_jax.config.file import Kind
 from textclf_jax.errors import UserError, listed
 
 MAX_NAME_LENGTH = 100
+CONFIG_FILE = "config.yaml"  # marks the folder of a run
 # a trained model, and the file that marks its folder
 MODEL_FOLDER, METADATA_FILE = "model.ckpt", "metadata.json"
 # ours, then those of the PyTorch reference, which wrote the last weights to model.ckpt and the best ones beside it
@@ -70,22 +71,22 @@ def find_run(kind: Kind, name: str, root: Path = Path()) -> Path:
       UserError: there is none of that name; the message lists those there are.
     """
     folder = run_folder(kind, name, root)
-    if (folder / "config.yaml").is_file():
+    if (folder / CONFIG_FILE).is_file():
         return folder
-    existing = sorted(path.parent.name for path in folder.parent.glob("*/config.yaml"))
+    existing = sorted(path.parent.name for path in folder.parent.glob(f"*/{CONFIG_FILE}"))
     close = difflib.get_close_matches(name, existing, n=1)
     hint = f' Did you mean "{close[0]}"?' if close else ""
     there = f"There are: {listed(existing, 20, whole=True)}." if existing else ""
     more = {"pretraining": "", "finetuning": " PRETRAINING"}[kind]
     make = there or f"Make one with: textclf generate {kind} {shlex.quote(name)}{more} --data data/DATASET"
-    raise UserError(f"there is no {kind} run {name}: {folder / 'config.yaml'} is missing.{hint}\n{make}")
+    raise UserError(f"there is no {kind} run {name}: {folder / CONFIG_FILE} is missing.{hint}\n{make}")
 
 
 def find_model(name: str, kinds: Sequence[Kind]) -> Path:
     """Finds the `model.ckpt` folder (which need not exist yet) of a run of this project (`project_root`).
 
     Args:
-      name: the run, or the path of a `model.ckpt` folder, which is returned as it is.
+      name: the run, the path of its folder, or that of a `model.ckpt` folder, which is returned as it is.
       kinds: the kinds of run to look among.
 
     Raises:
@@ -93,9 +94,14 @@ def find_model(name: str, kinds: Sequence[Kind]) -> Path:
     """
     if (Path(name) / METADATA_FILE).is_file():
         return Path(name)
+    if "/" in name and (Path(name) / CONFIG_FILE).is_file():
+        return Path(name) / MODEL_FOLDER
     root = project_root()
     runs = [run_folder(kind, name, root) for kind in kinds]
-    found = [folder / MODEL_FOLDER for folder in runs if (folder / "config.yaml").is_file()]
+    found = [folder / MODEL_FOLDER for folder in runs if (folder / CONFIG_FILE).is_file()]
     if len(found) > 1:
         raise UserError(f"there are two runs {name}. Give the path of one: {found[0]} or {found[1]}")
+    if not found and "pretraining" not in kinds and (run_folder("pretraining", name, root) / CONFIG_FILE).is_file():
+        make = f"textclf generate finetuning NAME {shlex.quote(name)} --data data/DATASET"
+        raise UserError(f"{name} is a pretraining run, which knows no labels. Finetune it first: {make}")
     return found[0] if found else find_run(kinds[0], name, root) / MODEL_FOLDER

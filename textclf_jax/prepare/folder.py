@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,7 @@ class RowWriter:
     stage: Stage
     vocabulary: VocabularyReport
     equal_rows: RowCollector
+    tokenless: list[Row] = field(default_factory=list)  # labelled ones that have no token
 
     def write(
         self, name: str, rows: list[Row], extra: list[Row], labels: np.ndarray | None, num_labels: int
@@ -101,6 +102,7 @@ class RowWriter:
             encoded = self._encode(name, texts, mlm=False)
             write_tensors(self._path("cls", name), encoded.input_ids, encoded.attention_mask, labels)
             self.equal_rows.add(rows, encoded, labels, self.options.max_length - NUM_SPECIAL)
+            self.tokenless.extend(rows[i] for i in np.flatnonzero(encoded.num_tokens == 0))
             counts = np.bincount(labels, minlength=num_labels)
             with_extra = report.unknown_rates if extra and report.mlm_rows else None
             report = self._describe(name, texts, encoded, mlm_rows=report.mlm_rows, class_counts=counts)

@@ -68,10 +68,13 @@ def require_labels(files: Sequence[TextFile], unlabelled: UnlabelledRows | None,
 
 
 def require_texts(rows: Sequence[Row], skip_empty: bool) -> None:
-    """Raises UserError where labelled rows have no text, unless these are to be skipped."""
-    empty = [row for row in rows if not row.text and row.label is not None]
-    if empty and not skip_empty:
-        raise UserError(f"{len(empty)} labelled rows have no text ({places(empty)}). Mend them, or pass --skip-empty.")
+    """Raises UserError where labelled rows have no visible text, unless these are to be skipped."""
+    empty = [row for row in rows if row.label is not None and row.is_blank]
+    if not empty or skip_empty:
+        return
+    invisible = " or only invisible characters" * any(row.text for row in empty)
+    what = "1 labelled row has no text" if len(empty) == 1 else f"{len(empty):,} labelled rows have no text"
+    raise UserError(f"{what}{invisible} ({places(empty)}). Mend them, or pass --skip-empty.")
 
 
 def set_apart_unlabelled(rows: Splits, unlabelled: UnlabelledRows | None) -> tuple[Splits, int, int]:

@@ -21,6 +21,9 @@ MISSING = {"nan", "NaN", "NaT", "NA", "N/A", "n/a", "#N/A", "<NA>", "None", "nul
 WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
 WITH_DECIMALS = re.compile(r"[$€£]?[-+−]?(\d*[.,](\d+)|\d+[.,]?\d*[eE][-+]?(\d+))\s*%?")
 
+SECTION = re.compile(r"([1-9][0-9]?)\.([1-9][0-9]{0,2})")
+CODE = re.compile(r"0[0-9]")
+
 LabelledSplits = Mapping[str, Sequence[Row]]
 
 
@@ -60,7 +63,7 @@ def _other_than_classes(rows: Sequence[Row], read: ReadOptions) -> str | None:
         return None
     many = 2 * len(counts) > len(rows)
     elsewhere = "name the column of the classes with --label-column."
-    if mostly_decimals(counts) and (many or len(counts) > FEW_CLASSES):
+    if mostly_decimals(counts) and (many or (len(counts) > FEW_CLASSES and not _are_sections(counts))):
         return (
             "They are numbers with decimals: a target to regress on? Put them into a few classes first (such as low, "
             f"medium, high), or {elsewhere}"
@@ -94,8 +97,25 @@ def _has_decimals(label: str) -> bool:
     return match is not None and not set(match[2] or match[3]) <= {"0"}
 
 
+def _are_sections(labels: Iterable[str]) -> bool:
+    """Whether labels are numbers of sections: 1.1, 1.2, 2.1 ..., in each chapter from 1 on without a gap."""
+    chapters: dict[str, set[int]] = {}
+    for label in labels:
+        match = SECTION.fullmatch(label)
+        if match is None:
+            return False
+        chapters.setdefault(match[1], set()).add(int(match[2]))
+    return all(max(sections) == len(sections) for sections in chapters.values())
+
+
 def _far_apart(labels: Iterable[str]) -> bool:
-    """Whether labels are whole numbers, of which most between the smallest and the largest are missing."""
+    """Whether labels are whole numbers, of which most between the smallest and the largest are missing.
+
+    Codes such as 010 are none: no amount is written with zeros before it.
+    """
+    labels = list(labels)
+    if any(CODE.match(label) for label in labels):
+        return False
     if not all(is_number(label) and WHOLE.fullmatch(label) for label in labels):
         return False
     values = {int(Decimal(label)) for label in labels}

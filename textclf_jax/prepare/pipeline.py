@@ -50,6 +50,7 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     if task != "mlm":
         names = None if options.label_names is None else read_label_names(options.label_names)
         rows = _look_at_labels(rows, names, options, report)
+    report.contradictions = count_contradictions(rows)
     splits = _deduplicate(_split(rows, task, options, report), options.deduplicate, report)
     report.rows_used = {name: len(part) for name, part in splits.items()}
     extra = splits.pop("extra", [])
@@ -67,6 +68,7 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
         for name, part in splits.items():
             further = extra if name == "train" else []
             report.splits[name] = writer.write(name, part, further, labels.get(name), len(report.label_names or []))
+        report.tokenless = [row.place for row in writer.tokenless]
         report.equal_rows = equal_rows.with_different_labels()
         write_texts(folder, splits, report)
         write_description(folder, task, options, report)
@@ -100,8 +102,11 @@ def _read(options: PrepareOptions, report: Report) -> tuple[str, Splits]:
 
 
 def _drop_empty(rows: Splits, report: Report) -> Splits:
-    """Leaves out rows without text and counts them."""
-    full = {role: [row for row in part if row.text] for role, part in rows.items()}
+    """Leaves out rows without text, and labelled ones without visible text, and counts them."""
+    full = {
+        role: [row for row in part if row.text and (row.label is None or not row.is_blank)]
+        for role, part in rows.items()
+    }
     for role, part in rows.items():
         if not full[role]:
             raise UserError(f"{part[0].path}: has no row with text")
@@ -126,7 +131,11 @@ def _look_at_labels(rows: Splits, names: list[str] | None, options: PrepareOptio
 def _split(rows: Splits, task: str, options: PrepareOptions, report: Report) -> Splits:
     """Rows by role to rows by split: a split that has no file is drawn from the input or training rows."""
     given = {name: rows[name] for name in ("val", "test", "extra") if name in rows}
-    whole = rows.get("input") or rows["train"]
+    role = "input" if "input" in rows else "train"
+    whole = rows[role]
+    if options.deduplicate:  # before the draw: dropped from the splits, repeated rows would empty val and test
+        whole = drop_duplicates({role: whole})[role]
+        report.duplicates, report.repeated = count_duplicates({role: rows[role]}), len(rows[role]) - len(whole)
     val_fraction, test_fraction = options.val_share, options.test_share
     report.is_drawn = val_fraction + test_fraction > 0
     # labels that MLM does not use and that are no classes would all keep their rows in train
@@ -144,12 +153,11 @@ def _split(rows: Splits, task: str, options: PrepareOptions, report: Report) -> 
 
 def _deduplicate(splits: Splits, drop: bool, report: Report) -> Splits:
     """Counts rows that repeat a text, and drops them if asked to."""
-    report.duplicates, report.deduplicated = count_duplicates(splits), drop
-    report.contradictions = count_contradictions(splits)
+    report.duplicates, report.deduplicated = report.duplicates | count_duplicates(splits), drop
     if not drop:
         return splits
     distinct = drop_duplicates(splits)
-    report.repeated = sum(map(len, splits.values())) - sum(map(len, distinct.values()))
+    report.repeated += sum(map(len, splits.values())) - sum(map(len, distinct.values()))
     if empty := [name for name, rows in distinct.items() if not rows and name != "extra"]:
         raise UserError(f"--deduplicate leaves nothing of {empty[0]}: all its texts are in the splits before it")
     return distinct

@@ -16,6 +16,11 @@ SWALLOWED = 3  # lines of a record that are rows by themselves, as hardly any te
 CERTAIN = 5  # signs of plain quotation marks that chance does not give
 SAMPLE = 1000  # lines to see how fields are written
 INDENTED = re.compile(r' +".*" *', re.DOTALL)  # marks that would enclose a field but for the space
+PLURALS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "pipes"}
+ESCAPED = (
+    'A mark within a field is doubled in csv ("a ""b"" c"), a backslash before it means nothing: write "" for each \\" '
+    "in the file."
+)
 WORDS = {
     "unexpected end of data": "opens a quotation mark that never closes",
     "expected after": "has more text after a closing quotation mark",
@@ -43,7 +48,8 @@ def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -
       The numbers, from 0, of a record's first line and of the line after it; its fields.
 
     Raises:
-      Malformed: another number of fields, a blank line that is not at the end, or faulty quotation marks.
+      Malformed: another number of fields, or faulty quotation marks; a blank line before the end of a table of one
+        column, where it may be an empty text. Elsewhere, blank lines between records are skipped.
     """
     quoting = csv.QUOTE_MINIMAL if enclose else csv.QUOTE_NONE
     reader = csv.reader(islice(lines, start, None), delimiter=delimiter, quoting=quoting, strict=True)
@@ -52,25 +58,40 @@ def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -
     try:
         for fields in reader:
             end = start + reader.line_num
-            if not fields:
-                blank = begin if blank is None else blank
+            if not fields or (len(names) != 1 and _is_blank(lines[begin:end], delimiter)):
+                blank = begin if blank is None and len(names) == 1 else blank
             elif blank is not None:
-                raise Malformed(blank + 1, "is blank, in the middle of the table")
+                remedy = 'of one column: leave it out, or write "" there if it stands for an empty text'
+                raise Malformed(blank + 1, f"is blank, in the middle of a table {remedy}")
             else:
                 names = names or fields
                 if len(fields) != len(names):
-                    shown = listed([name.strip() for name in names], 20)
-                    what = f"has {len(fields)} fields, but the header has {len(names)} ({shown})"
-                    if len(names) == 1:
-                        what += "; for a column alone, name a --delimiter that it does not contain, such as tab"
-                    if enclose and any(f'{delimiter} "' in line for line in lines[begin:end]):
-                        what += "; a quotation mark after a space encloses nothing"
-                    raise Malformed(begin + 1, what)
+                    raise Malformed(begin + 1, _wrong_number(names, fields, lines[begin:end], delimiter, enclose))
                 yield begin, end, fields
             begin = end
     except csv.Error as error:
         what = next((words for known, words in WORDS.items() if known in str(error)), str(error))
         raise Malformed(begin + 1, f"this row is not well-formed: it {what}") from error
+
+
+def _is_blank(lines: list[str], delimiter: str) -> bool:
+    """Whether a record is a line of nothing but spaces."""
+    return not "".join(lines).strip() and delimiter not in lines[0]
+
+
+def _wrong_number(names: list[str], fields: list[str], lines: list[str], delimiter: str, enclose: bool) -> str:
+    """What is wrong with a record of another number of fields than the header has, and what helps."""
+    shown = listed([name.strip() for name in names], 20)
+    delimiters = PLURALS.get(delimiter, "delimiters")
+    what = f"has {len(fields)} field{'s' * (len(fields) != 1)}, but the header has {len(names)} ({shown})"
+    if len(names) == 1:
+        return f"{what}; for a column alone, name a --delimiter that it does not contain, such as tab"
+    if enclose and any(re.search(rf'{re.escape(delimiter)} +"', line) for line in lines):
+        return f"{what}; a quotation mark after a space encloses nothing: remove the spaces before the marks"
+    if enclose and len(fields) > len(names):
+        other = "separate fields by tabs (tsv)" if delimiter != "\t" else "write them as spaces"
+        return f"{what}; if a text has {delimiters} in it, enclose it in quotation marks, or {other}"
+    return what
 
 
 @dataclass
@@ -100,6 +121,7 @@ class Survey:
         `two",b` are one record with enclosing marks, and two rows without.
       swallowed: those of them with SWALLOWED lines or more, so many that they are hardly one record: a mark opened by
         mistake, and all rows up to the next mark are in its field.
+      gaps: joined records with a blank line in them, which may part paragraphs.
       spaced: whether spaces follow delimiters; where they do not, a delimiter before a space belongs to a text.
       indented: fields with a space before marks that would enclose them otherwise; `indented_first`: the line of one.
       loose: records with a mark in a field that is not enclosed, as no program writes them: `a 5" pipe,b`.
@@ -117,6 +139,7 @@ class Survey:
     header_enclosed: bool = False
     joined: int = 0
     swallowed: int = 0
+    gaps: int = 0
     spaced: bool = False
     indented: int = 0
     indented_first: int = 0
@@ -151,7 +174,12 @@ class Survey:
             self.longest = max(self.longest, len(lines))
         elif '"' not in lines[0]:
             return
-        indented = sum(field[:1] == " " and INDENTED.fullmatch(field) is not None for field in fields)
+        indented = sum(
+            # an enclosed field does not stand in the file as it is read
+            INDENTED.fullmatch(field) is not None and delimiter + field in delimiter + "".join(lines)
+            for field in fields
+            if field[:1] == " "
+        )
         self.indented_first = self.indented_first or (begin + 1) * bool(indented)
         self.indented += indented
         bare = [line.rstrip("\r\n") for line in lines]
@@ -164,6 +192,7 @@ class Survey:
             self.doubled += 1
         elif len(lines) > 1:
             self.joined += 1
+            self.gaps += len(full) < len(lines)
             if self.columns > 1 and len(full) >= SWALLOWED:
                 self.first = self.first if self.swallowed else begin + 1
                 self.swallowed += 1
@@ -190,20 +219,22 @@ def quotes_enclose(path: Path, survey: Survey, quoting: Literal["auto", "on"]) -
     signs = survey.needed + survey.doubled
     if quoting == "on" or (not enclosing.fault and not _is_doubtful(survey)):
         return True, "" if enclosing.fault else _note(survey)
+    escaped = f" {ESCAPED}" * survey.escaped
     if plain.fault:
         if not enclosing.fault:
             raise UserError(_doubt(path, survey))
         raise UserError(
-            f"{path} {enclosing.fault}. With quotation marks as plain characters (--quoting off), {plain.fault}."
+            f"{path} {enclosing.fault}.{escaped} With quotation marks as plain characters (--quoting off), "
+            f"{plain.fault}."
         )
     if enclosing.fault and (survey.escaped or survey.header_enclosed or signs > survey.joined + survey.loose):
-        escaped = " A mark within a field is doubled in csv, a backslash before it means nothing." * survey.escaped
         raise UserError(
             f"{path} {enclosing.fault}.{escaped} If quotation marks are plain characters in this file: --quoting off."
         )
     if enclosing.fault:
         return False, f"quotation marks are plain characters: as enclosing ones, {enclosing.fault} (--quoting decides)"
-    if survey.columns > 1 and not survey.doubled and survey.joined + survey.loose >= CERTAIN:
+    is_certain = survey.columns > 1 and not survey.doubled and not survey.gaps
+    if is_certain and survey.joined + survey.loose >= CERTAIN:
         return False, (
             f"quotation marks are plain characters: as enclosing ones, they would join whole rows from line "
             f"{survey.first} on, and {plain.rows:,} rows would be {enclosing.rows:,} (--quoting decides)"

@@ -13,6 +13,7 @@ from textclf_jax.tokenizer.rows import Encoded
 from textclf_jax.tokenizer.unknown import UnknownWords
 
 PERCENTILES = (50, 95, 99, 100)
+SHOWN_PLACES = 5
 NUM_SPECIAL = 2  # [CLS] and [SEP]
 
 
@@ -86,12 +87,15 @@ class Report:
     unlabelled: int = 0  # rows without a label, left out
     repeated: int = 0  # rows that repeat a text, dropped
     splits: dict[str, SplitReport] = field(default_factory=dict)  # of train, val and test
-    duplicates: dict[str, int] = field(default_factory=dict)  # see `splitting.count_duplicates`
+    duplicates: dict[str, int] = field(
+        default_factory=dict
+    )  # see `splitting.count_duplicates`; "input": before the split
     deduplicated: bool = False  # whether duplicates were dropped
     contradictions: int = 0  # texts with more than one label
     label_names: list[str] | None = None  # in the order of ids
     label_remarks: list[str] = field(default_factory=list)  # what is unusual about them, a sentence each
     vocabulary: VocabularyReport = field(default_factory=VocabularyReport)
+    tokenless: list[str] = field(default_factory=list)  # where labelled rows are whose texts have no token
     equal_rows: EqualRows = field(default_factory=EqualRows)
 
     def as_json(self) -> dict[str, Any]:
@@ -124,6 +128,13 @@ class Report:
 
     def warnings(self) -> Iterator[str]:
         """Yields a sentence for everything that makes a dataset of little use."""
+        if self.tokenless:
+            shown = listed(self.tokenless, SHOWN_PLACES, whole=True)
+            yield (
+                f"Labelled rows whose texts have no token, for the vocabulary's normalisation removes all of their "
+                f"characters: {len(self.tokenless):,} ({shown}). A model learns their labels from nothing: leave "
+                "those rows out, or take a vocabulary that keeps the characters."
+            )
         yield from unknown_advice(self._unknown_rates, self.vocabulary, warned=True)
 
     @property

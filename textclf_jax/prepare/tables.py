@@ -91,7 +91,7 @@ def read_table(
         survey = Survey.of(lines, start, found)
         enclose, note = quotes_enclose(path, survey, quoting)
         notes += [note] if note else []
-    records = _records(path, layout, enclose)
+    records = _records(path, layout, enclose, notes)
     names = [name.strip() for name in next(records, (1, []))[1]]
     find_column(path, names, *needed)
     if has_returns:
@@ -179,7 +179,7 @@ def _find_delimiter(path: Path, lines: list[str], needed: str, default: str, quo
 
 def _header(lines: list[str], delimiter: str, quoting: Quoting) -> list[str]:
     style = csv.QUOTE_NONE if quoting == "off" else csv.QUOTE_MINIMAL
-    return next(csv.reader(lines[:HEADER_LINES], delimiter=delimiter, quoting=style), [])
+    return next(filter(None, csv.reader(lines[:HEADER_LINES], delimiter=delimiter, quoting=style)), [])
 
 
 def _shown(delimiter: str) -> str:
@@ -189,12 +189,19 @@ def _shown(delimiter: str) -> str:
 # --- records --------------------------------------------------------------------------------------------------
 
 
-def _records(path: Path, layout: Layout, enclose: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yields (first line, fields) of every record, the header's too."""
+def _records(path: Path, layout: Layout, enclose: bool, notes: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yields (first line, fields) of every record, the header's too; adds a note on blank lines at the end."""
+    blank, first, after = 0, 0, layout.start
     try:
-        for begin, _, fields in split_records(layout.lines, layout.start, layout.delimiter, enclose):
+        for begin, end, fields in split_records(layout.lines, layout.start, layout.delimiter, enclose):
+            if begin > after:
+                blank, first = blank + begin - after, first or after + 1
+            after = end
             yield begin + 1, [field.replace(RETURN, "\r") for field in fields] if layout.has_returns else fields
     except Malformed as error:
         flag = "--quoting off" if enclose else "--quoting on"
         remedy = f" Is another reading of quotation marks meant ({flag})?" if layout.has_quotes else ""
         raise UserError(f"{path} {error}.{remedy}") from error
+    if blank:
+        lines = "1 blank line between rows was" if blank == 1 else f"{blank:,} blank lines between rows were"
+        notes.append(f"{lines} skipped (first: line {first})")

@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
+from unicodedata import category
 
 from textclf_jax.class_names import same_name
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.label_columns import Columns
 from textclf_jax.prepare.quoting import Quoting
 from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, replace_returns
-from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, iterate_lines
+from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, is_compressed, iterate_lines
 
 DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
+INVISIBLE = ("Cc", "Cf", "Zl", "Zp", "Zs")  # categories of Unicode
 ENCODING_REMEDY = "name it, for example --encoding {}"
 
 TextUnit = Literal["line", "paragraph", "document"]
@@ -27,6 +29,11 @@ class Row(NamedTuple):
     label: str | None  # as written; None: unlabelled
     path: Path
     line: int  # the first of the text, from 1
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is no visible character in the text: spaces, control and format characters show nothing."""
+        return all(category(character) in INVISIBLE for character in self.text)
 
     @property
     def place(self) -> str:
@@ -151,6 +158,8 @@ def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, ke
     if not lines:
         raise UserError(f"{path}: has no rows")
     notes = _encoding_notes(path, options.encoding)
+    if path.suffix.lower() == ".gz" and not is_compressed(path):
+        notes.insert(0, "its name ends in .gz, but it is not compressed: it was read as plain text")
     if suffix in BY_ENDING:
         file = _read_table(path, lines, options, BY_ENDING[suffix], needs_labels, keep_records)
     else:
@@ -187,6 +196,13 @@ def _read_table(
     # a column that is not needed may be missing, or be there twice
     if (needs_labels and (given or options.label_column is not None)) or given == 1:
         label_at = find_column(path, names, wanted, "--label-column")
+    if label_at == text_at:
+        if needs_labels:
+            raise UserError(
+                f"{path}: the column {names[text_at]!r} is that of the texts and that of the labels, which would tell "
+                "them all. Name another with --text-column or --label-column; prepare --task mlm needs no labels."
+            )
+        label_at = None
     rows, records, columns = [], [], Columns(names, text_at)
     for line, fields in table.records:
         # one spelling of accents, the composed one: names that look the same are the same

@@ -87,10 +87,14 @@ def is_accented_utf8(path: Path) -> bool:
     return accented
 
 
-def _opened(path: Path) -> BinaryFile:
+def is_compressed(path: Path) -> bool:
+    """Whether a file is gzip, as its first bytes tell."""
     with path.open("rb") as probe:
-        compressed = probe.read(2) == GZIP_MAGIC
-    return gzip.open(path) if compressed else path.open("rb")
+        return probe.read(2) == GZIP_MAGIC
+
+
+def _opened(path: Path) -> BinaryFile:
+    return gzip.open(path) if is_compressed(path) else path.open("rb")
 
 
 def _marked(file: BinaryFile) -> str | None:

@@ -39,6 +39,20 @@ class UnknownWords:
     other_case: int = 0
     other_accents: int = 0
 
+    def causes(self) -> str:
+        """Says why the words are [UNK], the most frequent cause first; "" without any."""
+        shown = ", ".join(f"{c!r} U+{ord(c):04X}" for c in self.missing)
+        found = {
+            f"of more than {self.max_word_length:,} characters (the longest has {self.longest:,})": self.too_long,
+            f"with characters that the vocabulary lacks ({shown})": self.lacking_characters,
+            "that the vocabulary has in another case": self.other_case,
+            "that the vocabulary has with other accents": self.other_accents,
+            'written as "[UNK]"': self.written,
+        }
+        found["with parts that the vocabulary lacks"] = self.words - sum(found.values())
+        counted = [(count, what) for what, count in found.items() if count]
+        return ", ".join(f"{_words(count)} {what}" for count, what in sorted(counted, key=lambda pair: -pair[0]))
+
     def __add__(self, other: "UnknownWords") -> "UnknownWords":
         """The words of both, of which `self` names the missing characters if it has any."""
         largest = ("longest", "max_word_length")
@@ -84,6 +98,10 @@ def explain_unknown(tokenizer: Tokenizer, words: Counter[str]) -> UnknownWords:
         other_case=other_case,
         other_accents=other_accents,
     )
+
+
+def _words(count: int) -> str:
+    return f"{count:,} word{'s' * (count != 1)}"
 
 
 def _is_known(tokenizer: Tokenizer, variants: set[str]) -> bool:
