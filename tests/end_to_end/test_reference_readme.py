@@ -121,7 +121,7 @@ TRAINING = {"device": "cpu", "batch_size": 16, "learning_rate": "3.0e-03", "num_
 def test_from_the_first_step_to_the_last(python, tmp_path, capsys):
     prepare_data(tmp_path)
 
-    assert "next: python pretrain.py pre_v1" in python("experiments/generate_pretraining_experiment.py", "pre_v1")
+    assert "next: textclf pretrain pre_v1" in python("experiments/generate_pretraining_experiment.py", "pre_v1")
     pretraining = tmp_path / "experiments/pretraining/pre_v1"
     set_paths(pretraining / "config.yaml", "data/mlm_train.pt", "data/mlm_val.pt", "null")
     sizes = {"max_sequence_length": 16, "embedding_dim": 16, "num_layers": 1, "mlp_size": 32, "num_heads": 2}
