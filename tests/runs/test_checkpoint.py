@@ -76,6 +76,24 @@ def test_after_a_failure_each_call_raises_it_and_nothing_more_is_saved(checkpoin
     assert saved_steps(tmp_path / "checkpoints") == []
 
 
+def test_what_a_failed_save_leaves_late_is_removed_too(checkpoints, tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    late = folder / "1.orbax-checkpoint-tmp" / "state"
+
+    def save(step, args):
+        raise OSError("no space")
+
+    monkeypatch.setattr(checkpoints._manager, "save", save)
+    close = checkpoints._manager.close
+    # a task of Orbax that ends when its manager is closed
+    monkeypatch.setattr(checkpoints._manager, "close", lambda: (late.mkdir(parents=True, exist_ok=True), close()))
+    checkpoints.save(1, state(1.0), {})
+    with pytest.raises(UserError, match="no space"):
+        checkpoints.wait()
+    checkpoints.close()
+    assert saved_steps(folder) == []
+
+
 def test_closing_lets_the_running_save_end_and_raises_nothing(checkpoints, tmp_path):
     may_write = threading.Event()
     checkpoints.save(1, state(1.0), {}, before_save=lambda host: may_write.wait())

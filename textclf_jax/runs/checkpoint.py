@@ -51,6 +51,7 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._job: Future[None] | None = None
         self._host: PyTree[np.ndarray] | None = None
+        self._failed_step: int | None = None
 
     def reserve(self, like: PyTree) -> None:
         """Reserves, in the background, the host memory that saving states of these shapes takes.
@@ -121,6 +122,9 @@ class Checkpoints:
         """
         self._thread.shutdown()
         self._manager.close()
+        # only now: until here other tasks of a save that has failed may write
+        for partial in self._folder.glob(f"{self._failed_step}.*"):
+            shutil.rmtree(partial, ignore_errors=True)
 
     @quiet_orbax()
     def _write(self, step: int, host: PyTree[np.ndarray], position: dict[str, Any]) -> None:
@@ -129,8 +133,7 @@ class Checkpoints:
         try:
             saved = self._manager.save(step, args=ocp.args.Composite(**arguments))
         except Exception as error:  # whatever Orbax and its stores raise
-            for partial in self._folder.glob(f"{step}.*"):
-                shutil.rmtree(partial, ignore_errors=True)
+            self._failed_step = step
             raise UserError(
                 f"{self._folder}: the checkpoint of step {step} could not be saved ({_reason(error)}). Free some space "
                 "or mend the folder, then resume the run: earlier checkpoints are as they were."
