@@ -14,6 +14,7 @@ from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.runs.checkpoint import Checkpoints, load_model
 from textclf_jax.runs.pretrained import checkpoint_in, load_pretrained
+from textclf_jax.runs.resuming import fingerprint_of, resume
 from textclf_jax.training.fit import fit
 from textclf_jax.training.schedule import make_schedule
 
@@ -118,6 +119,26 @@ def test_a_run_that_is_no_longer_is_refused(data, earlier, tmp_path, dry_run):
 def test_settings_that_must_agree_are_named(data, earlier, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         fit(continuing(data, earlier, epochs=9, **change), tmp_path / "new", dry_run=True)
+
+
+def test_a_key_that_a_checkpoint_does_not_know_had_its_default(data):
+    """Keys come with new versions; runs of older ones go on."""
+
+    class Older(Checkpoints):
+        def __init__(self): ...
+
+        def restore(self, like, notes, check=lambda position: None):
+            before = fingerprint_of(pretraining(data), {}, "", packed=True)
+            del before["config"]["training"]["max_grad_norm"], before["config"]["mlm_head"]["mask_p"]
+            check({"fingerprint": before})
+
+    def resumed(**changes):
+        now = fingerprint_of(pretraining(data, **changes), {}, "", packed=True)
+        return resume(Older(), None, now, changed_data=False)
+
+    assert resumed() is None
+    with pytest.raises(UserError, match=r"\n  config\.mlm_head\.mask_p: 0\.15 before, 0\.3 now\n(?!  )"):
+        resumed(mlm_head={"mask_p": 0.3})
 
 
 def test_nothing_to_continue(data, earlier, tmp_path):
