@@ -32,6 +32,29 @@ def test_schedule_warms_up_from_above_zero_to_the_floor(warmup_ratio):
     np.testing.assert_allclose(rates[total:], 0.2 * peak, rtol=1e-5)
 
 
+@pytest.mark.parametrize("warmup", [0, 4])
+@pytest.mark.parametrize(("schedule", "cooldown"), [("linear", 40), ("trapezoid", 12), ("trapezoid", 36)])
+def test_lines_end_at_the_floor_with_the_run(schedule, cooldown, warmup):
+    total, peak, floor = 40, 0.1 * 0.5, 0.2
+    keys = {"cooldown_ratio": cooldown / total} if schedule == "trapezoid" else {}
+    training = section(warmup_ratio=warmup / total, min_lr_ratio=floor, schedule=schedule, **keys)
+    rates = np.array([float(make_schedule(training, total, 0.5)(k)) for k in range(total + 3)])
+    k = np.arange(total + 3)
+    falling = min(cooldown, total - warmup)
+    left = np.clip((total - k) / falling, 0, 1)
+    expected = peak * np.minimum((k + 1) / (warmup + 1), floor + (1 - floor) * left)
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+    # one more update would have had the floor
+    assert floor * peak < rates[total - 1] < peak * (floor + 1.01 / falling)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "trapezoid"])
+@pytest.mark.parametrize("total", [1, 2])
+def test_short_runs_have_a_rate(schedule, total):
+    make = make_schedule(section(warmup_ratio=0.5, schedule=schedule), total, 1.0)
+    assert all(0 < float(make(k)) <= 0.1 * (1 + 1e-6) for k in range(total))
+
+
 def test_length_counts_whole_and_incomplete_windows():
     standard = TrainingLength(5, 2, 3, "standard")
     assert (standard.steps, standard.updates, standard.scheduled_updates) == (10, 4, 4)

@@ -203,6 +203,8 @@ class Training(Section):
     batch_size: Positive
     epochs: Positive
     warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    schedule: Literal["cosine", "linear", "trapezoid"] = "cosine"
+    cooldown_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
     min_lr_ratio: Probability = 0.0
     weight_decay: NonNegativeFloat = 0.01
     max_grad_norm: NonNegativeFloat = 1.0
@@ -219,6 +221,25 @@ class Training(Section):
     freeze_n_layers: Count = 0
     freeze_embeddings: bool = False
     resume: Resume = Resume()
+
+    @model_validator(mode="after")
+    def _schedule_is_whole(self) -> Self:
+        if self.variant == "reference" and self.schedule != "cosine":
+            raise ValueError(
+                f"schedule {self.schedule} is not the reference's, which is cosine. Take that, or variant standard."
+            )
+        if self.schedule != "trapezoid":
+            if self.cooldown_ratio != type(self).model_fields["cooldown_ratio"].default:
+                raise ValueError(
+                    f"cooldown_ratio {self.cooldown_ratio:g} has no effect with schedule {self.schedule}. Set "
+                    "schedule to trapezoid, or take cooldown_ratio out."
+                )
+        elif self.warmup_ratio + self.cooldown_ratio > 1.0 + 1e-9:
+            raise ValueError(
+                f"cooldown_ratio {self.cooldown_ratio:g} and warmup_ratio {self.warmup_ratio:g} are shares of all "
+                "updates, 1 at most together"
+            )
+        return self
 
 
 class MlmHead(Section):

@@ -21,6 +21,8 @@ FREE = (
     "config.training.epochs",
     "config.training.learning_rate",
     "config.training.warmup_ratio",
+    "config.training.schedule",
+    "config.training.cooldown_ratio",
     "config.training.min_lr_ratio",
     "config.training.max_grad_norm",
     "config.training.eval_interval_updates",

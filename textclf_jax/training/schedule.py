@@ -46,18 +46,24 @@ class TrainingLength(NamedTuple):
 
 
 def make_schedule(training: Training, scheduled_updates: int, multiplier: float) -> Schedule:
-    """The learning rate by update, counted from 0: linear warm-up, then a cosine.
+    """The learning rate by update, counted from 0: linear warm-up, then a cosine, a line or a trapezoid.
 
     Standard: the warm-up of W = floor(updates * warmup_ratio) updates starts at base / (W + 1), so that no update runs
-    at rate 0, and the cosine ends at base * min_lr_ratio for every group. The reference's schedule starts at 0; without
+    at rate 0, and the decay would be at base * min_lr_ratio, for every group, one update after the last. A trapezoid
+    begins it floor(updates * cooldown_ratio) updates before that. The reference's schedule starts at 0; without
     warm-up it ends every group at the backbone's floor, and it climbs again past its end.
 
     Args:
-      training: rate, warm-up, floor and variant.
+      training: rate, kind, warm-up, cool-down, floor and variant.
       scheduled_updates: the length of the schedule.
       multiplier: of the rate, for a group of parameters.
+
+    Source of the trapezoid: Zhai et al. 2022, section 3.5; Hägele et al. 2024, section 3.
     """
     base, warmup = training.learning_rate * multiplier, math.floor(scheduled_updates * training.warmup_ratio)
+    if training.schedule != "cosine":
+        share = training.cooldown_ratio if training.schedule == "trapezoid" else 1.0
+        return _lines(base, training.min_lr_ratio, warmup, math.floor(scheduled_updates * share), scheduled_updates)
     if training.variant == "standard":
         return optax.warmup_cosine_decay_schedule(
             init_value=base / (warmup + 1),
@@ -77,3 +83,11 @@ def make_schedule(training: Training, scheduled_updates: int, multiplier: float)
         return base * jnp.where(count < warmup, count / max(1, warmup), factor)
 
     return reference
+
+
+def _lines(base: float, floor: float, warmup: int, cooldown: int, end: int) -> Schedule:
+    """Linear warm-up to `base`, then constant, then linear to `base * floor` in the last `cooldown` updates."""
+    start = max(warmup, end - cooldown)
+    corners = {0: base / (warmup + 1), warmup: base, start: base, max(end, start + 1): base * floor}
+    updates, rates = jnp.array(list(corners), jnp.float32), jnp.array(list(corners.values()), jnp.float32)
+    return lambda count: jnp.interp(count, updates, rates)
