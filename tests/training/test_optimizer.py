@@ -95,16 +95,16 @@ def apply(tx, params, gradients):
     return params, state
 
 
-def test_adamw_matches_float64():
+@pytest.mark.parametrize("beta2", [0.999, 0.9, 0.0])
+def test_adamw_matches_float64(beta2):
     rng = np.random.default_rng(0)
     params = {"encoder": {"layers_0": {"mlp": {"up": {"kernel": jnp.asarray(rng.normal(size=(3, 4)), jnp.float32)}}}}}
     gradients = [jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params) for _ in range(6)]
-    training = section(warmup_ratio=0.0, min_lr_ratio=1.0, weight_decay=0.3, max_grad_norm=0.0)
+    training = section(warmup_ratio=0.0, min_lr_ratio=1.0, weight_decay=0.3, max_grad_norm=0.0, adam_beta2=beta2)
     tx = make_optimizer(training, TrainingLength(6, 1, 1, "standard"), params)
     after, _ = apply(tx, params, gradients)
-    expected = adamw_in_numpy(
-        np.asarray(jax.tree.leaves(params)[0]), [jax.tree.leaves(g)[0] for g in gradients], rate=0.1, decay=0.3
-    )
+    start, seen = np.asarray(jax.tree.leaves(params)[0]), [jax.tree.leaves(g)[0] for g in gradients]
+    expected = adamw_in_numpy(start, seen, rate=0.1, decay=0.3, b2=beta2)
     np.testing.assert_allclose(jax.tree.leaves(after)[0], expected, rtol=1e-5, atol=1e-5)
 
 

@@ -207,6 +207,7 @@ class Training(Section):
     cooldown_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
     min_lr_ratio: Probability = 0.0
     weight_decay: NonNegativeFloat = 0.01
+    adam_beta2: Annotated[float, Field(ge=0.0, le=0.9999)] = 0.999  # float32 must tell 1 - beta2 from 0
     max_grad_norm: NonNegativeFloat = 1.0
     grad_accum_steps: Positive = 1
     use_amp: bool = True

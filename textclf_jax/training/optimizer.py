@@ -114,7 +114,7 @@ def scheduled(schedule: Schedule) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> optax.GradientTransformationExtraArgs:
+def adam(*, b2: float, b1: float = 0.9, eps: float = 1e-8) -> optax.GradientTransformationExtraArgs:
     """Adam's update before the learning rate, as optax.scale_by_adam; `accept=False` leaves the moments as they are.
 
     The update is computed from the moments that are kept. If the caller chose between old and new ones, XLA would
@@ -205,7 +205,7 @@ def accumulated_steps(inner: optax.GradientTransformationExtraArgs, k: int) -> o
 def _group_transformation(
     group: Group, training: Training, length: TrainingLength
 ) -> optax.GradientTransformationExtraArgs:
-    direction: optax.GradientTransformationExtraArgs = adam()
+    direction: optax.GradientTransformationExtraArgs = adam(b2=training.adam_beta2)
     if group.decays and training.weight_decay > 0:
         direction = optax.chain(direction, optax.add_decayed_weights(training.weight_decay))
     if group.starts_frozen:
