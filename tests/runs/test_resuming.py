@@ -1,9 +1,12 @@
 """Going on under a new name: with everything of an earlier run, or with its weights."""
 
+import copy
 import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,6 +17,7 @@ from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.runs.checkpoint import Checkpoints, load_model
 from textclf_jax.runs.pretrained import checkpoint_in, load_pretrained
+from textclf_jax.runs.resuming import fingerprint_of, resume
 from textclf_jax.training.fit import fit
 from textclf_jax.training.schedule import make_schedule
 
@@ -118,6 +122,29 @@ def test_a_run_that_is_no_longer_is_refused(data, earlier, tmp_path, dry_run):
 def test_settings_that_must_agree_are_named(data, earlier, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         fit(continuing(data, earlier, epochs=9, **change), tmp_path / "new", dry_run=True)
+
+
+def test_a_checkpoint_from_before_a_key_goes_on_where_the_key_has_its_default(data):
+    """As one whose key was removed by hand; a value that is not the default is named."""
+    config = tiny.finetuning(data)
+    now = fingerprint_of(config, {"train": "0"}, "1", packed=False)
+    before = copy.deepcopy(now)
+    del before["config"]["training"]["resume"], before["config"]["architecture"]["mlp_dropout"]
+
+    def restore(like, notes, check):
+        check({"fingerprint": before})
+        return {}, {"step": 3, "fingerprint": before}
+
+    checkpoints: Any = SimpleNamespace(restore=restore)
+    resumption = resume(checkpoints, None, now, changed_data=False)
+    assert resumption is not None
+    assert resumption.position.step == 3
+    now["config"]["architecture"]["mlp_dropout"] = 0.3
+    with pytest.raises(UserError, match=r"with these:\n  config\.architecture\.mlp_dropout: 0\.1 before, 0\.3 now\n"):
+        resume(checkpoints, None, now, changed_data=False)
+    del before["config"]["training"]["learning_rate"]  # it has no default
+    with pytest.raises(UserError, match=r"training\.learning_rate: None before, 0\.003 now"):
+        resume(checkpoints, None, now, changed_data=False)
 
 
 def test_nothing_to_continue(data, earlier, tmp_path):

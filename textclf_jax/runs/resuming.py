@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from textclf_jax.config.schema import RunConfig
+from textclf_jax.config.problems import section_at
+from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig, RunConfig
 from textclf_jax.errors import UserError
 from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, contents_of, is_checkpoints_folder
 
@@ -188,12 +189,23 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:
-    before, now = _flat(before), _flat(now)
+    now = _flat(now)
+    # a checkpoint from before a key was added has it at its default, which does what was done without the key
+    before = {key: _default(key, now) for key in now} | _flat(before)
     return [
         f"{key}: {before.get(key)} before, {now.get(key)} now"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and key not in free
     ]
+
+
+def _default(key: str, fingerprint: dict[str, Any]) -> Any:
+    """What the schema has for a key of a flat fingerprint; None where it has no default."""
+    part, *path = key.split(".")
+    kind = fingerprint.get("config.experiment.kind")
+    section = section_at(FinetuningConfig if kind == "finetuning" else PretrainingConfig, tuple(path[:-1]))
+    field = section.model_fields.get(path[-1]) if part == "config" and section and path else None
+    return None if field is None or field.is_required() else field.get_default()
 
 
 def _flat(tree: PyTree, path: str = "") -> dict[str, Any]:
