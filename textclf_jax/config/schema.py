@@ -3,39 +3,23 @@
 `config/file.py` reads config files and overrides, and gives errors their line numbers.
 """
 
-import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+from textclf_jax.config.scores import PRETRAINING_SCORES, EarlyStopping, classification_scores
+from textclf_jax.config.section import (
+    Count,
+    DropoutRate,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Probability,
+    Section,
+    only_chosen,
+)
 
 DEFAULT_WRAPPER = "textclf_jax/tokenizer/wordpiece_tokenizer_wrapper.py"
-
-
-class Section(BaseModel):
-    """A group of keys. Unknown keys and wrong types are errors; instances are hashable and never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_placeholder(cls, value: Any) -> Any:
-        if isinstance(value, str) and re.fullmatch("FILL(_[A-Z]+)*", value):
-            raise ValueError(f"still the placeholder {value}: give it a value")
-        return value
-
-
-def only_chosen(data: Any, chosen: str | None, kinds: tuple[str, ...]) -> Any:
-    """Drops the sub-sections of the kinds that were not chosen: only the chosen one is validated."""
-    if not isinstance(data, dict):
-        return data
-    return {k: v for k, v in data.items() if k not in kinds or (k == chosen and v is not None)}
 
 
 # --- experiment, logging, tokenizer ---------------------------------------------------------------------------
@@ -218,6 +202,7 @@ class Training(Section):
     freeze_epochs: Count = 0
     freeze_n_layers: Count = 0
     freeze_embeddings: bool = False
+    early_stopping: EarlyStopping = EarlyStopping()
     resume: Resume = Resume()
 
 
@@ -297,6 +282,16 @@ class RunConfig(Section):
             )
         return self
 
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The metrics that `training.early_stopping.metric` may name."""
+        return PRETRAINING_SCORES
+
+    @model_validator(mode="after")
+    def _early_stopping_fits(self) -> Self:
+        self.training.early_stopping.check(self.scores, has_validation=self.data.val.dataset_path is not None)
+        return self
+
 
 class PretrainingConfig(RunConfig):
     mlm_head: MlmHead = MlmHead()
@@ -305,6 +300,11 @@ class PretrainingConfig(RunConfig):
 class FinetuningConfig(RunConfig):
     classification_head: ClassificationHead
     pretrained_experiment: PretrainedExperiment = PretrainedExperiment()
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """See `RunConfig`."""
+        return classification_scores(self.classification_head.num_labels)
 
     @model_validator(mode="after")
     def _resumes_nothing(self) -> Self:

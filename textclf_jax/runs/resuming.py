@@ -24,6 +24,8 @@ FREE = (
     "config.training.min_lr_ratio",
     "config.training.max_grad_norm",
     "config.training.eval_interval_updates",
+    "config.training.early_stopping.metric",
+    "config.training.early_stopping.patience",
     "config.training.device",
     "config.training.use_amp",
     "config.training.resume.path",
@@ -44,7 +46,9 @@ class Position:
 
     Attributes:
       step: micro-batches seen.
-      best_score: the lowest validation loss so far, in nats.
+      best_score: the best validation score so far, of `training.early_stopping.metric`; infinite while there is none.
+      best_loss: the validation loss of that evaluation, in nats.
+      without_better: evaluations since then, which had no better score.
       loss, correct, count: sums since the last row of the log.
       skipped: micro-batches since the last row whose gradient was not finite.
       skipped_in_a_row: the latest uninterrupted run of them.
@@ -53,6 +57,8 @@ class Position:
 
     step: int = 0
     best_score: float = math.inf
+    best_loss: float = math.inf
+    without_better: int = 0
     loss: float = 0.0
     correct: float = 0.0
     count: float = 0.0
@@ -68,7 +74,13 @@ class Position:
     def restored(cls, stored: Mapping[str, Any]) -> "Position":
         """The position that was `stored`."""
         values: dict[str, Any] = {n: float(value) if isinstance(value, str) else value for n, value in stored.items()}
+        if "best_loss" not in values:  # from when the loss was the score
+            values["best_loss"] = values.get("best_score", math.inf)
         return cls(**values)
+
+    def without_best(self) -> "Position":
+        """The same place in a run whose evaluations start anew."""
+        return replace(self, best_score=math.inf, best_loss=math.inf, without_better=0)
 
 
 class Resumption(NamedTuple):
@@ -102,7 +114,7 @@ def resume(
       checkpoints: of the run.
       like: its train state, or the shapes of one.
       fingerprint: of the run now.
-      changed_data: accept other data; the best score then starts anew.
+      changed_data: accept other data; the best score, and the patience with it, then start anew.
 
     Raises:
       UserError: settings or data have changed, or no checkpoint is sound.
@@ -120,14 +132,15 @@ def resume(
     restored = _restore(checkpoints, like, check)
     if restored is None or not changed_data:
         return restored
-    return restored._replace(position=replace(restored.position, best_score=math.inf))
+    return restored._replace(position=restored.position.without_best())
 
 
 def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, epochs: int, steps: int) -> Resumption:
     """Takes over state and position of an earlier run (`training.resume.path`).
 
-    Training resumes at its step, on the learning-rate schedule of the new run. The best score starts anew: the earlier
-    run's best model stays where it is. So does the count of gradients in a row that were not finite.
+    Training resumes at its step, on the learning-rate schedule of the new run. The best score starts anew, and the
+    patience with it: the earlier run's best model stays where it is. So does the count of gradients in a row that were
+    not finite.
 
     Args:
       path: the folder of the earlier run, or its `checkpoints/`.
@@ -161,7 +174,7 @@ def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, e
     assert restored is not None
     state, position = restored
     print(f"continuing {folder} after step {position.step} of now {steps}", flush=True)
-    return Resumption(state, replace(position, best_score=math.inf, skipped_in_a_row=0))
+    return Resumption(state, replace(position.without_best(), skipped_in_a_row=0))
 
 
 def _checkpoints_folder(path: Path) -> Path:

@@ -48,7 +48,7 @@ def training_batches(
       start: the first step to yield.
     """
     k, window = length.accumulation, []
-    end = length.steps if length.variant == "reference" else length.updates * k
+    end = length.last_step
     planned: tuple[int, list[BatchRows]] = (-1, [])
     for step in range(start // k * k, end):
         epoch, index = divmod(step, length.steps_per_epoch)
