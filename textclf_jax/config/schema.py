@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from textclf_jax.config.scores import PRETRAINING_SCORES, EarlyStopping, classification_scores
 from textclf_jax.config.section import (
+    ClassWeights,
     Count,
     DropoutRate,
     NonNegativeFloat,
@@ -202,6 +203,7 @@ class Training(Section):
     freeze_epochs: Count = 0
     freeze_n_layers: Count = 0
     freeze_embeddings: bool = False
+    class_weights: ClassWeights = None
     early_stopping: EarlyStopping = EarlyStopping()
     resume: Resume = Resume()
 
@@ -293,8 +295,19 @@ class RunConfig(Section):
         return self
 
 
+# keys of `training` that a pretraining run has no use for
+CLASSIFIER_KEYS = ("class_weights",)
+
+
 class PretrainingConfig(RunConfig):
     mlm_head: MlmHead = MlmHead()
+
+    @model_validator(mode="after")
+    def _trains_no_classifier(self) -> Self:
+        for name in CLASSIFIER_KEYS:
+            if (value := getattr(self.training, name)) != Training.model_fields[name].default:
+                raise ValueError(f"training.{name} {value} is for finetuning runs. Take it out.")
+        return self
 
 
 class FinetuningConfig(RunConfig):
@@ -305,6 +318,16 @@ class FinetuningConfig(RunConfig):
     def scores(self) -> tuple[str, ...]:
         """See `RunConfig`."""
         return classification_scores(self.classification_head.num_labels)
+
+    @model_validator(mode="after")
+    def _each_class_has_a_weight(self) -> Self:
+        weights, classes = self.training.class_weights, self.classification_head.num_labels
+        if isinstance(weights, tuple) and len(weights) != classes:
+            raise ValueError(
+                f"training.class_weights has {len(weights)} numbers for the {classes} classes of "
+                "classification_head.num_labels. Give each class one, in the order of their numbers."
+            )
+        return self
 
     @model_validator(mode="after")
     def _resumes_nothing(self) -> Self:
