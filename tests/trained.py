@@ -29,6 +29,7 @@ FEATURES = {
             "freeze_n_layers": 1,
             "freeze_embeddings": True,
             "class_weights": "balanced",
+            "label_smoothing": 0.1,
         },
         "architecture": tiny.architecture(attention={"kind": "lsh", "lsh": {"chunk_size": 8}}),
     },

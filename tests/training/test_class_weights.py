@@ -111,7 +111,7 @@ def torch_gradient(logits, targets, **options):
     return scores.grad.numpy()
 
 
-def test_accumulated_steps_have_the_gradient_of_torch_s_weighted_mean(data):
+def test_accumulated_steps_have_the_gradient_of_torch_s_weighted_and_smoothed_mean(data):
     """Of each window, the last one of which has a batch with rows missing, and one without any."""
     weights = [0.02, 0.5, 0.11]  # they add up to less than 1 in a batch, which must not matter
     training = {
@@ -122,6 +122,7 @@ def test_accumulated_steps_have_the_gradient_of_torch_s_weighted_mean(data):
         "grad_accum_steps": 3,
         "epochs": 1,
         "class_weights": weights,
+        "label_smoothing": 0.15,
     }
     plan = make_plan(tiny.finetuning(data, training=training, **NO_DROPOUT), tiny.Path("/"))
     start = state = plan.initial_state(plan.draw_variables())
@@ -139,7 +140,9 @@ def test_accumulated_steps_have_the_gradient_of_torch_s_weighted_mean(data):
             np.testing.assert_allclose(sums[name], plain[name], rtol=1e-5)
     assert [[len(targets) for _, targets in window] for window in windows] == [[8, 8, 8], [6, 8, 0]]
     gradients = [
-        torch_gradient(*(np.concatenate(parts) for parts in zip(*window, strict=True)), weight=weights).sum(0)
+        torch_gradient(
+            *(np.concatenate(parts) for parts in zip(*window, strict=True)), weight=weights, label_smoothing=0.15
+        ).sum(0)
         for window in windows
     ]
     expected = 0.9 * 0.1 * gradients[0] + 0.1 * gradients[1]  # Adam's first moment

@@ -204,6 +204,7 @@ class Training(Section):
     freeze_n_layers: Count = 0
     freeze_embeddings: bool = False
     class_weights: ClassWeights = None
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     early_stopping: EarlyStopping = EarlyStopping()
     resume: Resume = Resume()
 
@@ -296,7 +297,7 @@ class RunConfig(Section):
 
 
 # keys of `training` that a pretraining run has no use for
-CLASSIFIER_KEYS = ("class_weights",)
+CLASSIFIER_KEYS = ("class_weights", "label_smoothing")
 
 
 class PretrainingConfig(RunConfig):

@@ -10,7 +10,7 @@ from flax import struct
 from jaxtyping import Array
 
 from textclf_jax.config.schema import Training
-from textclf_jax.kernels.cross_entropy import weighted_cross_entropy
+from textclf_jax.kernels.cross_entropy import smoothed_cross_entropy
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.training.optimizer import zero_frozen
 from textclf_jax.training.schedule import Schedule
@@ -104,15 +104,19 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
 
 
 def training_loss(sums: Sums, logits: Array | None, batch: Batch, settings: StepSettings) -> Array:
-    """The summed loss () that is trained: with class weights. `sums` stay without: they compare with an evaluation's.
+    """The summed loss () that is trained: with class weights and label smoothing.
+
+    `sums` stay without, so that what is logged compares with an evaluation.
 
     Args:
       sums, logits: of `forward`.
       batch: targets and weights.
-      settings: class weights.
+      settings: class weights and smoothing.
     """
-    if settings.class_weights is None or logits is None:
+    smoothing, by_class = settings.training.label_smoothing, settings.class_weights
+    if logits is None or (by_class is None and not smoothing):
         return sums["loss"]
-    losses = weighted_cross_entropy(logits, batch["targets"], jnp.array(settings.class_weights, jnp.float32))
+    by_class = jnp.ones(logits.shape[-1]) if by_class is None else jnp.array(by_class, jnp.float32)
+    losses = smoothed_cross_entropy(logits, batch["targets"], by_class, smoothing)
     weights = batch["weights"]
     return jnp.where(weights > 0, losses * weights, 0.0).sum()

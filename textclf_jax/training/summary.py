@@ -9,6 +9,7 @@ import jax
 from textclf_jax.config.schema import RunConfig
 from textclf_jax.config.scores import is_lower_better
 from textclf_jax.data.collate import padding_waste
+from textclf_jax.errors import listed
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.pretrained import start_path
 from textclf_jax.training.batches import plan_epoch
@@ -71,6 +72,10 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     frozen_first = training.freeze_epochs and (training.freeze_n_layers or training.freeze_embeddings)
     if training.backbone_lr_mult == 0 or frozen_first:
         facts.append(("frozen", _frozen(plan)))
+    if (weights := plan.settings.class_weights) is not None:
+        names = plan.train.class_names or tuple(map(str, range(len(weights))))
+        shown = [f"{name} {weight:.4g}" for name, weight in zip(names, weights, strict=True)]
+        facts.append(("class weights", listed(shown, 20)))
     tokenizer = plan.tokenizer
     facts.append(("vocabulary", f"{tokenizer.vocab_size:,} tokens, fingerprint {tokenizer.fingerprint[:12]}"))
     return facts
