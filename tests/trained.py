@@ -30,6 +30,7 @@ FEATURES = {
             "freeze_embeddings": True,
             "class_weights": "balanced",
             "label_smoothing": 0.1,
+            "layer_lr_decay": 0.8,
         },
         "architecture": tiny.architecture(attention={"kind": "lsh", "lsh": {"chunk_size": 8}}),
     },

@@ -59,7 +59,7 @@ def test_smoothing_and_class_weights_are_those_of_torch(smoothing, weights):
     by_class = np.ones(5) if weights is None else np.array(weights)
 
     def mean(logits):
-        losses = smoothed_cross_entropy(logits, targets, jnp.asarray(by_class, jnp.float32), smoothing)
+        losses = smoothed_cross_entropy(logits, jnp.asarray(targets), jnp.asarray(by_class, jnp.float32), smoothing)
         return losses.sum() / by_class[targets].sum()
 
     found, gradient = jax.value_and_grad(mean)(jnp.asarray(logits, jnp.float32))

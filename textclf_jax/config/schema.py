@@ -200,6 +200,7 @@ class Training(Section):
     profile: Count = 0
     head_lr_mult: NonNegativeFloat = 1.0
     backbone_lr_mult: NonNegativeFloat = 1.0
+    layer_lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     freeze_epochs: Count = 0
     freeze_n_layers: Count = 0
     freeze_embeddings: bool = False
@@ -297,7 +298,7 @@ class RunConfig(Section):
 
 
 # keys of `training` that a pretraining run has no use for
-CLASSIFIER_KEYS = ("class_weights", "label_smoothing")
+CLASSIFIER_KEYS = ("layer_lr_decay", "class_weights", "label_smoothing")
 
 
 class PretrainingConfig(RunConfig):

@@ -43,7 +43,8 @@ class StepSettings(NamedTuple):
     Attributes:
       module: a model from `model.heads`.
       tx: from `optimizer.make_optimizer`.
-      schedule: learning rate by update, for the logs: the backbone's; the head's differs by `head_lr_mult`.
+      schedule: learning rate by update, for the logs: the backbone's; the head's differs by `head_lr_mult`,
+        those of its layers by `layer_lr_decay`.
       training: the `training` section.
       seed: of dropout and hashing.
       frozen_steps: steps before frozen parameters begin to learn.
