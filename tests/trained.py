@@ -23,7 +23,15 @@ FEATURES = {
         "architecture": tiny.architecture(attention={"kind": "favor", "favor": {"redraw_interval": 5}}),
     },
     "finetuning": {
-        "training": {"grad_accum_steps": 2, "freeze_epochs": 3, "freeze_n_layers": 1, "freeze_embeddings": True},
+        "training": {
+            "grad_accum_steps": 2,
+            "freeze_epochs": 3,
+            "freeze_n_layers": 1,
+            "freeze_embeddings": True,
+            "class_weights": "balanced",
+            "label_smoothing": 0.1,
+            "layer_lr_decay": 0.8,
+        },
         "architecture": tiny.architecture(attention={"kind": "lsh", "lsh": {"chunk_size": 8}}),
     },
 }

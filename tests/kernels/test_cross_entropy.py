@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from tests.model.cases import normal
 from textclf_jax.kernels.cross_entropy import (
@@ -12,6 +13,7 @@ from textclf_jax.kernels.cross_entropy import (
     cross_entropy,
     cross_entropy_reference,
     decoder_cross_entropy,
+    smoothed_cross_entropy,
 )
 from textclf_jax.kernels.precision import FULL, Precision
 
@@ -42,6 +44,28 @@ def test_values_and_gradients_are_those_of_the_reference():
 
     found, expected = results(cross_entropy), results(cross_entropy_reference)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
+@pytest.mark.parametrize("weights", [None, [0.5, 0.02, 3.0, 1.0, 7.0]])
+def test_smoothing_and_class_weights_are_those_of_torch(smoothing, weights):
+    """Values, and gradients of the mean over the weights of the targets."""
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(40, 5)) * 6, rng.integers(0, 5, 40)
+    scores = torch.tensor(logits, requires_grad=True)
+    weight = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+    expected = torch.nn.functional.cross_entropy(scores, torch.tensor(targets), weight, label_smoothing=smoothing)
+    expected.backward()
+    by_class = np.ones(5) if weights is None else np.array(weights)
+
+    def mean(logits):
+        losses = smoothed_cross_entropy(logits, jnp.asarray(targets), jnp.asarray(by_class, jnp.float32), smoothing)
+        return losses.sum() / by_class[targets].sum()
+
+    found, gradient = jax.value_and_grad(mean)(jnp.asarray(logits, jnp.float32))
+    np.testing.assert_allclose(found, expected.item(), rtol=1e-5)
+    assert scores.grad is not None
+    np.testing.assert_allclose(gradient, scores.grad.numpy(), rtol=1e-4, atol=1e-6)
 
 
 def decoded(at_once, monkeypatch, x, kernel, bias, targets, precision, transposed):

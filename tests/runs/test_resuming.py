@@ -1,9 +1,12 @@
 """Going on under a new name: with everything of an earlier run, or with its weights."""
 
+import copy
 import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -121,24 +124,27 @@ def test_settings_that_must_agree_are_named(data, earlier, tmp_path, change, mes
         fit(continuing(data, earlier, epochs=9, **change), tmp_path / "new", dry_run=True)
 
 
-def test_a_key_that_a_checkpoint_does_not_know_had_its_default(data):
-    """Keys come with new versions; runs of older ones go on."""
+def test_a_checkpoint_from_before_a_key_goes_on_where_the_key_has_its_default(data):
+    """As one whose key was removed by hand; a value that is not the default is named."""
+    config = tiny.finetuning(data)
+    now = fingerprint_of(config, {"train": "0"}, "1", packed=False)
+    before = copy.deepcopy(now)
+    del before["config"]["training"]["resume"], before["config"]["architecture"]["mlp_dropout"]
 
-    class Older(Checkpoints):
-        def __init__(self): ...
+    def restore(like, notes, check):
+        check({"fingerprint": before})
+        return {}, {"step": 3, "fingerprint": before}
 
-        def restore(self, like, notes, check=lambda position: None):
-            before = fingerprint_of(pretraining(data), {}, "", packed=True)
-            del before["config"]["training"]["max_grad_norm"], before["config"]["mlm_head"]["mask_p"]
-            check({"fingerprint": before})
-
-    def resumed(**changes):
-        now = fingerprint_of(pretraining(data, **changes), {}, "", packed=True)
-        return resume(Older(), None, now, changed_data=False)
-
-    assert resumed() is None
-    with pytest.raises(UserError, match=r"\n  config\.mlm_head\.mask_p: 0\.15 before, 0\.3 now\n(?!  )"):
-        resumed(mlm_head={"mask_p": 0.3})
+    checkpoints: Any = SimpleNamespace(restore=restore)
+    resumption = resume(checkpoints, None, now, changed_data=False)
+    assert resumption is not None
+    assert resumption.position.step == 3
+    now["config"]["architecture"]["mlp_dropout"] = 0.3
+    with pytest.raises(UserError, match=r"with these:\n  config\.architecture\.mlp_dropout: 0\.1 before, 0\.3 now\n"):
+        resume(checkpoints, None, now, changed_data=False)
+    del before["config"]["training"]["learning_rate"]  # it has no default
+    with pytest.raises(UserError, match=r"training\.learning_rate: None before, 0\.003 now"):
+        resume(checkpoints, None, now, changed_data=False)
 
 
 def test_nothing_to_continue(data, earlier, tmp_path):

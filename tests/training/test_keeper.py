@@ -1,4 +1,4 @@
-"""Which model is kept: the best by its validation loss, and the last one where there is no such loss."""
+"""Which model is kept: the best by its validation score, and the last one where there is no such score."""
 
 import math
 from contextlib import nullcontext
@@ -7,14 +7,21 @@ from typing import Any
 
 import pytest
 
+from textclf_jax.config.scores import EarlyStopping
 from textclf_jax.runs.resuming import Position
 from textclf_jax.training.keeper import Keeper
+from textclf_jax.training.schedule import TrainingLength
 
 
 def keeper(losses, position=None) -> tuple[Any, list[str]]:
     """A keeper whose evaluations give these losses in turn, and the lines that it prints."""
     lines: list[str] = []
-    plan = SimpleNamespace(vocabulary_files=[], val="rows", length=SimpleNamespace(steps_per_epoch=1, epochs=9))
+    plan = SimpleNamespace(
+        vocabulary_files=[],
+        val="rows",
+        length=TrainingLength(1, 9, 1, "standard"),
+        config=SimpleNamespace(training=SimpleNamespace(early_stopping=EarlyStopping())),
+    )
     session = SimpleNamespace(
         record={},
         stop=SimpleNamespace(immediate=nullcontext),
@@ -52,6 +59,23 @@ def test_only_a_finite_loss_is_the_best_and_until_then_the_last_is_kept(losses, 
 
 def test_a_resumed_run_keeps_its_best_model():
     assert kept([math.nan, 2.5], Position(step=4, best_score=2.0)) == [None, None]
+
+
+def test_the_model_is_the_best_by_the_chosen_metric():
+    made, lines = keeper([])
+    made.plan.config.training.early_stopping = EarlyStopping(metric="accuracy")
+    given = iter([(1.0, 0.5), (0.9, 0.4), (2.0, 0.6), (1.5, 0.6)])
+    made.evaluator = lambda *_: dict(zip(("loss", "accuracy"), next(given), strict=True))
+    state: Any = SimpleNamespace(variables={})
+    found = [made.evaluate(state) for _ in range(4)]
+    assert [model and (model["which"], model["metric"], model["score"]) for model in found] == [
+        ("best", "accuracy", 0.5),
+        None,
+        ("best", "accuracy", 0.6),
+        ("best", "accuracy", 0.6),
+    ]
+    assert made.best_metrics == {"loss": 1.5, "accuracy": 0.6}
+    assert lines[2] == "epoch 1, update 1: validation loss 2.0000  accuracy 0.6000"
 
 
 def test_a_loss_that_is_no_number_is_told_once():

@@ -78,6 +78,43 @@ def test_decay_spares_biases_and_norms():
     assert group_of(("encoder", "layers_0", "mlp_norm", "scale"), section(variant="reference")).decays
 
 
+def test_the_rate_of_each_layer_is_that_of_the_one_above_times_the_decay():
+    """From Adam's first update, which is the rate: of embeddings, layers, what is above them, and the head."""
+    norm = {"norm": {"scale": jnp.ones(2)}}
+    params = {
+        "encoder": {"embeddings": {"word": {"embedding": jnp.ones(2)}}, **norm}
+        | {f"layers_{i}": {"up": {"kernel": jnp.ones(2), "bias": jnp.ones(2)}} for i in range(12)},
+        "pooler": {"kernel": jnp.ones(2)},
+        "classifier": {"kernel": jnp.ones(2)},
+    }
+    training = section(
+        layer_lr_decay=0.8,
+        head_lr_mult=2.0,
+        backbone_lr_mult=0.5,
+        weight_decay=0.0,
+        warmup_ratio=0.0,
+        min_lr_ratio=1.0,
+        max_grad_norm=0.0,
+    )
+    tx = make_optimizer(training, TrainingLength(3, 1, 1, "standard"), params)
+    updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
+    found = {jax.tree_util.keystr(path): -float(leaf[0]) for path, leaf in jax.tree.leaves_with_path(updates)}
+    expected = {"['pooler']['kernel']": 0.2, "['classifier']['kernel']": 0.2}
+    expected["['encoder']['norm']['scale']"] = 0.05
+    expected["['encoder']['embeddings']['word']['embedding']"] = 0.05 * 0.8**13
+    for i in range(12):
+        for name in ("kernel", "bias"):
+            expected[f"['encoder']['layers_{i}']['up']['{name}']"] = 0.05 * 0.8 ** (12 - i)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_layer_decay_the_groups_are_those_of_before():
+    names = ("encoder", "layers_3", "mlp", "up", "kernel")
+    assert group_of(names, section()).label == "Group(decays=True, is_head=False, is_frozen_first=False)"
+    label = group_of(names, section(layer_lr_decay=0.9)).label
+    assert label == "Group(decays=True, is_head=False, is_frozen_first=False, layer=3)"
+
+
 def adamw_in_numpy(params, grads, *, rate, decay, b1=0.9, b2=0.999, eps=1e-8):
     """AdamW with constant rate, in float64 (Loshchilov & Hutter 2019, algorithm 2)."""
     p, m, v = params.astype(np.float64), 0.0, 0.0

@@ -17,6 +17,7 @@ from textclf_jax.training.predictions import (
     prediction_facts,
     prediction_warnings,
     require_training_predictions,
+    require_validation_predictions,
 )
 
 
@@ -100,6 +101,19 @@ def test_training_that_predicts_nothing_in_any_epoch_is_refused(data):
         UserError, match=r"few\.pt: none of its 63 tokens is masked in any epoch.* Put more text into it"
     ):
         require_training_predictions(plan, count_predictions(plan))
+
+
+def test_patience_without_a_masked_token_in_validation_is_refused(data):
+    few = write_rows(data / "few.pt", [3])
+
+    def plan(patience):
+        training = {"early_stopping": {"patience": patience}}
+        return make_plan(tiny.pretraining(data, data={"val": few}, training=training), tiny.Path("/"))
+
+    require_validation_predictions(plan(0), {"val": PredictionCount(0, is_exact=True)})
+    refused = plan(2)
+    with pytest.raises(UserError, match=r"none of its 3 tokens is masked, so there is no score .*patience 2"):
+        require_validation_predictions(refused, count_predictions(refused))
 
 
 def test_a_function_that_chooses_nothing_is_named_as_the_cause(data, tmp_path):

@@ -75,9 +75,10 @@ def test_multipliers_of_0_are_told_as_what_never_learns(data):
     assert list(learning_warnings(plan(tiny.pretraining, head_lr_mult=0))) == []
 
 
-def said(*losses, name="my run"):
-    rows = [{"step": i, "update": i, "eval/loss": loss} for i, loss in enumerate(losses, start=1)]
-    config = tiny.finetuning(Path("data"), training={"epochs": 5, "learning_rate": 1e-4})
+def said(*scores, name="my run", metric="loss"):
+    rows = [{"step": i, "update": i, f"eval/{metric}": score} for i, score in enumerate(scores, start=1)]
+    training = {"epochs": 5, "learning_rate": 1e-4, "early_stopping": {"metric": metric}}
+    config = tiny.finetuning(Path("data"), training=training)
     return more_epochs(config, name, rows)
 
 
@@ -89,6 +90,17 @@ def test_a_run_that_ends_while_it_improves_says_how_to_go_on():
     )
     assert "(2.0000 half-way, 1.0000 at the end)" in said(2.0, 1.0)
     assert "(3.0000 half-way, 2.0000 at the end)" in said(4.0, 3.0, 2.5, 2.0)
+
+
+def test_another_score_than_the_loss_counts_by_what_it_lacks():
+    rising = said(0.5, 0.6, 0.7, 0.75, metric="accuracy")
+    assert rising.startswith(
+        "note: the validation accuracy was still rising when the run ended (0.6000 half-way, 0.7500 at the end). More"
+    )
+    assert said(0.9900, 0.9904, metric="f1_macro") != ""
+    # what lacks, 0.4, falls by less than 3%
+    assert said(0.6, 0.605, metric="accuracy") == ""
+    assert said(0.5, 0.7, 0.6, metric="accuracy") == said(0.5, 0.7, 0.7, metric="accuracy") == ""
 
 
 @pytest.mark.parametrize(

@@ -179,11 +179,15 @@ def _validate(model: type[AnyConfig], draft: Draft) -> tuple[AnyConfig | None, l
 
 
 def _without_effect(config: AnyConfig) -> list[str]:
-    attention = config.architecture.attention
+    attention, training = config.architecture.attention, config.training
+    notes = []
     if attention.kind == "favor" and attention.attn_dropout > 0:
         key = f"architecture.attention.attn_dropout {attention.attn_dropout:g}"
-        return [f"{key} has no effect: favor has no attention weights to drop"]
-    return []
+        notes.append(f"{key} has no effect: favor has no attention weights to drop")
+    if training.layer_lr_decay != 1 and training.backbone_lr_mult == 0:
+        key = f"training.layer_lr_decay {training.layer_lr_decay:g}"
+        notes.append(f"{key} has no effect: the rate of all layers is 0 (training.backbone_lr_mult)")
+    return notes
 
 
 def _idle_freezing(config: AnyConfig, draft: Draft) -> Problem | None:

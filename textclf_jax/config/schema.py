@@ -3,39 +3,24 @@
 `config/file.py` reads config files and overrides, and gives errors their line numbers.
 """
 
-import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[int, Field(ge=1)]
-Count = Annotated[int, Field(ge=0)]
-Probability = Annotated[float, Field(ge=0.0, le=1.0)]
-DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+from textclf_jax.config.scores import PRETRAINING_SCORES, EarlyStopping, classification_scores
+from textclf_jax.config.section import (
+    ClassWeights,
+    Count,
+    DropoutRate,
+    NonNegativeFloat,
+    Positive,
+    PositiveFloat,
+    Probability,
+    Section,
+    only_chosen,
+)
 
 DEFAULT_WRAPPER = "textclf_jax/tokenizer/wordpiece_tokenizer_wrapper.py"
-
-
-class Section(BaseModel):
-    """A group of keys. Unknown keys and wrong types are errors; instances are hashable and never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_placeholder(cls, value: Any) -> Any:
-        if isinstance(value, str) and re.fullmatch("FILL(_[A-Z]+)*", value):
-            raise ValueError(f"still the placeholder {value}: give it a value")
-        return value
-
-
-def only_chosen(data: Any, chosen: str | None, kinds: tuple[str, ...]) -> Any:
-    """Drops the sub-sections of the kinds that were not chosen: only the chosen one is validated."""
-    if not isinstance(data, dict):
-        return data
-    return {k: v for k, v in data.items() if k not in kinds or (k == chosen and v is not None)}
 
 
 # --- experiment, logging, tokenizer ---------------------------------------------------------------------------
@@ -218,9 +203,13 @@ class Training(Section):
     profile: Count = 0
     head_lr_mult: NonNegativeFloat = 1.0
     backbone_lr_mult: NonNegativeFloat = 1.0
+    layer_lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     freeze_epochs: Count = 0
     freeze_n_layers: Count = 0
     freeze_embeddings: bool = False
+    class_weights: ClassWeights = None
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    early_stopping: EarlyStopping = EarlyStopping()
     resume: Resume = Resume()
 
     @model_validator(mode="after")
@@ -319,14 +308,50 @@ class RunConfig(Section):
             )
         return self
 
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The metrics that `training.early_stopping.metric` may name."""
+        return PRETRAINING_SCORES
+
+    @model_validator(mode="after")
+    def _early_stopping_fits(self) -> Self:
+        self.training.early_stopping.check(self.scores, has_validation=self.data.val.dataset_path is not None)
+        return self
+
+
+# keys of `training` that a pretraining run has no use for
+CLASSIFIER_KEYS = ("layer_lr_decay", "class_weights", "label_smoothing")
+
 
 class PretrainingConfig(RunConfig):
     mlm_head: MlmHead = MlmHead()
+
+    @model_validator(mode="after")
+    def _trains_no_classifier(self) -> Self:
+        for name in CLASSIFIER_KEYS:
+            if (value := getattr(self.training, name)) != Training.model_fields[name].default:
+                raise ValueError(f"training.{name} {value} is for finetuning runs. Take it out.")
+        return self
 
 
 class FinetuningConfig(RunConfig):
     classification_head: ClassificationHead
     pretrained_experiment: PretrainedExperiment = PretrainedExperiment()
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """See `RunConfig`."""
+        return classification_scores(self.classification_head.num_labels)
+
+    @model_validator(mode="after")
+    def _each_class_has_a_weight(self) -> Self:
+        weights, classes = self.training.class_weights, self.classification_head.num_labels
+        if isinstance(weights, tuple) and len(weights) != classes:
+            raise ValueError(
+                f"training.class_weights has {len(weights)} numbers for the {classes} classes of "
+                "classification_head.num_labels. Give each class one, in the order of their numbers."
+            )
+        return self
 
     @model_validator(mode="after")
     def _resumes_nothing(self) -> Self:

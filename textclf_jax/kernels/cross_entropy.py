@@ -61,6 +61,29 @@ def _backward(residuals, cotangents):
 _cross_entropy.defvjp(_forward, _backward)
 
 
+def smoothed_cross_entropy(
+    logits: Float[Array, "N C"], targets: Int[Array, " N"], class_weights: Float[Array, " C"], smoothing: float
+) -> Float[Array, " N"]:
+    """Cross-entropy with label smoothing, in which each class has a weight.
+
+    Args:
+      logits: [N, C], finite, any float dtype; computed in float32.
+      targets: [N] in [0, C).
+      class_weights: [C].
+      smoothing: the share of each target that all classes divide equally.
+
+    Returns:
+      losses [N] in nats, weighted: torch's CrossEntropyLoss before the mean, which is over the weights of the targets.
+
+    Source: Szegedy et al. 2016, section 7 (smoothing).
+    """
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+    # a sum over all classes, not a gather, whose gradient would be a scatter
+    is_target = jnp.arange(logits.shape[-1]) == targets[:, None]
+    shares = (1 - smoothing) * is_target + smoothing / logits.shape[-1]
+    return -(shares * class_weights * log_probs).sum(axis=-1)
+
+
 class Decoder(NamedTuple):
     """The linear layer that makes logits over a vocabulary.
 

@@ -230,7 +230,8 @@ class SavedModel:
     Attributes:
       folder: where it is.
       variables: {"params": ..., "features": ...} as numpy arrays.
-      metadata: config (the resolved sections), vocab_size, which (best or last), step, score, labels, data, versions.
+      metadata: config (the resolved sections), vocab_size, which (best or last), step, score, metric, labels, data,
+        versions.
     """
 
     folder: Path

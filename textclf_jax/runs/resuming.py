@@ -26,6 +26,8 @@ FREE = (
     "config.training.min_lr_ratio",
     "config.training.max_grad_norm",
     "config.training.eval_interval_updates",
+    "config.training.early_stopping.metric",
+    "config.training.early_stopping.patience",
     "config.training.device",
     "config.training.use_amp",
     "config.training.resume.path",
@@ -46,7 +48,9 @@ class Position:
 
     Attributes:
       step: micro-batches seen.
-      best_score: the lowest validation loss so far, in nats.
+      best_score: the best validation score so far, of `training.early_stopping.metric`; infinite while there is none.
+      best_loss: the validation loss of that evaluation, in nats.
+      without_better: evaluations since then, which had no better score.
       loss, correct, count: sums since the last row of the log.
       skipped: micro-batches since the last row whose gradient was not finite.
       skipped_in_a_row: the latest uninterrupted run of them.
@@ -55,6 +59,8 @@ class Position:
 
     step: int = 0
     best_score: float = math.inf
+    best_loss: float = math.inf
+    without_better: int = 0
     loss: float = 0.0
     correct: float = 0.0
     count: float = 0.0
@@ -70,7 +76,13 @@ class Position:
     def restored(cls, stored: Mapping[str, Any]) -> "Position":
         """The position that was `stored`."""
         values: dict[str, Any] = {n: float(value) if isinstance(value, str) else value for n, value in stored.items()}
+        if "best_loss" not in values:  # from when the loss was the score
+            values["best_loss"] = values.get("best_score", math.inf)
         return cls(**values)
+
+    def without_best(self) -> "Position":
+        """The same place in a run whose evaluations start anew."""
+        return replace(self, best_score=math.inf, best_loss=math.inf, without_better=0)
 
 
 class Resumption(NamedTuple):
@@ -104,7 +116,7 @@ def resume(
       checkpoints: of the run.
       like: its train state, or the shapes of one.
       fingerprint: of the run now.
-      changed_data: accept other data; the best score then starts anew.
+      changed_data: accept other data; the best score, and the patience with it, then start anew.
 
     Raises:
       UserError: settings or data have changed, or no checkpoint is sound.
@@ -122,14 +134,15 @@ def resume(
     restored = _restore(checkpoints, like, check)
     if restored is None or not changed_data:
         return restored
-    return restored._replace(position=replace(restored.position, best_score=math.inf))
+    return restored._replace(position=restored.position.without_best())
 
 
 def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, epochs: int, steps: int) -> Resumption:
     """Takes over state and position of an earlier run (`training.resume.path`).
 
-    Training resumes at its step, on the learning-rate schedule of the new run. The best score starts anew: the earlier
-    run's best model stays where it is. So does the count of gradients in a row that were not finite.
+    Training resumes at its step, on the learning-rate schedule of the new run. The best score starts anew, and the
+    patience with it: the earlier run's best model stays where it is. So does the count of gradients in a row that were
+    not finite.
 
     Args:
       path: the folder of the earlier run, or its `checkpoints/`.
@@ -163,7 +176,7 @@ def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, e
     assert restored is not None
     state, position = restored
     print(f"continuing {folder} after step {position.step} of now {steps}", flush=True)
-    return Resumption(state, replace(position, best_score=math.inf, skipped_in_a_row=0))
+    return Resumption(state, replace(position.without_best(), skipped_in_a_row=0))
 
 
 def _checkpoints_folder(path: Path) -> Path:
@@ -191,9 +204,9 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:
-    before, now = _flat(before), _flat(now)
-    # in a run from before there was some key, its default held
-    before = {key: _default(key) for key in now.keys() - before.keys() if key.startswith("config.")} | before
+    now = _flat(now)
+    # a checkpoint from before a key was added has it at its default, which does what was done without the key
+    before = {key: _default(key, now) for key in now} | _flat(before)
     return [
         f"{key}: {before.get(key)} before, {now.get(key)} now"
         for key in sorted(before.keys() | now.keys())
@@ -201,14 +214,13 @@ def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] 
     ]
 
 
-def _default(key: str) -> Any:
-    """The default of a key of the config, such as config.training.epochs; None where it has none."""
-    _, *path, name = key.split(".")
-    for model in (PretrainingConfig, FinetuningConfig):
-        section = section_at(model, tuple(path))
-        if section and name in section.model_fields and not section.model_fields[name].is_required():
-            return section.model_fields[name].default
-    return None
+def _default(key: str, fingerprint: dict[str, Any]) -> Any:
+    """What the schema has for a key of a flat fingerprint; None where it has no default."""
+    part, *path = key.split(".")
+    kind = fingerprint.get("config.experiment.kind")
+    section = section_at(FinetuningConfig if kind == "finetuning" else PretrainingConfig, tuple(path[:-1]))
+    field = section.model_fields.get(path[-1]) if part == "config" and section and path else None
+    return None if field is None or field.is_required() else field.get_default()
 
 
 def _flat(tree: PyTree, path: str = "") -> dict[str, Any]:

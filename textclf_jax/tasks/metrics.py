@@ -8,8 +8,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-PER_CLASS_LIMIT = 10  # with more classes than this the per-class scores are left out
-TOP_K = (3, 5)
+from textclf_jax.config.scores import PER_CLASS_LIMIT, TOP_K
+
 INFINITE_PERPLEXITY_NATS = 80.0
 
 

@@ -22,6 +22,7 @@ from textclf_jax.runs.signals import Stopped, StopRequest
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device, training_with_less_memory
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.training.batches import plan_epoch
+from textclf_jax.training.early_stopping import decided_by, is_over
 from textclf_jax.training.keeper import Keeper
 from textclf_jax.training.log import TrainingLog
 from textclf_jax.training.loop import TrainingLoop
@@ -137,7 +138,8 @@ def _first_state(plan: Plan, start: Start, programs: Programs) -> TrainState:
     with ThreadPoolExecutor(1) as beside:
         drawn = None if start.state else beside.submit(draw)
         epoch, index = divmod(start.position.step, plan.length.steps_per_epoch)
-        if start.position.step < plan.length.steps:
+        ended = is_over(start.position, plan.config.training.early_stopping)
+        if start.position.step < plan.length.steps and not ended:
             programs.compile(plan_epoch(plan.task, plan.train, plan.batching, epoch)[index].shape)
     return start.state or plan.initial_state(drawn.result())  # pyright: ignore[reportOptionalMemberAccess]
 
@@ -150,7 +152,9 @@ def _throughput(plan: Plan) -> Throughput:
 
 def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path | None) -> None:
     """Tests the best model, once, and writes and prints the results."""
-    run_dir = session.run_dir
+    run_dir, stopped = session.run_dir, keeper.why_stopped()
+    if stopped:
+        _say(f"stopped early, after epoch {stopped['epoch']}, update {stopped['update']}: {stopped['why']}")
     saved = load_model(run_dir / MODEL_FOLDER)
     place = {name: saved.metadata[name] for name in POSITION_COLUMNS}
     results: dict[str, dict[str, float]] = {}
@@ -161,18 +165,22 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
         report = EvaluationReport.of(saved, keeper.evaluator, "test", plan.splits["test"])
         results["test"] = report.metrics
         session.logger.log("test", results["test"], **place)
-    which = saved.metadata["which"]
+    which, metric = saved.metadata["which"], decided_by(saved.metadata)
     if report:
         report.write(run_dir / REPORT_FOLDER)
     # after all else that is written: it marks the run as finished
-    write_whole(run_dir / SUMMARY_FILE, json_text({"model": which, **place, "results": results}))
-    show_results(which, place, results)
+    summary = {"model": which, **place, "metric": metric, "score": saved.metadata["score"]}
+    summary |= {"stopped_early": stopped, "results": results}
+    write_whole(run_dir / SUMMARY_FILE, json_text(summary))
+    show_results(which, place, results, metric=metric)
     if report:
         report.show_classes()
     if plan.val is not None and which == "last":
-        _say("warning: no evaluation had a finite loss, so there is no best model: this is the last one")
+        wanted = plan.config.training.early_stopping.metric
+        _say(f"warning: no evaluation had a finite {wanted}, so there is no best model: this is the last one")
     csvs = csv_paths(run_dir, plan.config.logging)
-    _say(more_epochs(plan.config, run_dir.name, read_metrics(csvs["eval"])))
+    if not stopped:
+        _say(more_epochs(plan.config, run_dir.name, read_metrics(csvs["eval"])))
     files = {"model": run_dir / MODEL_FOLDER, "summary": run_dir / SUMMARY_FILE}
     files |= {"test report": run_dir / REPORT_FOLDER} if report else {}
     files |= {f"{split} metrics": path for split, path in csvs.items() if path.exists()}

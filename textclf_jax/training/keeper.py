@@ -9,6 +9,7 @@ from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.runs.checkpoint import save_model
 from textclf_jax.runs.resuming import Position
 from textclf_jax.runs.signals import Stopped
+from textclf_jax.training.early_stopping import count_evaluation, is_over
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.session import Session
 from textclf_jax.training.steps import TrainState
@@ -22,10 +23,10 @@ class Keeper:
 
     Attributes:
       plan, session: the run.
-      position: saved with each checkpoint; its best score is kept here.
+      position: saved with each checkpoint; its best score, and how long ago that was, are kept here.
       evaluator: for the validation split.
       best_metrics: of what is in `model.ckpt`, as far as it was evaluated by this process.
-      is_warned: the user was told that a validation loss was not finite.
+      is_warned: the user was told that a validation score was not finite.
       saved_at: when the last checkpoint was saved, on `time.monotonic`.
     """
 
@@ -42,12 +43,12 @@ class Keeper:
 
         Returns:
           The metadata of the model if it is the best so far (or there is no split), and so to be kept; otherwise None.
-          While no evaluation has had a finite loss, the last model is kept.
+          While no evaluation has had a finite score, the last model is kept.
           None, too, where a signal came: the evaluation is then due when the run is resumed.
         """
-        p, place = self.position, self._place(state)
+        p, place = self.position, self._place()
         if self.plan.val is None:
-            return self.session.record | place | {"which": "last", "score": None}
+            return self._last_model(place)
         p.evaluation_due = True
         try:
             with self.session.stop.immediate():
@@ -56,28 +57,45 @@ class Keeper:
             return None
         p.evaluation_due = False
         self.session.logger.log("eval", metrics, **place)
-        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in PROGRESS_METRICS if name in metrics)
+        metric = self.plan.config.training.early_stopping.metric
+        names = dict.fromkeys((*PROGRESS_METRICS, metric))
+        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
         self.session.progress.note(f"epoch {place['epoch']}, update {place['update']}: validation {shown}")
-        score = metrics["loss"]
-        # a NaN never counts as an improvement
-        if not score < p.best_score:
-            return self._last_model(place, score) if math.isinf(p.best_score) else None
-        p.best_score, self.best_metrics = score, metrics
-        return self.session.record | place | {"which": "best", "score": score}
-
-    def _last_model(self, place: dict[str, int], score: float) -> dict[str, Any]:
+        if count_evaluation(p, metric, metrics):
+            self.best_metrics = metrics
+            return self.session.record | place | {"which": "best", "metric": metric, "score": p.best_score}
+        if math.isfinite(p.best_score):
+            return None
         if not self.is_warned:
+            name = metric if math.isfinite(metrics["loss"]) else "loss"
             self.session.progress.note(
-                f"warning: the validation loss is {score}, so this model cannot be the best; until an evaluation has a "
-                "finite loss, model.ckpt is the last model"
+                f"warning: the validation {name} is {metrics[name]}, so this model cannot be the best; until an "
+                f"evaluation has a finite {name}, model.ckpt is the last model"
             )
         self.is_warned = True
-        return self.session.record | place | {"which": "last", "score": None}
+        return self._last_model(place)
 
-    def _place(self, state: TrainState) -> dict[str, int]:
+    def _last_model(self, place: dict[str, int]) -> dict[str, Any]:
+        return self.session.record | place | {"which": "last", "metric": None, "score": None}
+
+    def stops_early(self) -> bool:
+        """Whether training ends before its time, since the validation score has not become better for too long."""
+        is_at_end = self.position.step >= self.plan.length.last_step
+        return not is_at_end and is_over(self.position, self.plan.config.training.early_stopping)
+
+    def why_stopped(self) -> dict[str, Any] | None:
+        """Where and why training has ended before its time, for `summary.json`; None where it has not."""
+        if not self.stops_early():
+            return None
+        metric, p = self.plan.config.training.early_stopping.metric, self.position
+        best = f"than {p.best_score:.4g}" if math.isfinite(p.best_score) else "since none was finite"
+        why = f"{p.without_better} evaluations in a row had no better validation {metric} {best}"
+        return {**self._place(), "why": f"{why} (training.early_stopping)"}
+
+    def _place(self) -> dict[str, int]:
         length, step = self.plan.length, self.position.step
         epoch = min((step - 1) // length.steps_per_epoch, length.epochs - 1) + 1
-        return {"step": step, "update": int(state.opt_state.gradient_step), "epoch": epoch}
+        return {"step": step, "update": step // length.accumulation, "epoch": epoch}
 
     def save(self, state: TrainState, model: dict[str, Any] | None = None) -> None:
         """Saves a checkpoint in the background, after the rows that belong to it.

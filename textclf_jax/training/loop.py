@@ -46,7 +46,7 @@ def on_device(batch: MicroBatch) -> MicroBatch:
 
 @dataclass
 class TrainingLoop:
-    """Trains from a state to the end of the run, or to a request to stop.
+    """Trains from a state to the end of the run, to an early stop, or to a request to stop.
 
     Attributes:
       plan, session: the run.
@@ -72,11 +72,12 @@ class TrainingLoop:
         """
         if self.log.position.evaluation_due:
             self.keeper.save(state, self.keeper.evaluate(state))
-        if not self.session.stop.signal:
+        # a run may be resumed after the evaluation that ends it
+        if not self.session.stop.signal and not self.keeper.stops_early():
             self.train(state)
 
     def train(self, state: TrainState) -> None:
-        """Takes steps until the end or a request to stop, and saves the last state."""
+        """Takes steps until the end or a stop, and saves the last state."""
         plan, position = self.plan, self.log.position
         self.log.throughput.restart()
         batches = training_batches(plan.task, plan.train, plan.batching, plan.length, position.step)
@@ -87,7 +88,7 @@ class TrainingLoop:
                 if len(self.unread) > steps_in_flight():
                     self.log.read(*self.unread.popleft())
                 self.after_step(state, batch)
-                if self.session.stop.signal:
+                if self.session.stop.signal or self.keeper.stops_early():
                     break
         self.read_all()
         if position.step != self.session.checkpoints.saved_step:

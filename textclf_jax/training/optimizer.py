@@ -10,19 +10,29 @@ from textclf_jax.config.schema import Training
 from textclf_jax.training.schedule import Schedule, TrainingLength, make_schedule
 
 CLASSIFIER_PARTS = ("classifier", "pooler")
+EMBEDDINGS, LAYER = -1, "layers_"
 
 
 class Group(NamedTuple):
-    """What one parameter is subject to; parameters with equal groups share one transformation."""
+    """What one parameter is subject to; parameters with equal groups share one transformation.
+
+    Attributes:
+      decays: whether weight decay is for it.
+      is_head: whether it is of the classifier.
+      starts_frozen: whether it is frozen during the first epochs.
+      layer: its layer, from 0, and EMBEDDINGS below them; None where it is of none, or all layers learn at one rate.
+    """
 
     decays: bool
     is_head: bool
     starts_frozen: bool
+    layer: int | None = None
 
     @property
     def label(self) -> str:
         """Its name in the optimizer's state and so in checkpoints: another one, and those of before do not load."""
-        return f"Group(decays={self.decays}, is_head={self.is_head}, is_frozen_first={self.starts_frozen})"
+        layer = "" if self.layer is None else f", layer={self.layer}"
+        return f"Group(decays={self.decays}, is_head={self.is_head}, is_frozen_first={self.starts_frozen}{layer})"
 
 
 def path_names(path: tuple[Any, ...]) -> tuple[str, ...]:
@@ -34,21 +44,31 @@ def group_of(names: tuple[str, ...], training: Training) -> Group:
     """Decides by its path what a parameter is subject to.
 
     Weight decay spares biases and LayerNorm scales; in the reference's variant only biases. Multipliers tell the
-    classifier from the rest (all of a masked language model is backbone).
+    classifier from the rest (all of a masked language model is backbone), and layers from each other.
     """
     is_bias = "bias" in names[-1]
     is_norm = names[-1] == "scale"
     decays = not is_bias if training.variant == "reference" else not (is_bias or is_norm)
-    return Group(decays, names[0] in CLASSIFIER_PARTS, training.freeze_epochs > 0 and starts_frozen(names, training))
+    frozen_first = training.freeze_epochs > 0 and starts_frozen(names, training)
+    layer = None if training.layer_lr_decay == 1 else layer_of(names)
+    return Group(decays, names[0] in CLASSIFIER_PARTS, frozen_first, layer)
+
+
+def layer_of(names: tuple[str, ...]) -> int | None:
+    """The layer of the encoder that a parameter is of, EMBEDDINGS for those below; None above all layers."""
+    if names[0] != "encoder":
+        return None
+    if names[1] == "embeddings":
+        return EMBEDDINGS
+    return int(names[1].removeprefix(LAYER)) if names[1].startswith(LAYER) else None
 
 
 def starts_frozen(names: tuple[str, ...], training: Training) -> bool:
     """Whether a parameter is frozen during the first `freeze_epochs` epochs."""
-    if names[0] != "encoder":
-        return False
-    if names[1] == "embeddings":
+    layer = layer_of(names)
+    if layer == EMBEDDINGS:
         return training.freeze_embeddings
-    return int(names[1].removeprefix("layers_")) < training.freeze_n_layers
+    return layer is not None and layer < training.freeze_n_layers
 
 
 class ClipState(NamedTuple):
@@ -202,8 +222,19 @@ def accumulated_steps(inner: optax.GradientTransformationExtraArgs, k: int) -> o
     return optax.GradientTransformation(init, update)
 
 
+def rate_multiplier(group: Group, training: Training, num_layers: int) -> float:
+    """What the learning rate of a group is multiplied by.
+
+    Each layer has `layer_lr_decay` times the rate of the one above it: layer i of L has decay ** (L - i).
+
+    Source: Clark et al. 2020, ELECTRA, appendix B (the decay).
+    """
+    multiplier = training.head_lr_mult if group.is_head else training.backbone_lr_mult
+    return multiplier if group.layer is None else multiplier * training.layer_lr_decay ** (num_layers - group.layer)
+
+
 def _group_transformation(
-    group: Group, training: Training, length: TrainingLength
+    group: Group, training: Training, length: TrainingLength, num_layers: int
 ) -> optax.GradientTransformationExtraArgs:
     direction: optax.GradientTransformationExtraArgs = adam(b2=training.adam_beta2)
     if group.decays and training.weight_decay > 0:
@@ -211,7 +242,7 @@ def _group_transformation(
     if group.starts_frozen:
         # the first update whose window holds a step that is no longer frozen
         direction = delayed(direction, training.freeze_epochs * length.steps_per_epoch // length.accumulation)
-    multiplier = training.head_lr_mult if group.is_head else training.backbone_lr_mult
+    multiplier = rate_multiplier(group, training, num_layers)
     return optax.chain(direction, scheduled(make_schedule(training, length.scheduled_updates, multiplier)))
 
 
@@ -235,8 +266,9 @@ def make_optimizer(training: Training, length: TrainingLength, params: Any) -> o
     groups = jax.tree_util.tree_map_with_path(lambda path, _: group_of(path_names(path), training), params)
     labels = jax.tree.map(lambda group: group.label, groups, is_leaf=lambda x: isinstance(x, Group))
     distinct = {g.label: g for g in jax.tree.leaves(groups, is_leaf=lambda x: isinstance(x, Group))}
+    num_layers = 1 + max((g.layer for g in distinct.values() if g.layer is not None), default=EMBEDDINGS)
     transformations: dict[Any, optax.GradientTransformation] = {
-        name: _group_transformation(g, training, length) for name, g in distinct.items()
+        name: _group_transformation(g, training, length, num_layers) for name, g in distinct.items()
     }
     inner = optax.chain(clip_by_recorded_norm(training.max_grad_norm), optax.partition(transformations, labels))
     return single_steps(inner) if length.accumulation == 1 else accumulated_steps(inner, length.accumulation)

@@ -25,6 +25,7 @@ from textclf_jax.runtime.device import compute_precision
 from textclf_jax.runtime.programs import Shape, compiled, shapes_of
 from textclf_jax.tasks import Task, make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
+from textclf_jax.training.class_weights import class_weights
 from textclf_jax.training.optimizer import make_optimizer
 from textclf_jax.training.schedule import TrainingLength, make_schedule
 from textclf_jax.training.steps import StepSettings, TrainState, initial_state, train_step
@@ -155,13 +156,15 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     task.batch(splits["train"], batching.evaluation(lengths[: training.batch_size])[0], (0,))
     module = task.module(compute_precision(training))
     shapes = jax.eval_shape(functools.partial(_draw, module), np.uint32(0))
-    settings = step_settings(config, module, length, shapes["params"])
+    settings = step_settings(config, module, length, shapes["params"], splits["train"])
     return Plan(config, root, tokenizer, task, splits, batching, eval_batching, length, shapes, settings)
 
 
-def step_settings(config: RunConfig, module: nn.Module, length: TrainingLength, params: Any) -> StepSettings:
+def step_settings(
+    config: RunConfig, module: nn.Module, length: TrainingLength, params: Any, train: Dataset
+) -> StepSettings:
     """What the training step of a run needs; `params` may be shapes."""
-    training = config.training
+    training, weights = config.training, class_weights(config, train)
     return StepSettings(
         module=module,
         tx=make_optimizer(training, length, params),
@@ -169,6 +172,7 @@ def step_settings(config: RunConfig, module: nn.Module, length: TrainingLength, 
         training=training,
         seed=config.experiment.seed,
         frozen_steps=training.freeze_epochs * length.steps_per_epoch,
+        class_weights=None if weights is None else tuple(weights.tolist()),
     )
 
 

@@ -81,6 +81,16 @@ def require_training_predictions(plan: Plan, counts: dict[str, PredictionCount])
     )
 
 
+def require_validation_predictions(plan: Plan, counts: dict[str, PredictionCount]) -> None:
+    """Raises UserError where training is to stop by the validation score and no token is predicted there."""
+    patience = plan.config.training.early_stopping.patience
+    if plan.val is not None and patience and not counts["val"].count:
+        raise UserError(
+            f"{plan.val.path}: none of its {int(plan.val.lengths.sum()):,} tokens is masked, so there is no score that "
+            f"training.early_stopping.patience {patience} could wait for. Put more text into it, or set patience to 0."
+        )
+
+
 def _expected(task: MlmTask, data: Dataset) -> float:
     """How many tokens of a split are masked, on average; 0 where nothing tells which are special."""
     return task.config.mlm_head.mask_p * (data.num_words or 0)

@@ -32,6 +32,11 @@ class TrainingLength(NamedTuple):
         return self.steps_per_epoch * self.epochs
 
     @property
+    def last_step(self) -> int:
+        """How many steps there are in all, with the empty ones that fill the last window."""
+        return self.steps if self.variant == "reference" else self.updates * self.accumulation
+
+    @property
     def updates(self) -> int:
         """Optimizer steps of the whole run."""
         whole = self.steps // self.accumulation

@@ -10,6 +10,7 @@ from flax import struct
 from jaxtyping import Array
 
 from textclf_jax.config.schema import Training
+from textclf_jax.kernels.cross_entropy import smoothed_cross_entropy
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.training.optimizer import zero_frozen
 from textclf_jax.training.schedule import Schedule
@@ -42,10 +43,12 @@ class StepSettings(NamedTuple):
     Attributes:
       module: a model from `model.heads`.
       tx: from `optimizer.make_optimizer`.
-      schedule: learning rate by update, for the logs: the backbone's; the head's differs by `head_lr_mult`.
+      schedule: learning rate by update, for the logs: the backbone's; the head's differs by `head_lr_mult`,
+        those of its layers by `layer_lr_decay`.
       training: the `training` section.
       seed: of dropout and hashing.
       frozen_steps: steps before frozen parameters begin to learn.
+      class_weights: of a classifier's C classes; None where all count the same.
     """
 
     module: nn.Module
@@ -54,6 +57,7 @@ class StepSettings(NamedTuple):
     training: Training
     seed: int
     frozen_steps: int
+    class_weights: tuple[float, ...] | None = None
 
 
 def initial_state(variables: dict[str, Any], tx: optax.GradientTransformation) -> TrainState:
@@ -65,7 +69,7 @@ def initial_state(variables: dict[str, Any], tx: optax.GradientTransformation) -
 def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tuple[TrainState, Sums]:
     """Handles one micro-batch: loss, gradient, accumulation, and an update where a window ends.
 
-    The gradient is that of batch["scale"] times the summed loss. A micro-batch whose gradient is not finite changes
+    The gradient is that of batch["scale"] times `training_loss`. A micro-batch whose gradient is not finite changes
     nothing but counts.
 
     Args:
@@ -83,8 +87,8 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
     collections = redraw(state.collections, state.step, jax.random.fold_in(key, len(rngs)))
 
     def loss_fn(params):
-        sums, _ = forward(settings.module, {"params": params, **collections}, batch, train=True, rngs=rngs)
-        return sums["loss"] * batch["scale"], sums
+        sums, logits = forward(settings.module, {"params": params, **collections}, batch, train=True, rngs=rngs)
+        return training_loss(sums, logits, batch, settings) * batch["scale"], sums
 
     (_, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
     grads = zero_frozen(grads, settings.training, state.step, settings.frozen_steps)
@@ -98,3 +102,22 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
         "skipped": opt_state.skip_state["should_skip"].astype(jnp.int32),
     }
     return TrainState(state.step + 1, params, collections, opt_state), sums
+
+
+def training_loss(sums: Sums, logits: Array | None, batch: Batch, settings: StepSettings) -> Array:
+    """The summed loss () that is trained: with class weights and label smoothing.
+
+    `sums` stay without, so that what is logged compares with an evaluation.
+
+    Args:
+      sums, logits: of `forward`.
+      batch: targets and weights.
+      settings: class weights and smoothing.
+    """
+    smoothing, by_class = settings.training.label_smoothing, settings.class_weights
+    if logits is None or (by_class is None and not smoothing):
+        return sums["loss"]
+    by_class = jnp.ones(logits.shape[-1]) if by_class is None else jnp.array(by_class, jnp.float32)
+    losses = smoothed_cross_entropy(logits, batch["targets"], by_class, smoothing)
+    weights = batch["weights"]
+    return jnp.where(weights > 0, losses * weights, 0.0).sum()

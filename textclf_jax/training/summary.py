@@ -7,7 +7,9 @@ from pathlib import Path
 import jax
 
 from textclf_jax.config.schema import RunConfig
+from textclf_jax.config.scores import is_lower_better
 from textclf_jax.data.collate import padding_waste
+from textclf_jax.errors import listed
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.pretrained import start_path
 from textclf_jax.training.batches import plan_epoch
@@ -18,10 +20,11 @@ from textclf_jax.training.predictions import (
     prediction_facts,
     prediction_warnings,
     require_training_predictions,
+    require_validation_predictions,
 )
 
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
-STILL_FALLING = 0.03  # share of the validation loss that went in the second half of a run
+STILL_FALLING = 0.03  # share of the validation loss (or of what a score lacks) that went in the second half of a run
 SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accuracy")
 
 
@@ -35,13 +38,14 @@ def show_plan(plan: Plan, device: str, *, dry_run: bool) -> None:
     """
     counts = count_predictions(plan)
     require_training_predictions(plan, counts)
+    require_validation_predictions(plan, counts)
     facts = [("device", device), *describe(plan), *prediction_facts(plan, counts)]
     if dry_run:
         held, extra = step_memory(plan)
         what = f"{held / 1e6:,.0f} MB of parameters, optimizer state and batches, {extra / 1e6:,.0f} MB of activations"
         facts.append(("memory", f"{what} (as XLA plans it)"))
     print_table(f"{'dry run of ' * dry_run}{plan.config.experiment.name}", facts, ("what", "value"))
-    for line in (*prediction_warnings(plan, counts), *learning_warnings(plan)):
+    for line in filter(None, (*prediction_warnings(plan, counts), *learning_warnings(plan), patience_warning(plan))):
         print(line, flush=True)
 
 
@@ -68,6 +72,10 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     frozen_first = training.freeze_epochs and (training.freeze_n_layers or training.freeze_embeddings)
     if training.backbone_lr_mult == 0 or frozen_first:
         facts.append(("frozen", _frozen(plan)))
+    if (weights := plan.settings.class_weights) is not None:
+        names = plan.train.class_names or tuple(map(str, range(len(weights))))
+        shown = [f"{name} {weight:.4g}" for name, weight in zip(names, weights, strict=True)]
+        facts.append(("class weights", listed(shown, 20)))
     tokenizer = plan.tokenizer
     facts.append(("vocabulary", f"{tokenizer.vocab_size:,} tokens, fingerprint {tokenizer.fingerprint[:12]}"))
     return facts
@@ -85,6 +93,24 @@ def learning_warnings(plan: Plan) -> Iterator[str]:
             f"warning: the classifier, {head:,} parameters, never learns: training.head_lr_mult is 0, so it stays as "
             "it was drawn. Set it above 0; 1 is the usual value."
         )
+
+
+def patience_warning(plan: Plan) -> str:
+    """A line where a run has too few evaluations for `training.early_stopping.patience` to count; empty otherwise."""
+    patience, evaluations = plan.config.training.early_stopping.patience, count_evaluations(plan)
+    if not patience or patience + 1 < evaluations:
+        return ""
+    return (
+        f"note: training.early_stopping.patience {patience} has no effect: the run has only {evaluations} evaluations. "
+        "Lower it, or evaluate more often (training.eval_interval_updates)."
+    )
+
+
+def count_evaluations(plan: Plan) -> int:
+    """How often a run is evaluated: after each epoch, at its end, and each `eval_interval_updates`."""
+    length, interval = plan.length, plan.config.training.eval_interval_updates * plan.length.accumulation
+    steps = {length.last_step, *range(length.steps_per_epoch, length.steps, length.steps_per_epoch)}
+    return len(steps.union(range(interval, length.last_step + 1, interval) if interval else ()))
 
 
 def _head_and_rest(plan: Plan) -> tuple[int, int]:
@@ -124,42 +150,56 @@ def step_memory(plan: Plan) -> tuple[int, int]:
     return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
 
 
-def show_results(which: str, place: Mapping[str, int], results: Mapping[str, Mapping[str, float]]) -> None:
+def show_results(
+    which: str,
+    place: Mapping[str, int],
+    results: Mapping[str, Mapping[str, float]],
+    *,
+    metric: str | None = None,
+) -> None:
     """Prints the main metrics of each split.
 
     Args:
       which: "best" or "last" model.
       place: `epoch` and `update` it is from; of an imported model nothing.
       results: metrics by split.
+      metric: that the model is the best by; None where it is not, or nothing tells.
     """
     if not results:
         return
-    names = [n for n in SHOWN_METRICS if all(n in r for r in results.values())]
+    shown = SHOWN_METRICS if metric is None or metric in SHOWN_METRICS else (*SHOWN_METRICS, metric)
+    names = [n for n in shown if all(n in r for r in results.values())]
     rows = [(split, *(metrics[n] for n in names)) for split, metrics in results.items()]
-    origin = f" (epoch {place['epoch']}, update {place['update']})" if place else ""
+    by = f", by validation {metric}" if metric else ""
+    origin = f" (epoch {place['epoch']}, update {place['update']}{by})" if place else ""
     print_table(f"results of the {which} model{origin}", rows, ("split", *names))
 
 
 def more_epochs(config: RunConfig, name: str, evaluations: Sequence[Mapping[str, float]]) -> str:
-    """Says that a run ended while its validation loss was still falling, and what to try; empty where it was not.
+    """Says that a run ended while its validation score still became better, and what to try; empty where it did not.
 
     Args:
       config: of the run.
       name: of its folder.
       evaluations: the rows of its eval CSV file.
     """
-    losses = [(row["update"], row["eval/loss"]) for row in evaluations if "eval/loss" in row]
+    metric = config.training.early_stopping.metric
+    falls, key = is_lower_better(metric), f"eval/{metric}"
+    scores = [(row["update"], row[key]) for row in evaluations if key in row]
+    # of a score that is 1 at best, what it lacks
+    losses = [(update, score if falls else 1 - score) for update, score in scores]
     if len(losses) < 2 or not all(losses[-1][1] < loss for _, loss in losses[:-1]):
         return ""
     end, last = losses[-1]
     # the rate has decayed at the end, where any loss is flat
-    half_way = next(loss for update, loss in reversed(losses[:-1]) if update <= end / 2 or update == losses[0][0])
-    if last > (1 - STILL_FALLING) * half_way:
+    half_way = next(i for i in reversed(range(len(losses) - 1)) if losses[i][0] <= end / 2 or not i)
+    if last > (1 - STILL_FALLING) * losses[half_way][1]:
         return ""
     command = f"textclf {COMMANDS[config.experiment.kind]} {shlex.quote(name)} --fresh --set training.epochs="
     return (
-        f"note: the validation loss was still falling when the run ended ({half_way:.4f} half-way, {last:.4f} at the "
-        f"end). More epochs may help: {command}{2 * config.training.epochs}; or a higher training.learning_rate than "
+        f"note: the validation {metric} was still {'falling' if falls else 'rising'} when the run ended "
+        f"({scores[half_way][1]:.4f} half-way, {scores[-1][1]:.4f} at the end). More epochs may help: "
+        f"{command}{2 * config.training.epochs}; or a higher training.learning_rate than "
         f"{config.training.learning_rate:g}."
     )
 
