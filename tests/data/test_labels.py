@@ -92,6 +92,9 @@ def test_another_form_names_the_key_that_it_fits(tmp_path):
         assert "labels.squeeze(1).long()" in refusal(tmp_path, single[:, None], multi_label=multi_label)
     told = refusal(tmp_path, labels, num_labels=4)
     assert "labels have shape [30, 3], one column a class, but classification_head.num_labels is 4. Set it to 3" in told
+    shares = np.full((30, 1), 0.5, np.float32)
+    for multi_label in (False, True):
+        assert "squeeze" not in refusal(tmp_path, shares, multi_label=multi_label)
     assert "shape [30, 3, 1]" in refusal(tmp_path, labels[:, :, None])
     ids, mask, _ = tiny.rows(5)
     torch.save((torch.from_numpy(ids), torch.from_numpy(mask)), tmp_path / "two.pt")
@@ -102,7 +105,7 @@ def test_another_form_names_the_key_that_it_fits(tmp_path):
 def test_the_remedy_for_one_column_works(tmp_path):
     column = (tiny.rows(30)[2] > 0).astype(np.float32)[:, None]
     told = refusal(tmp_path, column, num_labels=2)
-    assert "set classification_head.multi_label to false, with classification_head.num_labels 2" in told
+    assert "set classification_head.multi_label to false and classification_head.num_labels to 2" in told
     mended = torch.from_numpy(column).squeeze(1).long().numpy()
     np.testing.assert_array_equal(load(tmp_path, mended, num_labels=2, multi_label=False).labels, column[:, 0])
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Integer, UInt64
 
+from textclf_jax.errors import listed
+
 ROWS_AT_ONCE = 4096  # bounds the memory beside the rows
 WARNED_SHARE = 0.05  # of the rows
 
@@ -54,4 +56,4 @@ def label_keys(labels: Integer[np.ndarray, "N *C"]) -> Integer[np.ndarray, " N"]
 
 def _shown(label: np.ndarray) -> str:
     """A row's label, or the numbers of its labels."""
-    return str(label) if label.ndim == 0 else f"{np.flatnonzero(label).tolist()}"
+    return str(label) if label.ndim == 0 else f"[{listed(list(map(str, np.flatnonzero(label))))}]"

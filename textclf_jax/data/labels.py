@@ -100,7 +100,9 @@ class LabelCheck(NamedTuple):
     ) -> UInt8[np.ndarray, "N C"]:
         count = self.num_labels if self.numbering is None else len(self.numbering.names)
         if labels.shape[1] != count:
-            remedy = f"Set it to {labels.shape[1]}, or s" if self.numbering is None else "S"
+            remedy = "S"
+            if self.numbering is None:
+                remedy = f"Set it to {labels.shape[1]}, and name as many in labels.txt where there is one; or s"
             raise UserError(
                 f"{self.path}: labels have shape {list(labels.shape)}, one column a class, but {self._told}. "
                 f"{remedy}ave a column for each class."
@@ -122,7 +124,7 @@ class LabelCheck(NamedTuple):
         if len(labels) >= ENOUGH_ROWS and (labels_of_row == 1).all():
             notes.append(
                 f"{self.path}: every row has one label. If no text can have several, one class a text suits better: "
-                "save labels.argmax(1) (textclf prepare: leave --label-separator out), and set "
+                "save labels.argmax(1), or prepare the texts again without --label-separator, and set "
                 "classification_head.multi_label to false"
             )
         return labels
@@ -157,7 +159,7 @@ def _single_label_remedy(labels: np.ndarray) -> str:
     if labels.ndim != 2 or not labels.size:
         return ""
     if labels.shape[1] == 1:
-        return "Save labels.squeeze(1).long()"
+        return "Save labels.squeeze(1).long()" if (labels == np.floor(labels)).all() else ""
     if not ((labels == 0) | (labels == 1)).all():
         return (
             "Save the number of one class a row; where texts have several labels, save 0 and 1 for each class [N, C], "
@@ -171,10 +173,11 @@ def _single_label_remedy(labels: np.ndarray) -> str:
 
 def _multi_label_remedy(labels: np.ndarray) -> str:
     """What to do about labels that are not [N, C]."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
+    if labels.ndim == 2 and labels.shape[1] == 1 and (labels == np.floor(labels)).all():
+        yes_or_no = ((labels == 0) | (labels == 1)).all()
         return (
-            "One column tells yes or no: save labels.squeeze(1).long(), and set classification_head.multi_label to "
-            "false, with classification_head.num_labels 2"
+            "One column is one label a text: save labels.squeeze(1).long(), and set classification_head.multi_label to "
+            f"false{' and classification_head.num_labels to 2' if yes_or_no else ''}"
         )
     if labels.ndim != 1:
         return ""

@@ -16,7 +16,7 @@ SEPARATORS = ("|", ";", ",")  # that are looked for
 LIST_SHARE, LIST_ROWS = 0.1, 3  # rows that look like lists before it is said
 ITEM = r"""'[^'\\]*'|"[^"\\]*"|[-+\w.]+"""
 # as Python prints a list; numpy prints no commas, and ['a' 'b'] would be the text 'ab' in Python
-PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{ITEM})(?:\s*,\s*(?:{ITEM}))*)?\s*,?\s*\]")
+PYTHON_LIST = re.compile(rf"\[\s*(?:(?:{ITEM})\s*(?:,\s*(?:{ITEM})\s*)*(?:,\s*)?)?\]")
 NUMBER_WITH_COMMAS = re.compile(r"[$€£]?[-+−]?(\d*,\d+|\d{1,3}(,\d{3})+(\.\d+)?)\s*%?")
 
 
@@ -25,7 +25,7 @@ def as_list(cell: str) -> list[str] | None:
     if not (cell.startswith("[") and cell.endswith("]")):
         return None
     if PYTHON_LIST.fullmatch(cell):
-        return [item.strip("'\"") if item[0] in "'\"" else item for item in re.findall(ITEM, cell)]
+        return [item[1:-1] if item[0] in "'\"" else item for item in re.findall(ITEM, cell)]
     try:
         items = json.loads(cell, parse_int=str, parse_float=str)
     except (ValueError, RecursionError):

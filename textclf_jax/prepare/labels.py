@@ -103,7 +103,7 @@ def _other_than_classes(rows: Sequence[Row], read: ReadOptions) -> str | None:
 
 def _one_label_each(rows: Sequence[Row]) -> list[Row]:
     """A row for each label of each row."""
-    return [row._replace(label=label) for row in rows for label in row.labels]
+    return [row if row.label is label else row._replace(label=label) for row in rows for label in row.labels]
 
 
 def mostly_decimals(labels: Iterable[str]) -> bool:
