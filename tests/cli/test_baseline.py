@@ -2,10 +2,18 @@
 
 import gzip
 import json
+import random
 
+import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.preprocessing import MultiLabelBinarizer
 
 from textclf_jax.cli import main
+from textclf_jax.evaluation.words import count_units
 
 WORDS = {"sport": "goal match team", "money": "bank share profit", "sky": "star planet orbit"}
 
@@ -38,6 +46,58 @@ def test_scores_of_both_baselines(split, capsys):
     assert majority["f1_macro"] == pytest.approx(0.4 / 3)
     assert tfidf["accuracy"] == pytest.approx(36 / 40)  # wrong on the four mislabelled rows alone
     assert tfidf["seconds"] > 0
+
+
+def test_several_labels_equal_one_regression_for_each(tmp_path, capsys):
+    """Against scikit-learn's one-vs-rest on the same features."""
+    draw, files, sets = random.Random(2), [], {}
+    for name, count in (("train", 80), ("test", 40)):
+        sets[name] = [sorted(draw.sample(list(WORDS), draw.choice([0, 1, 1, 2, 3]))) for _ in range(count)]
+        texts = [" ".join(draw.choice(WORDS[x].split()) for x in labels) + " a text" for labels in sets[name]]
+        rows = [f"{text},{' ; '.join(labels)}" for text, labels in zip(texts, sets[name], strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+        files += [f"--{name}", str(tmp_path / f"{name}.csv")]
+        sets[f"{name} texts"] = texts
+    flags = ["--label-separator", ";", "--unlabelled-rows", "negative", "--json"]
+    assert main(["baseline", *files, *flags]) == 0
+    frequent, tfidf = map(json.loads, capsys.readouterr().out.splitlines())
+    binarizer = MultiLabelBinarizer().fit([list(WORDS)])
+    train, test = binarizer.transform(sets["train"]), binarizer.transform(sets["test"])
+    vectorizer = TfidfVectorizer(analyzer=count_units, max_features=50_000, sublinear_tf=True)
+    model = OneVsRestClassifier(LogisticRegression(C=10.0, max_iter=1000))
+    model.fit(vectorizer.fit_transform(sets["train texts"]), train)
+    predicted = model.predict(vectorizer.transform(sets["test texts"]))
+    most = max(map(tuple, sets["train"]), key=[*map(tuple, sets["train"])].count)
+    for found, expected in (
+        (tfidf, predicted),
+        (frequent, np.tile(binarizer.transform([most]), (len(test), 1))),
+    ):
+        assert found["f1_micro"] == pytest.approx(f1_score(test, expected, average="micro", zero_division=0))
+        assert found["f1_macro"] == pytest.approx(f1_score(test, expected, average="macro", zero_division=0))
+        assert found["subset_accuracy"] == pytest.approx(accuracy_score(test, expected))
+    assert tfidf["f1_micro"] > 0.9
+
+
+def test_several_labels_without_the_flag_are_pointed_out(tmp_path, capsys):
+    rows = [f"a text of {WORDS[one]},{one}|{other}" for one in WORDS for other in WORDS if one != other] * 4
+    rows += [f"some {WORDS[one]},{one}" for one in WORDS] * 4
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    files = ["baseline", "--train", str(tmp_path / "a.csv"), "--test", str(tmp_path / "a.csv")]
+    assert main(files) == 0
+    assert "pass --label-separator '|'" in capsys.readouterr().err
+    assert main([*files, "--label-separator", ";"]) == 2
+    assert "--label-separator ';' is in no label" in capsys.readouterr().err
+    assert main([*files, "--unlabelled-rows", "negative"]) == 2
+    assert "pass --unlabelled-rows drop" in capsys.readouterr().err
+
+
+def test_a_label_that_all_texts_have(tmp_path, capsys):
+    rows = [f"a text of {WORDS[one]},{one} | all" for one in WORDS] * 5
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    path = str(tmp_path / "a.csv")
+    assert main(["baseline", "--train", path, "--test", path, "--label-separator", "|", "--json"]) == 0
+    _, tfidf = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (tfidf["f1_micro"], tfidf["subset_accuracy"]) == (1.0, 1.0)
 
 
 def test_a_table_without_json(split, capsys):

@@ -31,10 +31,37 @@ def test_labels_have_a_column_where_they_are_used(command):
     assert reading_options(parse(command, "--label-column", "l")) == ReadOptions(label_column="l")
 
 
-def test_predict_has_no_use_for_labels(capsys):
+@pytest.mark.parametrize("flag", ["--label-column", "--label-separator"])
+def test_predict_has_no_use_for_labels(capsys, flag):
     with pytest.raises(SystemExit):
-        parse(predict, "--label-column", "l")
-    assert "unrecognized arguments: --label-column l" in capsys.readouterr().err
+        parse(predict, flag, "l")
+    assert f"unrecognized arguments: {flag} l" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("|", "|"),
+        (", ", ","),
+        ("pipe", "|"),
+        ("JSON", "json"),
+        ("\\t", "\t"),
+        (" ", " "),
+        (" and ", " and "),
+        ("||", "||"),
+    ],
+)
+def test_label_separators(given, meant):
+    for command in (prepare, baseline):
+        assert reading_options(parse(command, "--label-separator", given)) == ReadOptions(label_separator=meant)
+
+
+@pytest.mark.parametrize("given", ["", "x", "list"])
+def test_what_cannot_separate_labels_is_refused(given):
+    with pytest.raises(
+        UserError, match=r"--label-separator '.*': must be what stands between labels, such as '\|', or"
+    ):
+        reading_options(parse(prepare, "--label-separator", given))
 
 
 @pytest.mark.parametrize(("given", "meant"), [("Semicolon", ";"), ("\\t", "\t"), ("^", "^"), ("pipe", "|")])

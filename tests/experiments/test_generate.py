@@ -163,6 +163,23 @@ def test_finetuning_takes_over_architecture_and_tokenizer(project):
     assert config.data.test.dataset_path == "data/news/cls/test.pt"
 
 
+@pytest.mark.parametrize(("told", "expected"), [("true", True), ("false", False), (None, False)])
+def test_finetuning_on_several_labels_a_text(project, told, expected):
+    rest = "" if told is None else f', "multi_label": {told}'
+    (project / "data/news/dataset.json").write_text(f'{{"max_length": 96{rest}}}')
+    generate_pretraining("pre", data="data/news", root=project)
+    for name, start in (("fine", "pre"), ("scratch", None)):
+        config = finetuning_config(generate_finetuning(name, start, data="data/news", root=project))
+        assert config.classification_head.multi_label is expected
+    (project / "data/news/dataset.json").write_text("[1]")
+    with pytest.raises(UserError, match=r"dataset\.json cannot be read. Prepare the data again"):
+        generate_finetuning("other", "pre", data="data/news", root=project)
+    (project / "data/news/dataset.json").unlink()
+    assert not finetuning_config(
+        generate_finetuning("other", "pre", data="data/news", root=project)
+    ).classification_head.multi_label
+
+
 def test_finetuning_from_scratch(project):
     overrides = ["architecture.num_layers=1"]
     path = generate_finetuning("fine", None, data="data/news", overrides=overrides, root=project)

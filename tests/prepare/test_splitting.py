@@ -47,6 +47,44 @@ def test_split_is_a_partition_in_which_each_class_has_its_share(sizes, fractions
         assert abs(sum(other[str(i)] for other in others) - share) <= 1
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.integers(1, 12), st.integers(12, 400), st.sampled_from([(0.1, 0.1), (0.0, 0.3), (0.4, 0.5)]), st.integers(0, 99)
+)
+def test_split_of_label_sets_keeps_each_class_in_train(num_labels, count, fractions, seed):
+    """The sizes are exact, and each label's share is within a few rows: one for each rarer label it may stand with."""
+    rates = np.minimum(0.6, 0.9 / np.arange(1, num_labels + 1))
+    labels = np.random.default_rng(seed).random((count, num_labels)) < rates
+    sets = [tuple(f"label{i}" for i in np.flatnonzero(row)) for row in labels]
+    parts = stratified_split(sets, *fractions, seed)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(count))
+    train, val, test = (labels[part].sum(0) for part in parts)
+    occurs = labels.any(0)
+    assert (train[occurs] >= 1).all()
+    wanted = [max(round(count * fraction), 1) if fraction else 0 for fraction in fractions]
+    if sum(wanted) <= count - num_labels:
+        assert [len(part) for part in parts[1:]] == wanted
+    held_out = sum(wanted) / count
+    assert (np.abs(val + test - held_out * labels.sum(0)) <= 2 + num_labels).all()
+
+
+def test_split_of_label_sets_depends_on_the_seed():
+    sets = [("a",), ("a", "b"), (), ("c", "b")] * 25
+    one, again, other = (stratified_split(sets, 0.1, 0.2, seed) for seed in (3, 3, 4))
+    assert [len(part) for part in one] == [70, 10, 20]
+    for part, same in zip(one, again, strict=True):
+        np.testing.assert_array_equal(part, same)
+    assert one[2].tolist() != other[2].tolist()
+
+
+def test_the_last_rows_of_a_label_do_not_all_leave_train():
+    """Each row of "y" has a rarer label, of which a row of its own stays in train."""
+    sets = [("x1", "y"), ("x1",), ("x2", "y"), ("x2",), *[("z",)] * 8]
+    for seed in range(20):
+        train = stratified_split(sets, 0.0, 0.7, seed)[0]
+        assert {label for row in train for label in sets[row]} == {"x1", "x2", "y", "z"}
+
+
 def test_split_depends_on_the_seed_and_keeps_the_order():
     labels = [None] * 200
     parts = stratified_split(labels, 0.1, 0.2, 3)

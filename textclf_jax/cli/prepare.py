@@ -23,6 +23,12 @@ EPILOG = """examples:
 """
 
 
+UNLABELLED = (
+    "of partly labelled files: for MLM training alone, or none; negative: texts of none of the classes, with "
+    "--label-separator"
+)
+
+
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser = subparsers.add_parser(
         "prepare",
@@ -64,7 +70,7 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
         help="drop rows that repeat a text, before the split; the copy in --train stays",
     )
     add("--skip-empty", action="store_true", help="drop labelled rows without visible text")
-    add("--unlabelled-rows", choices=("mlm", "drop"), help="of partly labelled files: for MLM training alone, or none")
+    add("--unlabelled-rows", choices=("mlm", "drop", "negative"), help=UNLABELLED)
 
 
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
@@ -178,6 +184,7 @@ def _figures(report: "Report") -> list[list[str]]:
         ["texts", *(f"{s.texts:,}" for s in splits)],
         ["MLM rows", *(f"{s.mlm_rows:,}" for s in splits)],
         ["CLS rows", *(f"{s.cls_rows:,}" for s in splits)],
+        *_label_figures(report),
         ["tokens", *(f"{s.tokens:,}" for s in splits)],
         ["\\[UNK]", *(f"{s.unknown_rate:.2%}" for s in splits)],
         ["truncated texts", *(f"{s.truncated_texts:,}" for s in splits)],
@@ -190,11 +197,30 @@ def _figures(report: "Report") -> list[list[str]]:
     return rows
 
 
+def _label_figures(report: "Report") -> list[list[str]]:
+    """Rows of the table where texts can have several labels."""
+    if not report.multi_label or report.label_names is None:
+        return []
+    splits = report.splits.values()
+    return [
+        ["labels", *(f"{sum(s.class_counts):,}" for s in splits)],
+        ["texts of no class", *(f"{s.without_labels:,}" for s in splits)],
+    ]
+
+
+def _classes(report: "Report", names: list[str]) -> str:
+    """The names of the classes; with their rows to train on, where these are not the rows that there are."""
+    if not report.multi_label:
+        return listed(names, 12)
+    counts = report.splits["train"].class_counts
+    return "training rows: " + listed([f"{name} {n:,}" for name, n in zip(names, counts, strict=True)], 12)
+
+
 def _remarks(report: "Report") -> list[str]:
     """Lines below the table: vocabulary, classes, what became of the rows, repeated texts."""
     lines = [f"vocabulary: {report.vocab_size:,} pieces, fingerprint {report.fingerprint[:12]}"]
     if report.label_names is not None:
-        lines.append(f"classes: {len(report.label_names):,} ({listed(report.label_names, 12)})")
+        lines.append(f"classes: {len(report.label_names):,} ({_classes(report, report.label_names)})")
     lines.append(report.row_counts())
     if report.duplicates:
         counted = ", ".join(f"{n:,} {where}" for where, n in report.duplicates.items())

@@ -16,8 +16,14 @@ def add_reading_flags(parser: argparse.ArgumentParser, *, labels: bool = True) -
     add("--text-column", metavar="NAME", help="of csv and tsv (default: text)")
     if labels:
         add("--label-column", metavar="NAME", help="of csv and tsv (default: label, where there is one)")
+        add(
+            "--label-separator",
+            metavar="SEP",
+            help='between several labels of a text, such as \'|\'; json: lists such as ["a", "b"] (default: a text '
+            "has one label)",
+        )
     else:
-        parser.set_defaults(label_column=None)
+        parser.set_defaults(label_column=None, label_separator=None)
     add(
         "--quoting",
         choices=("auto", "on", "off"),
@@ -31,7 +37,7 @@ def add_reading_flags(parser: argparse.ArgumentParser, *, labels: bool = True) -
 
 
 def reading_options(args: argparse.Namespace) -> "ReadOptions":
-    """How files are to be read; raises UserError for a delimiter that can be none."""
+    """How files are to be read; raises UserError for a delimiter or separator that can be none."""
     from textclf_jax.prepare.tables import DELIMITERS
     from textclf_jax.prepare.texts import ReadOptions
 
@@ -41,7 +47,25 @@ def reading_options(args: argparse.Namespace) -> "ReadOptions":
         if len(delimiter) != 1 or delimiter in '"\r\n\0':
             known = ", ".join(DELIMITERS)
             raise UserError(f"--delimiter {args.delimiter!r}: must be {known} or another single character")
-    return ReadOptions(args.text_column, args.label_column, args.quoting, delimiter, args.encoding, args.text_unit)
+    separator = None if args.label_separator is None else _separator(args.label_separator)
+    return ReadOptions(
+        args.text_column, args.label_column, args.quoting, delimiter, args.encoding, args.text_unit, separator
+    )
+
+
+def _separator(given: str) -> str:
+    """What stands between labels; blanks around labels do not count, so that ", " is the same as ","."""
+    from textclf_jax.prepare.label_sets import JSON
+    from textclf_jax.prepare.tables import DELIMITERS
+
+    named = {**DELIMITERS, "\\t": "\t", JSON: JSON}
+    separator = named.get(given.lower(), given)
+    if not separator or (separator == given and separator.isalnum() and separator != JSON):
+        raise UserError(
+            f"--label-separator {given!r}: must be what stands between labels, such as '|', or {', '.join(named)}"
+        )
+    bare = separator.strip()
+    return separator if not bare or bare.isalnum() else bare
 
 
 def print_notes(file: "TextFile") -> None:

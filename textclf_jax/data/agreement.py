@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
 from textclf_jax.class_names import closest, same_name
 from textclf_jax.constants import DATASET_FILE, LABELS_FILE
@@ -149,20 +149,49 @@ def run_labels(
     """
     mapped = numbering.to_run[labels]
     foreign = np.flatnonzero(mapped == UNKNOWN)
+    row = int(foreign[0]) if foreign.size else 0
+    _refuse_foreign(path, row, int(labels[row]), foreign.size, numbering, notes)
+    return mapped
+
+
+def run_label_sets(
+    path: Path, labels: UInt8[np.ndarray, "N K"], numbering: Numbering, notes: list[str]
+) -> UInt8[np.ndarray, "N C"]:
+    """Labels of 0 and 1 for each class of a file, as such for each class of the run.
+
+    Raises:
+      UserError: a row has a class that the run does not have.
+    """
+    foreign = labels[:, numbering.to_run == UNKNOWN].any(axis=1)
+    row = int(np.argmax(foreign))
+    wrong = np.flatnonzero((labels[row] == 1) & (numbering.to_run == UNKNOWN))
+    _refuse_foreign(path, row, int(wrong[0]) if wrong.size else 0, int(foreign.sum()), numbering, notes)
+    mapped = np.zeros((len(labels), numbering.run.count), np.uint8)
+    for column, number in enumerate(numbering.to_run):
+        if number != UNKNOWN:  # two may be one class of the run: 0 and LABEL_0
+            mapped[:, number] |= labels[:, column]
+    missing = [name for i, name in enumerate(numbering.run.known) if i not in numbering.to_run]
+    if missing:
+        notes.append(
+            f"{path}: by {numbering.source} its labels do not tell of {listed(missing, 20)}: its rows count as without"
+        )
+    return mapped
+
+
+def _refuse_foreign(path: Path, row: int, label: int, count: int, numbering: Numbering, notes: list[str]) -> None:
+    """Raises UserError where `count` rows, the first of which is `row`, have classes that the run lacks."""
     unknown = [name for name, number in zip(numbering.names, numbering.to_run, strict=True) if number == UNKNOWN]
-    if foreign.size:
-        row, run = int(foreign[0]), numbering.run
-        name = numbering.names[labels[row]]
+    if count:
+        name, run = numbering.names[label], numbering.run
         raise UserError(
-            f"{path}: row {row} has the class {name!r} (label {labels[row]} by {numbering.source}), as have "
-            f"{foreign.size} rows classes that the run lacks: its classes are {listed(run.known, 20)} "
+            f"{path}: row {row} has the class {name!r} (label {label} by {numbering.source}), as have "
+            f"{count} rows classes that the run lacks: its classes are {listed(run.known, 20)} "
             f"({run.source}).{closest(name, run.known)} Leave these rows out, or train with these classes; or, if they "
             f"are classes of the run under other names, write those, a line for each of {listed(numbering.names, 20)},"
             f" into {numbering.source.with_name(LABELS_FILE)}."
         )
     if unknown:
         notes.append(f"{path}: no row has a class that the run lacks ({listed(unknown, 20)}, by {numbering.source})")
-    return mapped
 
 
 # --- the vocabulary -----------------------------------------------------------------------------------------------

@@ -2,24 +2,22 @@
 
 import hashlib
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import Int, UInt8, UInt64
 
-from textclf_jax.data.agreement import Numbering, run_labels
+from textclf_jax.data.agreement import Numbering
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.content import ContentCheck, SpecialTokens, TailCheck
-from textclf_jax.data.equal_rows import contradictions, hash_rows
+from textclf_jax.data.equal_rows import hash_rows
+from textclf_jax.data.labels import LabelCheck
 from textclf_jax.data.packing import token_places, tokens_taken
 from textclf_jax.data.padding import PaddingCheck
-from textclf_jax.data.torch_files import read_tensors, release_memory
-from textclf_jax.errors import UserError, listed
-
-CHUNK_BYTES = 32 << 20
+from textclf_jax.data.torch_files import chunks_of, read_tensors
+from textclf_jax.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +28,7 @@ class Dataset:
       path: the file.
       input_ids: [N, L] integers, memory-mapped; each row is real tokens, then padding.
       lengths: [N] int32, real tokens of each row, at most the maximum length.
-      labels: [N] int32 in [0, C), in the run's numbers, or None.
+      labels: [N] int32 in [0, C), in the run's numbers; of several labels a text [N, C] uint8 of 0 and 1; or None.
       fingerprint: 16 hex digits that change with the data.
       notes: what the user should know about the data, one line each.
       class_names: the C names of the run's classes; None for MLM, and where nothing tells them.
@@ -40,7 +38,7 @@ class Dataset:
     path: Path
     input_ids: Int[np.ndarray, "N L"]
     lengths: Int[np.ndarray, " N"]
-    labels: Int[np.ndarray, " N"] | None
+    labels: Int[np.ndarray, " N"] | UInt8[np.ndarray, "N C"] | None
     fingerprint: str
     notes: tuple[str, ...]
     class_names: tuple[str, ...] | None = None
@@ -68,6 +66,7 @@ def load_dataset(
     pad_id: int,
     max_length: int,
     num_labels: int | None = None,
+    multi_label: bool = False,
     numbering: Numbering | None = None,
     special: SpecialTokens | None = None,
 ) -> Dataset:
@@ -79,6 +78,7 @@ def load_dataset(
       pad_id: the id of PAD.
       max_length: longer rows are cut to this many tokens.
       num_labels: C for classification, which needs labels; None for MLM, which ignores them.
+      multi_label: whether a text has several labels: [N, C] of 0 and 1.
       numbering: what the file's labels are in the run's numbers; None: the same.
       special: the special tokens, without which nothing tells whether there is text in the rows.
 
@@ -86,11 +86,12 @@ def load_dataset(
       UserError: names the file, the row and the value at fault, and the remedy.
     """
     tensors = read_tensors(path)
-    ids, mask, labels = _check_shapes(path, tensors, num_labels)
+    check = num_labels and LabelCheck(path, num_labels, multi_label, numbering)
+    ids, mask, labels = _check_shapes(path, tensors, check.form if check else None)
     notes: list[str] = []
     _check_mask_values(path, mask, notes)
     lengths, num_words, hashes = _check_rows(path, tensors, vocab_size, pad_id, max_length, special, notes)
-    labels = None if num_labels is None else _check_labels(path, labels, num_labels, numbering, hashes, notes)
+    labels = check.checked(labels, hashes, notes) if check else None
     empty, long = int((lengths == 0).sum()), lengths > max_length
     if empty:
         notes.append(f"{path}: {empty} of {len(lengths)} rows are all padding")
@@ -113,11 +114,14 @@ def fingerprint(path: Path, to_run: list[int] | None = None) -> str:
 
 
 def _check_shapes(
-    path: Path, tensors: list[np.ndarray], num_labels: int | None
+    path: Path, tensors: list[np.ndarray], form: str | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Returns input_ids [N, L], attention_mask [N, L] and labels, whose values are still to be checked."""
-    expected = "input_ids [N, L], attention_mask [N, L] (True = PAD)" + (", labels [N]" if num_labels else "")
-    needed = 2 if num_labels is None else 3
+    """Returns input_ids [N, L], attention_mask [N, L] and labels, whose values are still to be checked.
+
+    `form` is the shape of labels, for messages; None where none are needed.
+    """
+    expected = "input_ids [N, L], attention_mask [N, L] (True = PAD)" + (f", labels {form}" if form else "")
+    needed = 2 if form is None else 3
     if not needed <= len(tensors) <= 3:
         raise UserError(f"{path}: holds {len(tensors)} tensors, expected {needed}: {expected}")
     ids, mask, labels = *tensors[:2], tensors[2] if len(tensors) == 3 else None
@@ -137,7 +141,7 @@ def _check_shapes(
 def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> None:
     if mask.dtype == np.bool_:
         return
-    for start, (part,) in _chunks(mask):
+    for start, (part,) in chunks_of(mask):
         wrong = ~((part == 0) | (part == 1))
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
@@ -146,16 +150,6 @@ def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> None:
                 "expected bool, True = PAD"
             )
     notes.append(f"{path}: attention_mask is {mask.dtype}, read as bool with 1 = PAD")
-
-
-def _chunks(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
-    """Yields (first row's number, rows) of memory-mapped arrays, CHUNK_BYTES at a time, and then frees their memory."""
-    count = max(1, CHUNK_BYTES * len(arrays[0]) // max(1, arrays[0].nbytes))
-    for start in range(0, len(arrays[0]), count):
-        parts = [array[start : start + count] for array in arrays]
-        yield start, parts
-        for part in parts:
-            release_memory(part)
 
 
 class CheckedRows(NamedTuple):
@@ -187,7 +181,7 @@ def _check_rows(
     hashes = np.empty(len(ids) if len(tensors) == 3 else 0, np.uint64)
     content, tails = special and ContentCheck(path, special), TailCheck(path, pad_id, special)
     check = PaddingCheck(path, pad_id, mask.dtype == np.bool_, _third_is_mask(tensors))
-    for start, (id_part, mask_part) in _chunks(ids, mask):
+    for start, (id_part, mask_part) in chunks_of(ids, mask):
         if id_part.min() < 0 or id_part.max() >= vocab_size:
             row, column = np.argwhere((id_part < 0) | (id_part >= vocab_size))[0]
             raise UserError(
@@ -213,33 +207,3 @@ def _third_is_mask(tensors: list[np.ndarray]) -> bool:
         return False
     sample = tensors[2][:1000]
     return bool(((sample == 0) | (sample == 1)).all())
-
-
-def _check_labels(
-    path: Path,
-    labels: np.ndarray | None,
-    num_labels: int,
-    numbering: Numbering | None,
-    hashes: UInt64[np.ndarray, " N"],
-    notes: list[str],
-) -> np.ndarray:
-    """The labels [N] int32 in the run's numbers."""
-    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        found = "missing" if labels is None else f"{labels.dtype} of shape {list(labels.shape)}"
-        raise UserError(f"{path}: labels are {found}, expected integers [N]")
-    count = num_labels if numbering is None else len(numbering.names)
-    wrong = np.flatnonzero((labels < 0) | (labels >= count))
-    if wrong.size:
-        row = int(wrong[0])
-        told = "classification_head.num_labels is" if numbering is None else f"the classes in {numbering.source} are"
-        raise UserError(
-            f"{path}: row {row} has the label {labels[row]}, but {told} {count} (labels 0 to {count - 1}); "
-            f"{wrong.size} rows are out of range"
-        )
-    notes += filter(None, [contradictions(path, hashes, labels)])
-    if numbering is not None:
-        labels = run_labels(path, labels, numbering, notes)
-    absent = np.setdiff1d(np.arange(num_labels), labels)
-    if absent.size:
-        notes.append(f"{path}: no row has the label {listed(list(map(str, absent)))}")
-    return np.asarray(labels, np.int32)

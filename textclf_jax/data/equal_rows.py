@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import Int, Integer, UInt64
+
+from textclf_jax.errors import listed
 
 ROWS_AT_ONCE = 4096  # bounds the memory beside the rows
 WARNED_SHARE = 0.05  # of the rows
@@ -17,7 +19,7 @@ def hash_rows(ids: Int[np.ndarray, "N L"]) -> UInt64[np.ndarray, " N"]:
 
 
 def groups_with_different_labels(
-    hashes: UInt64[np.ndarray, " N"], labels: Int[np.ndarray, " N"]
+    hashes: UInt64[np.ndarray, " N"], labels: Integer[np.ndarray, " N"]
 ) -> list[Int[np.ndarray, " G"]]:
     """The numbers of rows that are equal and do not all have one label, in increasing order."""
     if not len(hashes):
@@ -30,16 +32,28 @@ def groups_with_different_labels(
     return sorted(groups, key=lambda group: group[0])
 
 
-def contradictions(path: Path, hashes: UInt64[np.ndarray, " N"], labels: Int[np.ndarray, " N"]) -> str:
-    """Tells of rows of a file that are equal but for their labels; empty without any."""
-    groups = groups_with_different_labels(hashes, labels)
+def contradictions(path: Path, hashes: UInt64[np.ndarray, " N"], labels: Integer[np.ndarray, "N *C"]) -> str:
+    """Tells of rows of a file that are equal but for their labels, [N] or sets of them [N, C]; empty without any."""
+    keys = label_keys(labels)
+    groups = groups_with_different_labels(hashes, keys)
     if not groups:
         return ""
     one = int(groups[0][0])
-    other = next(int(row) for row in groups[0] if labels[row] != labels[one])
+    other = next(int(row) for row in groups[0] if keys[row] != keys[one])
     count = sum(map(len, groups))
     warning = "warning: " * (count > WARNED_SHARE * len(labels))
+    what = "another label" if labels.ndim == 1 else "other labels"
     return (
-        f"{warning}{path}: {count} of {len(labels)} rows equal another row that has another label (row {one} has "
-        f"{labels[one]}, row {other} has {labels[other]}): no model can tell them apart"
+        f"{warning}{path}: {count} of {len(labels)} rows equal another row that has {what} (row {one} has "
+        f"{_shown(labels[one])}, row {other} has {_shown(labels[other])}): no model can tell them apart"
     )
+
+
+def label_keys(labels: Integer[np.ndarray, "N *C"]) -> Integer[np.ndarray, " N"]:
+    """[N] numbers that are equal where the labels of rows are: labels [N] themselves, or hashes of sets [N, C]."""
+    return hash_rows(labels) if labels.ndim == 2 else labels
+
+
+def _shown(label: np.ndarray) -> str:
+    """A row's label, or the numbers of its labels."""
+    return str(label) if label.ndim == 0 else f"[{listed(list(map(str, np.flatnonzero(label))))}]"

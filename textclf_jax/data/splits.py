@@ -74,6 +74,7 @@ def _load(config: RunConfig, tokenizer: LoadedTokenizer, beside: Beside, classes
         pad_id=tokenizer.pad_id,
         max_length=config.architecture.max_sequence_length,
         num_labels=classes and classes.count,
+        multi_label=isinstance(config, FinetuningConfig) and config.classification_head.multi_label,
         numbering=classes and numbering_of(beside, classes, notes),
         special=SpecialTokens.of(tokenizer),
     )

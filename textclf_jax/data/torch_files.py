@@ -10,7 +10,7 @@ import mmap
 import os
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from textclf_jax.data.torch_pickle import Instance, StoredTensor, UnsafePickleEr
 from textclf_jax.errors import UserError
 
 CHUNK_BYTES = 1 << 20
+ROWS_CHUNK_BYTES = 32 << 20
 MAX_PICKLE_BYTES = 16 << 20  # a dataset's pickle takes about a kilobyte, a large model's a few hundred
 LOCAL_HEADER_BYTES = 30  # of a zip's record, before its name
 DICT_KEYS = ("input_ids", "attention_mask", "labels")
@@ -129,6 +130,16 @@ def release_memory(array: np.ndarray) -> None:
     length = array.ctypes.data + array.nbytes - start
     if length > 0 and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
         ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), mmap.MADV_DONTNEED)
+
+
+def chunks_of(*arrays: np.ndarray) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """Yields (first row's number, rows) of arrays from `read_tensors`, 32 MiB at a time; then frees their memory."""
+    count = max(1, ROWS_CHUNK_BYTES * len(arrays[0]) // max(1, arrays[0].nbytes))
+    for start in range(0, len(arrays[0]), count):
+        parts = [array[start : start + count] for array in arrays]
+        yield start, parts
+        for part in parts:
+            release_memory(part)
 
 
 def save(path: Path, thing: Any) -> None:

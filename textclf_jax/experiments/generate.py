@@ -71,8 +71,8 @@ def generate_finetuning(
     Args:
       name: name of the new run.
       pretrain_name: name of the pretraining run to start from; None: fresh weights.
-      data: folder written by `textclf prepare`; sets paths and the number of classes, and with fresh weights also
-        vocabulary and maximum length.
+      data: folder written by `textclf prepare`; sets paths, the number of classes and whether a text can have
+        several, and with fresh weights also vocabulary and maximum length.
       preset: with fresh weights: name of a file in `configs/presets/`; sets architecture and training.
       overrides, root: as in `generate_pretraining`.
 
@@ -95,6 +95,8 @@ def generate_finetuning(
     if data is not None:
         values |= _dataset_paths("finetuning", data, root)
         values["classification_head", "num_labels"] = len(read_class_names(root / data / LABELS_FILE))
+        if _is_multi_label(root / data / DATASET_FILE):
+            values["classification_head", "multi_label"] = True
         if pretrain_name is not None:
             _check_same_vocabulary(root / str(values["tokenizer", "vocab_dir"]), root / data / VOCAB_FOLDER)
         else:
@@ -228,6 +230,14 @@ def _vocabulary_of(data: str, root: Path) -> dict[KeyPath, object]:
         raise UserError(f"{path} has no max_length. Prepare the data again with textclf prepare.") from None
     vocabulary = f"{Path(data).as_posix()}/{VOCAB_FOLDER}"
     return {("tokenizer", "vocab_dir"): vocabulary, ("architecture", "max_sequence_length"): length}
+
+
+def _is_multi_label(path: Path) -> bool:
+    """Whether a dataset.json says that a text can have several labels; those of earlier versions do not tell."""
+    try:
+        return path.is_file() and json.loads(_text(path)).get("multi_label", False) is True
+    except (ValueError, AttributeError):
+        raise UserError(f"{path} cannot be read. Prepare the data again with textclf prepare.") from None
 
 
 def _check_same_vocabulary(pretraining: Path, data: Path) -> None:

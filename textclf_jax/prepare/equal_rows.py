@@ -8,9 +8,9 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import Integer, UInt64
 
-from textclf_jax.data.equal_rows import groups_with_different_labels, hash_rows
+from textclf_jax.data.equal_rows import groups_with_different_labels, hash_rows, label_keys
 from textclf_jax.errors import shortened
 from textclf_jax.prepare.texts import Row
 from textclf_jax.prepare.vocabulary_report import VocabularyReport
@@ -76,15 +76,15 @@ class RowCollector:
     hashes: list[UInt64[np.ndarray, " N"]] = field(default_factory=list)
     has_unknown: list[bool] = field(default_factory=list)  # for each of the rows, as is_cut
     is_cut: list[bool] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)  # numbers that differ where labels do
 
-    def add(self, rows: list[Row], encoded: Encoded, labels: Int[np.ndarray, " N"], capacity: int) -> None:
+    def add(self, rows: list[Row], encoded: Encoded, labels: Integer[np.ndarray, "N *C"], capacity: int) -> None:
         """Adds the rows of a split; `capacity` is the number of tokens that a row can hold."""
         self.rows += rows
         self.hashes.append(hash_rows(encoded.input_ids))
         self.has_unknown += np.isin(np.arange(len(rows)), encoded.unknown_texts).tolist()
         self.is_cut += (encoded.num_tokens > capacity).tolist()
-        self.labels += labels.tolist()
+        self.labels += label_keys(labels).tolist()
 
     def with_different_labels(self) -> EqualRows:
         """Finds equal rows whose texts and labels differ."""
@@ -104,7 +104,7 @@ class RowCollector:
         """The numbers of rows that are equal and do not all have one label, in increasing order."""
         if not self.rows:
             return []
-        return groups_with_different_labels(np.concatenate(self.hashes), np.array(self.labels))
+        return groups_with_different_labels(np.concatenate(self.hashes), np.array(self.labels, np.uint64))
 
     def _pair(self, group: np.ndarray) -> tuple[int, int]:
         """Two rows of a group of several texts and labels that differ in both."""
@@ -129,4 +129,4 @@ class RowCollector:
 
 
 def _shown(row: Row) -> tuple[str, str]:
-    return shortened(row.text, SHOWN_CHARACTERS), str(row.label)
+    return shortened(row.text, SHOWN_CHARACTERS), ", ".join(row.labels) or "no label"

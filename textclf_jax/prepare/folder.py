@@ -18,8 +18,9 @@ from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
 from textclf_jax.files import json_text, sha256_of, write_csv
 from textclf_jax.prepare.equal_rows import RowCollector
+from textclf_jax.prepare.label_sets import cell_of
 from textclf_jax.prepare.options import PrepareOptions
-from textclf_jax.prepare.report import NUM_SPECIAL, Report, SplitReport, describe_split
+from textclf_jax.prepare.report import NUM_SPECIAL, Report, SplitReport, describe_labels, describe_split
 from textclf_jax.prepare.splitting import Splits
 from textclf_jax.prepare.texts import Row
 from textclf_jax.prepare.vocabulary_report import VocabularyReport, refuse_mostly_unknown
@@ -87,7 +88,7 @@ class RowWriter:
           name: of the split.
           rows: its texts.
           extra: further texts, for MLM only.
-          labels: [rows] int64, where the task has labels.
+          labels: [rows] int64, or [rows, C] uint8 of 0 and 1, where the task has labels.
           num_labels: C.
 
         Raises:
@@ -103,10 +104,9 @@ class RowWriter:
             write_tensors(self._path("cls", name), encoded.input_ids, encoded.attention_mask, labels)
             self.equal_rows.add(rows, encoded, labels, self.options.max_length - NUM_SPECIAL)
             self.tokenless.extend(rows[i] for i in np.flatnonzero(encoded.num_tokens == 0))
-            counts = np.bincount(labels, minlength=num_labels)
             with_extra = report.unknown_rates if extra and report.mlm_rows else None
-            report = self._describe(name, texts, encoded, mlm_rows=report.mlm_rows, class_counts=counts)
-            report = replace(report, with_extra_text=with_extra)
+            report = self._describe(name, texts, encoded, mlm_rows=report.mlm_rows)
+            report = replace(report, with_extra_text=with_extra, **describe_labels(labels, num_labels))
         return report
 
     def _encode(self, name: str, texts: list[str], *, mlm: bool) -> Encoded:
@@ -119,13 +119,11 @@ class RowWriter:
             progress=lambda done: self.stage(what, done, len(texts)),
         )
 
-    def _describe(
-        self, name: str, texts: list[str], encoded: Encoded, *, mlm_rows: int, class_counts: np.ndarray | None = None
-    ) -> SplitReport:
+    def _describe(self, name: str, texts: list[str], encoded: Encoded, *, mlm_rows: int) -> SplitReport:
         """The figures of a split; raises UserError where more than half of its tokens are [UNK]."""
         unknown = self.tokenizer.explain_unknown([texts[i] for i in encoded.unknown_texts])
         characters = sum(map(len, texts))
-        report = describe_split(encoded, unknown, characters, mlm_rows=mlm_rows, class_counts=class_counts)
+        report = describe_split(encoded, unknown, characters, mlm_rows=mlm_rows)
         refuse_mostly_unknown(name, report.unknown_rates, self.vocabulary)
         return report
 
@@ -143,7 +141,7 @@ class RowWriter:
         return self.folder / task / f"{name}.pt"
 
 
-def write_texts(folder: Path, splits: Splits, report: Report) -> None:
+def write_texts(folder: Path, splits: Splits, report: Report, separator: str | None) -> None:
     """Writes labels.txt and, where the split was drawn here, its texts: so that other programs can use the same."""
     if report.label_names is not None:
         (folder / LABELS_FILE).write_text("".join(name + "\n" for name in report.label_names), "utf-8")
@@ -154,7 +152,12 @@ def write_texts(folder: Path, splits: Splits, report: Report) -> None:
     for name, rows in splits.items():
         with (folder / "splits" / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
             write_csv(file, [["text", "label"] if labelled else ["text"]])
-            write_csv(file, ((row.text, row.label) if labelled else (row.text,) for row in rows))
+            write_csv(file, ((row.text, _cell(row, separator)) if labelled else (row.text,) for row in rows))
+
+
+def _cell(row: Row, separator: str | None) -> str | None:
+    """The label of a row as it is written."""
+    return cell_of(row.label, separator or "") if isinstance(row.label, tuple) else row.label
 
 
 def write_description(folder: Path, task: str, options: PrepareOptions, report: Report) -> None:

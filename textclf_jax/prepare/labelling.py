@@ -36,13 +36,16 @@ def choose_task(task: str | None, files: Sequence[TextFile]) -> str:
     return "mlm"
 
 
-def require_labels(files: Sequence[TextFile], unlabelled: UnlabelledRows | None, *, can_be_mlm: bool = True) -> None:
+def require_labels(
+    files: Sequence[TextFile], unlabelled: UnlabelledRows | None, *, can_be_mlm: bool = True, multi_label: bool = False
+) -> None:
     """Raises UserError where classification lacks labels of rows with text, and `unlabelled` does not say what to do.
 
     Args:
       files: of one role: the input, or the training, validation or test files.
       unlabelled: what to do with rows without labels.
       can_be_mlm: whether masked language modelling is a remedy.
+      multi_label: whether a text can have several labels, or none.
     """
     without = [file for file in files if all(row.label is None for row in file.rows)]
     if without and (unlabelled is None or len(without) == len(files)):
@@ -53,17 +56,19 @@ def require_labels(files: Sequence[TextFile], unlabelled: UnlabelledRows | None,
         raise UserError(f"{without[0].path}: {what}{', or pass --task mlm' * can_be_mlm}{likely}")
     rows = [row for file in files for row in file.rows if row.text]
     for row in rows:
-        if row.label is not None and len(row.label.splitlines()) > 1:
+        broken = next((label for label in row.labels if len(label.splitlines()) > 1), None)
+        if broken is not None:
             raise UserError(
-                f"{row.place}: the label {shortened(row.label)!r} has a line break in it. Is this the column of the "
+                f"{row.place}: the label {shortened(broken)!r} has a line break in it. Is this the column of the "
                 "texts? Name that of the classes with --label-column."
             )
     missing = [row for row in rows if row.label is None]
     if missing and unlabelled is None:
-        mlm = ", or --unlabelled-rows mlm to use them for masked language modelling alone" * can_be_mlm
+        others = ", or --unlabelled-rows mlm to use them for masked language modelling alone" * can_be_mlm
+        others += ", or --unlabelled-rows negative if they have none of the classes" * multi_label
         raise UserError(
             f"{len(missing):,} of {len(rows):,} rows have no label ({places(missing)}). Label them, or pass "
-            f"--unlabelled-rows drop to leave them out{mlm}."
+            f"--unlabelled-rows drop to leave them out{others}."
         )
 
 
@@ -78,7 +83,7 @@ def require_texts(rows: Sequence[Row], skip_empty: bool) -> None:
 
 
 def set_apart_unlabelled(rows: Splits, unlabelled: UnlabelledRows | None) -> tuple[Splits, int, int]:
-    """Takes rows without labels out of those to classify.
+    """Takes rows without labels out of those to classify, unless they are texts of none of the classes.
 
     Those of the input or training rows become extra text, if they are to be used for MLM; others are left out.
 
@@ -92,6 +97,8 @@ def set_apart_unlabelled(rows: Splits, unlabelled: UnlabelledRows | None) -> tup
     Raises:
       UserError: no row with both is left of a role.
     """
+    if unlabelled == "negative":
+        rows = {role: part if role == "extra" else as_negatives(part) for role, part in rows.items()}
     labelled: Splits = {}
     extra, dropped = list(rows.get("extra", [])), 0
     given = len(extra)
@@ -107,6 +114,11 @@ def set_apart_unlabelled(rows: Splits, unlabelled: UnlabelledRows | None) -> tup
         else:
             dropped += len(without)
     return labelled | ({"extra": extra} if extra else {}), dropped, len(extra) - given
+
+
+def as_negatives(rows: Sequence[Row]) -> list[Row]:
+    """Rows of which those without a label have none of the classes."""
+    return [row._replace(label=()) if row.label is None else row for row in rows]
 
 
 def places(rows: Sequence[Row]) -> str:

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from textclf_jax.class_names import folded, is_number
 from textclf_jax.errors import UserError, listed, shortened
+from textclf_jax.prepare.label_sets import find_lists, look_at_separator
 from textclf_jax.prepare.texts import ReadOptions, Row
 
 FEW_CLASSES = 20  # half stars from 0.5 to 10 are that many
@@ -41,13 +42,27 @@ def require_classes(rows: Sequence[Row], read: ReadOptions, otherwise: str = "")
     guess = _other_than_classes(rows, read)
     if guess is None:
         return
-    labelled = [row for row in rows if row.label is not None]
-    counts = Counter(row.label for row in labelled)
+    labelled = _one_label_each(rows)
+    counts = Counter(label for row in labelled for label in row.labels)
+    lists = find_lists(counts)
     few = listed([f"{shortened(str(row.label), 40)!r} (line {row.line})" for row in labelled[:3]])
     raise UserError(
         f"{labelled[0].path}: the labels do not look like classes: {len(counts):,} different ones in {len(labelled):,} "
         f"rows, such as {few}. {guess} If they are classes, pass --accept-labels.{otherwise and ' '}{otherwise}"
+        f"{'' if lists is None else f' {lists}'}"
     )
+
+
+def notes_on_lists(rows: Sequence[Row], read: ReadOptions) -> list[str]:
+    """Says where labels look like lists and are not read as such, or the other way round.
+
+    Raises:
+      UserError: they are lists with another separator than the one given.
+    """
+    if read.label_separator is not None:
+        return list(look_at_separator([row.labels for row in rows], read.label_separator))
+    lists = find_lists(Counter(label for row in rows for label in row.labels))
+    return [] if lists is None else [str(lists)]
 
 
 def look_like_classes(rows: Sequence[Row]) -> bool:
@@ -57,7 +72,7 @@ def look_like_classes(rows: Sequence[Row]) -> bool:
 
 def _other_than_classes(rows: Sequence[Row], read: ReadOptions) -> str | None:
     """What labels seem to be instead of classes, and what to do about it; None: they may be classes."""
-    rows = [row for row in rows if row.label is not None]
+    rows = _one_label_each(rows)
     counts = Counter(str(row.label) for row in rows)
     if len(counts) < 2:
         return None
@@ -84,6 +99,11 @@ def _other_than_classes(rows: Sequence[Row], read: ReadOptions) -> str | None:
             f"low, medium, high), or {elsewhere}"
         )
     return None
+
+
+def _one_label_each(rows: Sequence[Row]) -> list[Row]:
+    """A row for each label of each row."""
+    return [row if row.label is label else row._replace(label=label) for row in rows for label in row.labels]
 
 
 def mostly_decimals(labels: Iterable[str]) -> bool:
@@ -136,14 +156,19 @@ def whole_numbers(splits: LabelledSplits) -> dict[str, list[Row]] | None:
 
     Programs write integers that way where a cell of their column was empty.
     """
-    labels = {row.label for rows in splits.values() for row in rows if row.label is not None}
+    labels = {label for rows in splits.values() for row in rows for label in row.labels}
     if not any("." in label for label in labels) or not all(WHOLE.fullmatch(label) for label in labels):
         return None
     whole = {label: label.partition(".")[0].removeprefix("-" * (Decimal(label) == 0)) for label in labels}
-    return {
-        name: [row if row.label is None else row._replace(label=whole[row.label]) for row in rows]
-        for name, rows in splits.items()
-    }
+
+    def mended(row: Row) -> Row:
+        if row.label is None:
+            return row
+        if isinstance(row.label, str):
+            return row._replace(label=whole[row.label])
+        return row._replace(label=tuple(sorted({whole[label] for label in row.label})))
+
+    return {name: [mended(row) for row in rows] for name, rows in splits.items()}
 
 
 def look_alikes(counts: Mapping[str, int]) -> list[str]:

@@ -10,7 +10,7 @@ from textclf_jax.tokenizer.vocabulary import LONGEST_WORD_LENGTH
 
 DEFAULT_FRACTION = 0.1
 
-UnlabelledRows = Literal["mlm", "drop"]
+UnlabelledRows = Literal["mlm", "drop", "negative"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class PrepareOptions:
       long_texts: whether MLM rows split long texts or cut them off; None: "split". CLS rows always cut.
       skip_empty: drop labelled rows without text, which are an error otherwise.
       unlabelled_rows: what to do with rows without a label where classification needs labels: use those of the input
-        and training files for MLM training alone, or drop them; None: they are an error.
+        and training files for MLM training alone, drop them, or take them as texts of none of the classes, where a
+        text can have several; None: they are an error.
       label_names: a file with a class name a line, for labels that are ids.
       accept_labels: take labels as classes although they look like texts, ids or numbers to regress on.
       force: replace a dataset that is there.
@@ -107,6 +108,7 @@ class PrepareOptions:
             "--accept-labels": self.accept_labels,
             "--skip-empty": self.skip_empty,
             "--label-column": self.read.label_column is not None and self.task is None,
+            "--label-separator": self.read.label_separator is not None and self.task is None,
         }
         return [flag for flag, is_given in flags.items() if is_given]
 
@@ -127,9 +129,19 @@ def check_options(options: PrepareOptions) -> None:
         raise UserError("--long-texts is for MLM rows, and --task cls makes none: leave it out")
     if options.unlabelled_rows == "mlm" and options.task == "cls":
         raise UserError("--task cls makes no MLM rows: pass --unlabelled-rows drop, or --task both")
+    require_separator(options.unlabelled_rows, options.read)
     if options.seed < 0:
         raise UserError(f"--seed {options.seed} must not be negative")
     _check_training_flags(options)
+
+
+def require_separator(unlabelled: UnlabelledRows | None, read: ReadOptions) -> None:
+    """Raises UserError where rows without a label are to be of none of the classes, though a text has one label."""
+    if unlabelled == "negative" and read.label_separator is None:
+        raise UserError(
+            "--unlabelled-rows negative takes rows without a label as texts of none of the classes, which goes with "
+            "--label-separator alone: with one label a text, pass --unlabelled-rows drop"
+        )
 
 
 def _check_fractions(options: PrepareOptions) -> None:

@@ -1,13 +1,22 @@
 """Raw text to a dataset folder: read, split, number the classes, train or load the vocabulary, encode, write."""
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 from textclf_jax.constants import SPLITS, VOCAB_FOLDER
 from textclf_jax.errors import UserError, listed
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.folder import RowWriter, Stage, check_target, whole_folder, write_description, write_texts
 from textclf_jax.prepare.labelling import choose_task, require_labels, require_texts, set_apart_unlabelled
-from textclf_jax.prepare.labels import in_order, look_like_classes, remarks, require_classes, whole_numbers
+from textclf_jax.prepare.labels import (
+    in_order,
+    look_like_classes,
+    notes_on_lists,
+    remarks,
+    require_classes,
+    whole_numbers,
+)
 from textclf_jax.prepare.options import PrepareOptions, check_options
 from textclf_jax.prepare.report import Report
 from textclf_jax.prepare.splitting import (
@@ -19,7 +28,7 @@ from textclf_jax.prepare.splitting import (
     read_label_names,
     stratified_split,
 )
-from textclf_jax.prepare.texts import Row, read_file
+from textclf_jax.prepare.texts import Row, TextFile, read_file
 from textclf_jax.prepare.vocabulary_report import describe_vocabulary
 from textclf_jax.tokenizer.loading import require_pad_first
 from textclf_jax.tokenizer.vocabulary import MAX_WORD_LENGTH
@@ -70,17 +79,14 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
             report.splits[name] = writer.write(name, part, further, labels.get(name), len(report.label_names or []))
         report.tokenless = [row.place for row in writer.tokenless]
         report.equal_rows = equal_rows.with_different_labels()
-        write_texts(folder, splits, report)
+        write_texts(folder, splits, report, options.read.label_separator)
         write_description(folder, task, options, report)
     return report
 
 
 def _read(options: PrepareOptions, report: Report) -> tuple[str, Splits]:
     """Reads all files; returns the task, and the rows to use by the role of their file."""
-    files = {
-        role: [read_file(path, options.read, needs_labels=options.task != "mlm" and role != "extra") for path in paths]
-        for role, paths in options.sources.items()
-    }
+    files = {role: [_read_file(path, role, options) for path in paths] for role, paths in options.sources.items()}
     report.notes = [f"{file.path}: {note}" for part in files.values() for file in part for note in file.notes]
     rows = {role: [row for file in part for row in file.rows] for role, part in files.items()}
     if "extra" in rows:  # its labels are not used; as they are written, they could contradict those that are
@@ -93,12 +99,18 @@ def _read(options: PrepareOptions, report: Report) -> tuple[str, Splits]:
         return task, _drop_empty(rows, report)
     for role, part in files.items():
         if role != "extra":
-            require_labels(part, options.unlabelled_rows)
+            require_labels(part, options.unlabelled_rows, multi_label=options.read.label_separator is not None)
             require_texts(rows[role], options.skip_empty)
     labelled, report.unlabelled, moved = set_apart_unlabelled(_drop_empty(rows, report), options.unlabelled_rows)
     if moved:
         report.notes.append(f"rows without a label that are used for MLM training alone: {moved:,}")
     return task, labelled
+
+
+def _read_file(path: Path, role: str, options: PrepareOptions) -> TextFile:
+    if role == "extra":
+        return read_file(path, replace(options.read, label_separator=None), needs_labels=False)
+    return read_file(path, options.read, needs_labels=options.task != "mlm")
 
 
 def _drop_empty(rows: Splits, report: Report) -> Splits:
@@ -116,12 +128,15 @@ def _drop_empty(rows: Splits, report: Report) -> Splits:
 
 def _look_at_labels(rows: Splits, names: list[str] | None, options: PrepareOptions, report: Report) -> Splits:
     """Refuses labels that are no classes, and reports what is unusual about them; 1.0 becomes 1 where all are whole."""
+    trained = rows.get("input") or rows["train"]
+    report.multi_label = options.read.label_separator is not None
+    lists = notes_on_lists(trained, options.read)
     if names is None and not options.accept_labels:
-        require_classes(rows.get("input") or rows["train"], options.read, "For MLM rows alone: --task mlm.")
+        require_classes(trained, options.read, "For MLM rows alone: --task mlm.")
     labelled = {role: part for role, part in rows.items() if role != "extra"}
     whole = whole_numbers(labelled) if names is None or not any("." in name for name in names) else None
-    counts = Counter(row.label for part in (whole or labelled).values() for row in part if row.label is not None)
-    report.label_remarks = remarks(counts)
+    counts = Counter(label for part in (whole or labelled).values() for row in part for label in row.labels)
+    report.label_remarks = [*lists, *remarks(counts)]
     if whole:
         shown = listed(in_order(counts), 5)
         report.label_remarks.append(f"The labels are whole numbers written with decimals: 1.0 is taken as 1 ({shown}).")

@@ -25,6 +25,7 @@ class SplitReport:
     mlm_rows: int = 0
     cls_rows: int = 0
     class_counts: tuple[int, ...] = ()  # CLS rows of each class, in the order of ids
+    without_labels: int = 0  # CLS rows of none of the classes, where a text can have several
     without_tokens: int = 0  # texts that have characters but no token, such as control characters alone
     characters: int = 0
     tokens: int = 0
@@ -55,15 +56,12 @@ def describe_split(
     characters: int,
     *,
     mlm_rows: int = 0,
-    class_counts: np.ndarray | None = None,
 ) -> SplitReport:
-    """Computes the figures of one encoded split; `class_counts` [C] are its CLS rows of each class."""
+    """Computes the figures of one encoded split, but for those of its labels."""
     lengths = encoded.num_tokens + NUM_SPECIAL
     return SplitReport(
         texts=len(lengths),
         mlm_rows=mlm_rows,
-        cls_rows=0 if class_counts is None else int(class_counts.sum()),
-        class_counts=() if class_counts is None else tuple(class_counts.tolist()),
         without_tokens=int(np.count_nonzero(encoded.num_tokens == 0)),
         characters=characters,
         tokens=int(encoded.num_tokens.sum()),
@@ -73,6 +71,17 @@ def describe_split(
         length_percentiles=tuple(np.percentile(lengths, PERCENTILES, method="higher").astype(int).tolist()),
         unknown_words=unknown_words,
     )
+
+
+def describe_labels(labels: np.ndarray, num_labels: int) -> dict[str, Any]:
+    """The fields of `SplitReport` that labels give: [N] ids, or [N, C] of 0 and 1."""
+    if labels.ndim == 1:
+        return {"cls_rows": len(labels), "class_counts": tuple(np.bincount(labels, minlength=num_labels).tolist())}
+    return {
+        "cls_rows": len(labels),
+        "class_counts": tuple(labels.sum(axis=0, dtype=np.int64).tolist()),
+        "without_labels": int(np.count_nonzero(~labels.any(axis=1))),
+    }
 
 
 @dataclass
@@ -93,6 +102,7 @@ class Report:
     deduplicated: bool = False  # whether duplicates were dropped
     contradictions: int = 0  # texts with more than one label
     label_names: list[str] | None = None  # in the order of ids
+    multi_label: bool = False  # whether a text can have several labels
     label_remarks: list[str] = field(default_factory=list)  # what is unusual about them, a sentence each
     vocabulary: VocabularyReport = field(default_factory=VocabularyReport)
     tokenless: list[str] = field(default_factory=list)  # where labelled rows are whose texts have no token
@@ -103,6 +113,7 @@ class Report:
         return {
             "vocabulary": asdict(self.vocabulary),
             "label_names": self.label_names,
+            "multi_label": self.multi_label,
             "splits": {name: asdict(split) for name, split in self.splits.items()},
             "rows": {
                 "read": self.rows_read,
@@ -167,7 +178,8 @@ class Report:
         if any(" in " in name for name in self.duplicates) and not self.deduplicated:
             yield "Some texts stand in several splits, which flatters the scores. Drop them with --deduplicate."
         if self.contradictions:
-            yield f"Texts that occur with more than one label: {self.contradictions}."
+            what = "set of labels" if self.multi_label else "label"
+            yield f"Texts that occur with more than one {what}: {self.contradictions}."
         yield from self.equal_rows.advice(self.vocabulary)
 
     def _class_advice(self, train: SplitReport) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Train, val and test rows: the stratified split, duplicates within and between splits, class ids."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +9,18 @@ import numpy as np
 from textclf_jax.class_names import check_class_names, closest
 from textclf_jax.errors import UserError, listed, shortened
 from textclf_jax.prepare.labels import in_order
-from textclf_jax.prepare.texts import Row
+from textclf_jax.prepare.texts import Label, Row
 from textclf_jax.tokenizer.text_files import iterate_lines
 
 Splits = dict[str, list[Row]]  # by SPLITS (and "extra"), in this order
 
 
 def stratified_split(
-    labels: Sequence[str | None], val_fraction: float, test_fraction: float, seed: int
+    labels: Sequence[Label | None], val_fraction: float, test_fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Splits rows so that every class has its share in every part, within one row, and at least one row in train.
+
+    Where rows have several labels, that holds for the rarest label of each row; the shares of others are about right.
 
     Args:
       labels: [N] the label of each row; all None splits at random.
@@ -28,15 +30,11 @@ def stratified_split(
     Returns:
       Increasing row numbers of train, val and test.
     """
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(labels))
-    # not an array of strings: that is as wide as the longest label
-    number = {label: i for i, label in enumerate(sorted({label or "" for label in labels}))}
-    classes = np.array([number[label or ""] for label in labels], dtype=np.int64)[shuffled]
-    by_class = shuffled[np.argsort(classes, kind="stable")]
-    sizes = np.bincount(classes)
-    one_of_each = by_class[np.cumsum(sizes) - sizes]  # for train
-    pool = by_class[~np.isin(by_class, one_of_each)]
+    label_sets = [label if isinstance(label, tuple) else (label or "",) for label in labels]
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    strata = _strata(label_sets, rarest_first=any(isinstance(label, tuple) for label in labels))
+    by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    pool = by_stratum[~np.isin(by_stratum, _one_of_each(label_sets, by_stratum))]  # the others are for train
     # a split that was asked for gets at least one row
     val_rows, test_rows = (
         max(round(len(labels) * fraction), 1) if fraction else 0 for fraction in (val_fraction, test_fraction)
@@ -46,6 +44,34 @@ def stratified_split(
     test = held_out[_evenly(len(held_out), min(test_rows, len(held_out)))]
     val = np.setdiff1d(held_out, test)
     return np.setdiff1d(np.arange(len(labels)), held_out), val, np.sort(test)
+
+
+def _strata(label_sets: Sequence[tuple[str, ...]], *, rarest_first: bool) -> np.ndarray:
+    """[N] numbers of the sets of labels: sorted by their first label, then the next.
+
+    Args:
+      label_sets: of each row.
+      rarest_first: whether rare labels come before frequent ones, in the order of sets and within them, so that the
+        rows of a rare label lie side by side; otherwise by name.
+    """
+    counts = Counter(label for labels in label_sets for label in labels)
+    order = sorted(counts, key=lambda label: (counts[label] if rarest_first else 0, label))
+    # not an array of strings: that is as wide as the longest label
+    rank = {label: i for i, label in enumerate(order)}
+    keys = [tuple(sorted(rank[label] for label in labels)) for labels in label_sets]
+    number = {key: i for i, key in enumerate(sorted(set(keys)))}
+    return np.array([number[key] for key in keys], dtype=np.int64)
+
+
+def _one_of_each(label_sets: Sequence[tuple[str, ...]], order: np.ndarray) -> list[int]:
+    """The first rows in that order that have a label which no row before them has."""
+    seen: set[str] = set()
+    first = []
+    for row in order.tolist():
+        if not seen.issuperset(label_sets[row]):
+            first.append(row)
+            seen.update(label_sets[row])
+    return first
 
 
 def _evenly(total: int, count: int) -> np.ndarray:
@@ -77,8 +103,8 @@ def drop_duplicates(splits: Splits) -> Splits:
 
 
 def count_contradictions(splits: Splits) -> int:
-    """Counts texts that occur with more than one label."""
-    labels: dict[str, set[str]] = {}
+    """Counts texts that occur with more than one label, or set of labels."""
+    labels: dict[str, set[Label]] = {}
     for rows in splits.values():
         for row in rows:
             if row.label is not None and row.text:
@@ -95,38 +121,57 @@ def class_ids(splits: Splits, names: list[str] | None) -> tuple[list[str], dict[
     """Numbers the classes.
 
     Args:
-      splits: labelled rows.
+      splits: labelled rows, all of one label or all of several.
       names: class names in the order of ids; labels are then ids, or these names. None: the labels of the training
         rows are the names, sorted (numbers by value).
 
     Returns:
-      The names in the order of ids, and the ids [N] int64 of every split.
+      The names in the order of ids, and the labels of every split: ids [N] int64, or [N, C] uint8 of 0 and 1 where
+      rows have several.
 
     Raises:
       UserError: a label that the training rows or `names` do not have; fewer than two classes.
     """
-    train = {str(row.label) for row in splits["train"]}
-    known = in_order(train)
+    known = in_order({label for row in splits["train"] for label in row.labels})
     shown = listed(known, 20)
     if len(known) < 2:
-        raise UserError(f"the training rows have one class only ({shown}); classification needs two")
+        raise UserError(f"the training rows have {_too_few(splits['train'], shown)}")
     ids = {label: i for i, label in enumerate(known)} if names is None else _ids_by_name(splits["train"], names)
     numbered = {}
     for split, rows in splits.items():
         for row in rows:
-            if row.label not in ids:
-                label = str(row.label)
-                raise UserError(
-                    f"{row.place}: label {shortened(label)!r} does not occur in the training rows ({shown})."
-                    + closest(label, known)
-                )
-        numbered[split] = np.array([ids[str(row.label)] for row in rows], dtype=np.int64)
+            for label in row.labels:
+                if label not in ids:
+                    raise UserError(
+                        f"{row.place}: label {shortened(label)!r} does not occur in the training rows ({shown})."
+                        + closest(label, known)
+                    )
+        numbered[split] = _numbered(rows, ids, len(known if names is None else names))
     return known if names is None else names, numbered
+
+
+def _too_few(rows: list[Row], shown: str) -> str:
+    if not any(isinstance(row.label, tuple) for row in rows):
+        return f"one class only ({shown}); classification needs two"
+    return (
+        f"one class only ({shown or 'none'}), and several labels a text need two classes or more. If the question is "
+        "whether a text has it, write yes or no into the column of labels, and leave --label-separator out"
+    )
+
+
+def _numbered(rows: list[Row], ids: Mapping[str, int], num_labels: int) -> np.ndarray:
+    """The ids [N] int64 of rows with one label, or [N, C] uint8 of such with several."""
+    if not any(isinstance(row.label, tuple) for row in rows):
+        return np.array([ids[label] for row in rows for label in row.labels], dtype=np.int64)
+    result = np.zeros((len(rows), num_labels), np.uint8)
+    for i, row in enumerate(rows):
+        result[i, [ids[label] for label in row.labels]] = 1
+    return result
 
 
 def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:
     """Maps each label to its id, where labels are all names, or all ids; refused where they may be either."""
-    labels = {str(row.label) for row in rows}
+    labels = {label for row in rows for label in row.labels}
     by_name, by_number = {name: i for i, name in enumerate(names)}, {str(i): i for i in range(len(names))}
     ids = by_name if labels <= by_name.keys() else by_number
     differing = [label for label in in_order(labels) if by_name.get(label) != by_number.get(label)]
@@ -138,9 +183,10 @@ def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:
             "--label-names; and if the labels are names, in their column as well."
         )
     for row in rows:
-        if row.label not in ids:
-            raise UserError(
-                f"{row.place}: label {shortened(str(row.label))!r} is neither one of the {len(names)} label names "
-                f"nor a number from 0 to {len(names) - 1}.{closest(str(row.label), names)}"
-            )
-    return {str(row.label): ids[str(row.label)] for row in rows}
+        for label in row.labels:
+            if label not in ids:
+                raise UserError(
+                    f"{row.place}: label {shortened(label)!r} is neither one of the {len(names)} label names nor a "
+                    f"number from 0 to {len(names) - 1}.{closest(label, names)}"
+                )
+    return {label: ids[label] for label in labels}

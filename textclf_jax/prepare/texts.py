@@ -11,6 +11,7 @@ from unicodedata import category
 from textclf_jax.class_names import same_name
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.label_columns import Columns
+from textclf_jax.prepare.label_sets import CellReader
 from textclf_jax.prepare.quoting import Quoting
 from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, replace_returns
 from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, is_compressed, iterate_lines
@@ -20,15 +21,23 @@ INVISIBLE = ("Cc", "Cf", "Zl", "Zp", "Zs")  # categories of Unicode
 ENCODING_REMEDY = "name it, for example --encoding {}"
 
 TextUnit = Literal["line", "paragraph", "document"]
+Label = str | tuple[str, ...]  # several, or none of the classes: a sorted tuple
 
 
 class Row(NamedTuple):
     """One text and where it came from."""
 
     text: str
-    label: str | None  # as written; None: unlabelled
+    label: Label | None  # as written; None: unlabelled
     path: Path
     line: int  # the first of the text, from 1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of its classes."""
+        if self.label is None or isinstance(self.label, str):
+            return () if self.label is None else (self.label,)
+        return self.label
 
     @property
     def is_blank(self) -> bool:
@@ -47,6 +56,7 @@ class ReadOptions:
     Attributes:
       text_column: of csv and tsv; None: "text".
       label_column: of csv and tsv; None: "label" where there is one.
+      label_separator: between the labels of a text, or `label_sets.JSON`; None: a text has one label.
       quoting: whether quotation marks enclose fields (RFC 4180), are plain characters, or what the file tells; None:
         "auto", the last of these.
       delimiter: between fields of csv and tsv; None: what the file tells.
@@ -60,6 +70,7 @@ class ReadOptions:
     delimiter: str | None = None
     encoding: str | None = None
     text_unit: TextUnit | None = None
+    label_separator: str | None = None
 
     @property
     def text_name(self) -> str:
@@ -115,6 +126,7 @@ def refuse_unused(options: ReadOptions, paths: Sequence[Path]) -> None:
     tables = {
         "--text-column": options.text_column,
         "--label-column": options.label_column,
+        "--label-separator": options.label_separator,
         "--quoting": options.quoting,
         "--delimiter": options.delimiter,
     }
@@ -204,14 +216,19 @@ def _read_table(
             )
         label_at = None
     rows, records, columns = [], [], Columns(names, text_at)
+    cells = None if options.label_separator is None else CellReader(path, options.label_separator)
     for line, fields in table.records:
         # one spelling of accents, the composed one: names that look the same are the same
         label = None if label_at is None else same_name(fields[label_at]) or None
+        if label is not None and cells is not None:
+            label = cells.read(label, line)
         rows.append(Row(fields[text_at].strip(), label, path, line))
         if label_at is None and needs_labels:
             columns.add(fields)
         if keep_records:
             records.append(fields)
+    if cells is not None:
+        table.notes.extend(cells.notes())
     found = None if label_at is None else names[label_at]
     likely = columns.like_labels() if label_at is None and needs_labels else []
     return TextFile(path, rows, table.notes, names, records, found, likely)
