@@ -243,6 +243,7 @@ class MlmHead(Section):
 
 class ClassificationHead(Section):
     num_labels: Annotated[int, Field(ge=2)]
+    multi_label: bool = False
     pooling: Literal["cls", "mean", "max", "min", "strided_mean"] = "cls"
     pooling_stride: Positive = 512
     pooler_type: Literal["bert", "roberta"] | None = "bert"

@@ -223,7 +223,9 @@ def _check_labels(
     hashes: UInt64[np.ndarray, " N"],
     notes: list[str],
 ) -> np.ndarray:
-    """The labels [N] int32 in the run's numbers."""
+    """The labels [N] int32 in the run's numbers; sets of labels [N, C] as uint8."""
+    if labels is not None and labels.ndim == 2:
+        return labels.astype(np.uint8)
     if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         found = "missing" if labels is None else f"{labels.dtype} of shape {list(labels.shape)}"
         raise UserError(f"{path}: labels are {found}, expected integers [N]")

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from textclf_jax.config.schema import RunConfig
+from textclf_jax.config.problems import section_at
+from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig, RunConfig
 from textclf_jax.errors import UserError
 from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, contents_of, is_checkpoints_folder
 
@@ -189,11 +190,23 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:
     before, now = _flat(before), _flat(now)
+    # in a run from before there was some key, its default held
+    before = {key: _default(key) for key in now.keys() - before.keys() if key.startswith("config.")} | before
     return [
         f"{key}: {before.get(key)} before, {now.get(key)} now"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and key not in free
     ]
+
+
+def _default(key: str) -> Any:
+    """The default of a key of the config, such as config.training.epochs; None where it has none."""
+    _, *path, name = key.split(".")
+    for model in (PretrainingConfig, FinetuningConfig):
+        section = section_at(model, tuple(path))
+        if section and name in section.model_fields and not section.model_fields[name].is_required():
+            return section.model_fields[name].default
+    return None
 
 
 def _flat(tree: PyTree, path: str = "") -> dict[str, Any]:

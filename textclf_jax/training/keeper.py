@@ -5,15 +5,16 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.evaluation.evaluator import Evaluator, Outcome
 from textclf_jax.runs.checkpoint import save_model
 from textclf_jax.runs.resuming import Position
 from textclf_jax.runs.signals import Stopped
+from textclf_jax.tasks.metrics import shown
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.session import Session
 from textclf_jax.training.steps import TrainState
 
-PROGRESS_METRICS = ("loss", "accuracy", "f1_macro")
+PROGRESS_METRICS = ("loss", "accuracy", "f1_micro", "f1_macro", "average_precision_macro")
 
 
 @dataclass
@@ -51,19 +52,29 @@ class Keeper:
         p.evaluation_due = True
         try:
             with self.session.stop.immediate():
-                metrics = self.evaluator(state.variables, self.plan.val)
+                outcome = self.evaluator.outcome(state.variables, self.plan.val)
+                metrics = self.evaluator.task.metrics(*outcome)
         except Stopped:
             return None
         p.evaluation_due = False
         self.session.logger.log("eval", metrics, **place)
-        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in PROGRESS_METRICS if name in metrics)
-        self.session.progress.note(f"epoch {place['epoch']}, update {place['update']}: validation {shown}")
+        figures = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown(PROGRESS_METRICS, metrics))
+        self.session.progress.note(f"epoch {place['epoch']}, update {place['update']}: validation {figures}")
         score = metrics["loss"]
         # a NaN never counts as an improvement
         if not score < p.best_score:
             return self._last_model(place, score) if math.isinf(p.best_score) else None
         p.best_score, self.best_metrics = score, metrics
-        return self.session.record | place | {"which": "best", "score": score}
+        return self.session.record | place | {"which": "best", "score": score} | self._thresholds(outcome)
+
+    def _thresholds(self, outcome: Outcome) -> dict[str, Any]:
+        """What the metadata of the best model has of thresholds, if it has some; its metrics are then those by them."""
+        task = self.evaluator.task
+        thresholds = task.thresholds(outcome.logits, outcome.labels)
+        if thresholds is None:
+            return {}
+        self.best_metrics = task.metrics(*outcome, thresholds)
+        return thresholds.stored()
 
     def _last_model(self, place: dict[str, int], score: float) -> dict[str, Any]:
         if not self.is_warned:

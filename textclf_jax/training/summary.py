@@ -10,6 +10,7 @@ from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.collate import padding_waste
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.pretrained import start_path
+from textclf_jax.tasks.metrics import shown
 from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.optimizer import group_of, path_names, starts_frozen
 from textclf_jax.training.plan import Plan
@@ -22,7 +23,10 @@ from textclf_jax.training.predictions import (
 
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 STILL_FALLING = 0.03  # share of the validation loss that went in the second half of a run
-SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accuracy")
+SHOWN_METRICS = (
+    *("loss", "perplexity", "accuracy", "f1_micro", "f1_macro", "f1_samples", "subset_accuracy", "balanced_accuracy"),
+    "average_precision_macro",
+)
 
 
 def show_plan(plan: Plan, device: str, *, dry_run: bool) -> None:
@@ -134,7 +138,7 @@ def show_results(which: str, place: Mapping[str, int], results: Mapping[str, Map
     """
     if not results:
         return
-    names = [n for n in SHOWN_METRICS if all(n in r for r in results.values())]
+    names = [n for n in SHOWN_METRICS if all(n in shown(SHOWN_METRICS, r) for r in results.values())]
     rows = [(split, *(metrics[n] for n in names)) for split, metrics in results.items()]
     origin = f" (epoch {place['epoch']}, update {place['update']})" if place else ""
     print_table(f"results of the {which} model{origin}", rows, ("split", *names))
