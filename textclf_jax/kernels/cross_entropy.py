@@ -75,8 +75,8 @@ def binary_cross_entropy(logits: Float[Array, "N C"], targets: Float[Array, "N C
       of logits from 0 on being predicted, otherwise 0.0.
     """
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    # -y log s(x) - (1 - y) log(1 - s(x)) without the sigmoid, which is 0 or 1 in float32 from 17 or -104 on
-    losses = jnp.maximum(logits, 0.0) - logits * targets + jnp.log1p(jnp.exp(-jnp.abs(logits)))
+    # -y log s(x) - (1 - y) log s(-x) without the sigmoid s, which is 1 in float32 from 17 on
+    losses = targets * jax.nn.softplus(-logits) + (1.0 - targets) * jax.nn.softplus(logits)
     hits = ((logits >= 0.0) == (targets >= 0.5)).all(axis=-1)
     return losses.mean(axis=-1), hits.astype(jnp.float32)
 
