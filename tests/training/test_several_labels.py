@@ -18,7 +18,10 @@ from textclf_jax.tasks.multi_label import multi_label_metrics
 from textclf_jax.tasks.thresholds import Thresholds
 
 # too short to learn it all: so thresholds differ from 0.5
-SHORT = {"training": {"learning_rate": 1e-2, "epochs": 2, "grad_accum_steps": 2}}
+SHORT = {
+    "training": {"learning_rate": 1e-2, "epochs": 2, "grad_accum_steps": 2},
+    "data": {"packing": True, "num_length_buckets": 1},
+}
 
 
 @pytest.fixture(scope="module")

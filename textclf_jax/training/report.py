@@ -67,7 +67,7 @@ class EvaluationReport(NamedTuple):
         content: dict[str, Any] = {"model": self.which, **self.place, "split": self.split}
         content |= {"data": str(self.data.path), "fingerprint": self.data.fingerprint, "results": self.metrics}
         if (folder / METRICS_FILE).exists():  # an earlier report, not another program's files
-            for name in (CLASSES_FILE, CONFUSION_FILE, PICTURE_FILE):
+            for name in _not_written(classes):
                 (folder / name).unlink(missing_ok=True)
         if classes is not None:
             content["classes"] = classes.records()
@@ -104,6 +104,13 @@ def _results_by_class(
         return LabelResults(outcome.logits, outcome.labels, thresholds, names)
     confusion = confusion_matrix(outcome.logits, outcome.labels)
     return None if confusion is None else ClassResults(confusion, names)
+
+
+def _not_written(classes: ClassResults | LabelResults | None) -> tuple[str, ...]:
+    """The files that a report with these results lacks."""
+    if isinstance(classes, ClassResults):
+        return ()
+    return (CONFUSION_FILE, PICTURE_FILE) if classes else (CLASSES_FILE, CONFUSION_FILE, PICTURE_FILE)
 
 
 def _without_figures(task: Task, metrics: dict[str, float], data: Dataset) -> str:
