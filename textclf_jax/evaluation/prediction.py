@@ -109,12 +109,13 @@ class Predictor:
             part = list(texts[start : start + TEXTS_AT_ONCE])
             ids, mask = self._tokenizer.encode_texts(part, self.max_length)
             lengths = (~mask).sum(axis=1).astype(np.int32)
-            probabilities = self._task.probabilities(self._logits(ids, lengths))
+            every_logits = self._logits(ids, lengths)
+            probabilities = self._task.probabilities(every_logits)
             cut = self._find_cut(part, lengths)
             unknown = self._mostly_unknown(ids, lengths)
             for i, (text, row) in enumerate(zip(part, probabilities, strict=True)):
                 is_empty = not text.strip() or int(lengths[i]) <= self._frame
-                label = self.labels[int(row.argmax())]
+                label = self.labels[int(every_logits[i].argmax())]  # probabilities round to equal ones
                 yield Prediction(text, label, row, is_empty, i in cut, bool(unknown[i]), self._several(row))
 
     def _several(self, probabilities: Float[np.ndarray, " C"]) -> tuple[str, ...] | None:
