@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from textclf_jax.cli import main
-from textclf_jax.cli.predict import Texts, _write_csv, _write_json
+from textclf_jax.cli.predict import Texts, _separator, _write_csv, _write_json, _write_table
 from textclf_jax.config.schema import DEFAULT_WRAPPER
 from textclf_jax.evaluation.prediction import Prediction, Predictor
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.runs.checkpoint import save_model
 from textclf_jax.tasks import ClassificationTask
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import load_wrapper
 
 
@@ -228,3 +229,64 @@ def test_texts_that_the_vocabulary_does_not_know_are_counted_with_the_cause(pred
 def test_encoded_rows_are_pointed_to_evaluate(predict, model):
     _, err = predict(b"PK", name="test.pt", code=2)
     assert f"textclf evaluate {model} --data test.pt" in err
+
+
+SEVERAL = ("a|b", "c", "d")
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory) -> str:
+    """A classifier of texts with several labels, before training: "c" is always predicted, and "d" never."""
+    folder = tmp_path_factory.mktemp("several")
+    vocabulary = tiny.write_vocabulary(folder / "vocab")
+    head = {"num_labels": 3, "multi_label": True}
+    config = tiny.finetuning(folder, classification_head=head, training={"batch_size": 4})
+    tokenizer = load_wrapper(DEFAULT_WRAPPER, str(vocabulary), root=Path())
+    module = ClassificationTask(config, tokenizer).module(FULL)
+    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32))
+    metadata = {"config": config.model_dump(mode="json"), "labels": list(SEVERAL)}
+    metadata |= Thresholds([0.5, 0.0, 1.0], []).stored()
+    return str(save_model(folder, variables, metadata, tokenizer.save))
+
+
+def test_several_labels_by_their_thresholds_in_every_format(several, capsys):
+    texts = [f"word{i} word{2 * i}" for i in range(8)]
+    arguments = ["predict", several, *(part for text in texts for part in ("--text", text))]
+
+    def printed(form: str) -> str:
+        assert main([*arguments, "--format", form]) == 0
+        return capsys.readouterr().out
+
+    objects = [json.loads(line) for line in printed("json").splitlines()]
+    for row in objects:
+        assert list(row) == ["text", "labels", "probabilities"]
+        assert row["labels"] == ["a|b"] * (row["probabilities"]["a|b"] >= 0.5) + ["c"]
+        assert sum(row["probabilities"].values()) != pytest.approx(1, abs=1e-3)
+    assert main([*arguments, "--format", "csv"]) == 0
+    out, err = capsys.readouterr()
+    rows = rows_of(out)
+    assert [row["labels"].split(";") for row in rows] == [row["labels"] for row in objects]
+    assert [float(row["p(d)"]) for row in rows] == [row["probabilities"]["d"] for row in objects]
+    assert "labels of a text are separated by ';'" in err
+    table = printed("table").splitlines()
+    assert table[1].split() == ["text", "labels"]
+    assert table[3].endswith(
+        ", ".join(f"{name} {objects[0]['probabilities'][name]:.4f}" for name in objects[0]["labels"])
+    )
+
+
+def test_a_text_without_a_label_is_told_from_one_with_an_empty_name():
+    nothing, some = (Prediction("text", "c", np.array([0.1, 0.2]), several=labels) for labels in ((), ("b", "c")))
+    stream = io.StringIO(newline="")
+    _write_table(iter([nothing, some]), Texts([], [], [], []), ["b", "c"], stream, several=True)
+    assert [line.split(maxsplit=1)[1] for line in stream.getvalue().splitlines()[3:]] == [
+        "(none)",
+        "b 0.1000, c 0.2000",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "separator"), [(["a", "b"], "|"), (["a|b", "c;"], ","), (["|;,/", "b"], "||"), (["|||", ";,/"], "||||")]
+)
+def test_no_name_has_what_separates_labels(names, separator):
+    assert _separator(names) == separator

@@ -21,6 +21,7 @@ from textclf_jax.interop.reference import variables_from_state_dict
 from textclf_jax.interop.torch_checkpoint import read_state
 from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.runs.checkpoint import SavedModel
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 AUTO = {
@@ -97,6 +98,33 @@ def test_a_classifier_of_ours(tmp_path, types):
     assert model.config.id2label == {0: "bad", 1: "so so", 2: "good"}
     assert model.config.label2id["so so"] == 1
     assert model.config.type_vocab_size == max(types, 1)
+
+
+def test_several_labels_a_text_go_round_with_their_thresholds(tmp_path):
+    head = {"num_labels": 3, "multi_label": True}
+    saved = classifier(tmp_path, classification_head=head)
+    thresholds = Thresholds([0.1 + 0.2, 0.5, 1 / 3], [2])
+    saved.metadata.update(thresholds.stored())
+    (note,) = export_huggingface(saved, tmp_path / "out")
+    assert "transformers does not apply them" in note
+    model = loaded_by_transformers(tmp_path / "out", "AutoModelForSequenceClassification")
+    assert model.config.problem_type == "multi_label_classification"
+    bert.check_same_logits(bert.our_logits(saved), bert.their_logits(model))
+    run, _ = import_huggingface(tmp_path / "out", "back", tmp_path)
+    metadata = bert.load(run).metadata
+    assert metadata["config"]["classification_head"]["multi_label"] is True
+    assert Thresholds.of_model(metadata) == Thresholds(thresholds.values, [])
+    # of another length it would be another model's
+    path = tmp_path / "out/config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"textclf_thresholds": [0.5]}))
+    with pytest.raises(UserError, match="textclf_thresholds: 1 numbers, but there are 3 classes"):
+        import_huggingface(tmp_path / "out", "again", tmp_path)
+
+
+def test_the_reference_has_no_several_labels_a_text(tmp_path):
+    saved = classifier(tmp_path, classification_head={"num_labels": 3, "multi_label": True})
+    with pytest.raises(UserError, match=r"classification_head\.multi_label: true"):
+        export_reference(saved, tmp_path / "out")
 
 
 @pytest.mark.golden

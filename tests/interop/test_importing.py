@@ -93,6 +93,20 @@ def test_labels_come_along_and_the_classifier_predicts(tmp_path, monkeypatch, ca
     assert list(row["probabilities"]) == ["bad", "good"]
 
 
+def test_several_labels_a_text_come_along(tmp_path, monkeypatch, capsys):
+    """By the sigmoid of each logit, as transformers' pipeline for this problem type; its threshold is 0.5 here."""
+    monkeypatch.chdir(tmp_path)
+    model = bert.random_model("BertForSequenceClassification", num_labels=3, problem_type="multi_label_classification")
+    bert.save(model, tmp_path / "hf")
+    assert main(["import", "--hf", "hf", "--name", "new"]) == 0
+    assert main(["predict", "new", "--format", "json", "--text", "word3 word4"]) == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    with torch.no_grad():
+        expected = torch.sigmoid(model(torch.tensor([[2, 8, 9, 3]])).logits)[0].tolist()
+    np.testing.assert_allclose(list(row["probabilities"].values()), expected, atol=1e-5)
+    assert row["labels"] == [f"LABEL_{i}" for i, p in enumerate(expected) if p >= 0.5]
+
+
 def test_finetuning_starts_from_an_imported_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = tiny.write_data(tmp_path / "data")

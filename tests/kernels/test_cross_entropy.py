@@ -10,6 +10,7 @@ from tests.model.cases import normal
 from textclf_jax.kernels.cross_entropy import (
     LOGITS_AT_ONCE,
     Decoder,
+    binary_cross_entropy,
     cross_entropy,
     cross_entropy_reference,
     decoder_cross_entropy,
@@ -66,6 +67,30 @@ def test_smoothing_and_class_weights_are_those_of_torch(smoothing, weights):
     np.testing.assert_allclose(found, expected.item(), rtol=1e-5)
     assert scores.grad is not None
     np.testing.assert_allclose(gradient, scores.grad.numpy(), rtol=1e-4, atol=1e-6)
+
+
+def test_binary_cross_entropy_is_torch_s_in_float64():
+    """Its mean over texts is the mean over all decisions, in values and gradients, far out too."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(24, 5)) * np.array([1, 30, 1e3, 1e-3])[:, None].repeat(6, 0).reshape(24, 1)
+    logits[0, 0] = 0.0
+    logits = logits.astype(np.float32)
+    targets = rng.integers(0, 2, logits.shape)
+    targets[3] = logits[3] >= 0
+    theirs = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.BCEWithLogitsLoss(reduction="none")(theirs, torch.tensor(targets, dtype=torch.float64))
+    expected.mean().backward()
+
+    def mean(logits):
+        losses, hits = binary_cross_entropy(logits, jnp.asarray(targets, jnp.float32))
+        return losses.mean(), (losses, hits)
+
+    (total, (losses, hits)), gradient = jax.value_and_grad(mean, has_aux=True)(jnp.asarray(logits))
+    np.testing.assert_allclose(total, expected.mean().item(), rtol=1e-6)
+    np.testing.assert_allclose(losses, expected.mean(dim=1).detach(), rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(gradient, theirs.grad, rtol=1e-5, atol=1e-9)
+    np.testing.assert_array_equal(hits, ((logits >= 0) == targets).all(axis=1))
+    assert hits[3] == 1.0
 
 
 def decoded(at_once, monkeypatch, x, kernel, bias, targets, precision, transposed):

@@ -129,3 +129,14 @@ def test_matplotlib_gets_a_folder_where_there_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("MPLCONFIGDIR", "/mine")
     plots._give_matplotlib_a_folder()
     assert os.environ["MPLCONFIGDIR"] == "/mine"
+
+
+def test_micro_f1_is_drawn_where_it_is_not_the_accuracy(tmp_path, figures):
+    several = {"loss": 1.0, "subset_accuracy": 0.2, "f1_micro": 0.6, "f1_macro": 0.5}
+    run_with(tmp_path / "several", train=[{"loss": 1.0, "subset_accuracy": 0.1, "lr": 0.1}], eval=[several] * 2)
+    draw(tmp_path / "several")
+    shown = panels(figures[0])["Scores"]
+    assert {"train exact match", "eval exact match", "eval micro F1", "eval macro F1"} == set(shown)
+    run_with(tmp_path / "one", eval=[{"loss": 1.0, "accuracy": 0.6, "f1_micro": 0.6}] * 2)
+    draw(tmp_path / "one")
+    assert set(panels(figures[1])["Scores"]) == {"eval accuracy"}

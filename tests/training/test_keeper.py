@@ -5,9 +5,11 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from textclf_jax.config.scores import EarlyStopping
+from textclf_jax.evaluation.evaluator import Outcome
 from textclf_jax.runs.resuming import Position
 from textclf_jax.training.keeper import Keeper
 from textclf_jax.training.schedule import TrainingLength
@@ -29,7 +31,9 @@ def keeper(losses, position=None) -> tuple[Any, list[str]]:
         progress=SimpleNamespace(note=lines.append),
     )
     given = iter(losses)
-    made: Any = Keeper(plan, session, position or Position(step=1), lambda *_: {"loss": next(given)})  # pyright: ignore
+    task = SimpleNamespace(metrics=lambda loss, *_: {"loss": loss}, thresholds=lambda *_: None)
+    evaluator: Any = SimpleNamespace(task=task, outcome=lambda *_: Outcome(next(given), *[np.zeros(0)] * 2))
+    made: Any = Keeper(plan, session, position or Position(step=1), evaluator)  # pyright: ignore
     return made, lines
 
 

@@ -1,11 +1,16 @@
 import functools
 import itertools
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
-from tests import tiny
+from tests import several_labels, tiny
+from textclf_jax.kernels.cross_entropy import binary_cross_entropy
+from textclf_jax.model.heads import forward
 from textclf_jax.training.batches import training_batches
 from textclf_jax.training.plan import make_plan
 from textclf_jax.training.steps import train_step
@@ -97,3 +102,42 @@ def test_features_are_redrawn_by_the_interval(data):
     # steps 0 to 4: a new draw at steps 2 and 4
     assert changed == [False, False, True, False, True]
     assert not np.array_equal(omegas[3][0], omegas[3][1])
+
+
+class Table(nn.Module):
+    """A model whose logits are the sums of its tokens' rows in a table; so torch computes the same in two lines."""
+
+    @nn.compact
+    def losses(self, batch, *, train: bool):
+        del train
+        table = self.param("table", nn.initializers.normal(0.3), (tiny.VOCAB_SIZE, len(several_labels.CLASSES)))
+        real = (jnp.arange(batch["input_ids"].shape[1]) < batch["lengths"][:, None])[..., None]
+        logits = (table[batch["input_ids"]] * real).sum(axis=1)
+        return binary_cross_entropy(logits, batch["targets"]), logits
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_updates_of_several_labels_have_the_gradient_of_the_whole_window(tmp_path, accumulation):
+    """21 texts in batches of 8: the last batch, and with 3 in an update its last one, has 5; against torch's mean."""
+    data = several_labels.write_data(tmp_path, train=21, val=3, test=3)
+    training = {"batch_size": 8, "grad_accum_steps": accumulation, "epochs": 1}
+    plan = make_plan(several_labels.finetuning(data, training=training), tiny.Path("/"))
+    batches = list(training_batches(plan.task, plan.train, plan.batching, plan.length, 0))
+    variables = Table().init(jax.random.key(0), batches[0].arrays, train=False, method="losses")
+
+    def loss(params, batch):
+        return forward(Table(), params, batch, train=True)[0]["loss"] * batch["scale"] / accumulation
+
+    assert len(batches) == 3
+    for window in (batches[i : i + accumulation] for i in range(0, 3, accumulation)):
+        found = sum(jax.grad(loss)(variables, batch.arrays)["params"]["table"] for batch in window)
+        table = torch.tensor(np.asarray(variables["params"]["table"]), dtype=torch.float64, requires_grad=True)
+        logits, targets = [], []
+        for arrays in (batch.arrays for batch in window):
+            for ids, length, target in zip(arrays["input_ids"], arrays["lengths"], arrays["targets"], strict=True):
+                if length:
+                    logits.append(table[torch.tensor(ids[:length]).long()].sum(dim=0))
+                    targets.append(torch.tensor(target, dtype=torch.float64))
+        assert len(logits) == sum(batch.arrays["weights"].sum() for batch in window)
+        torch.nn.BCEWithLogitsLoss()(torch.stack(logits), torch.stack(targets)).backward()
+        np.testing.assert_allclose(found, table.grad, rtol=1e-4, atol=1e-7)

@@ -24,6 +24,8 @@ def run(args: argparse.Namespace) -> int:
     from textclf_jax.runs.checkpoint import load_model
 
     export = {"reference": export_reference, "hf": export_huggingface}[args.format]
-    export(load_model(folder), args.out)
+    notes = export(load_model(folder), args.out)
     print(f"wrote {args.out}")
+    for note in notes:
+        print(f"note: {note}")
     return 0

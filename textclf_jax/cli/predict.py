@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv")
 ENDINGS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "table"}
 SHOWN_CHARACTERS, SHOWN_ROWS = 60, 5
+NO_LABEL = "(none)"
+SEPARATORS = ("|", ";", ",", "/")  # of the labels of a text in a csv
 EXPLAINED_TEXTS = 1000  # of those that are mostly [UNK]: bounds the time to find causes
 # some readers end lines at these: within a JSON line, they are escaped
 LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
@@ -75,11 +77,12 @@ def run(args: argparse.Namespace) -> int:
     write = {"table": _write_table, "json": _write_json, "csv": _write_csv}[form]
     warnings = _Warnings(texts.places, predictor)
     predictions = warnings.watch(predictor(texts.texts))
+    several = predictor.multi_label
     if args.out is None:
-        write(predictions, texts, predictor.labels, sys.stdout)
+        write(predictions, texts, predictor.labels, sys.stdout, several=several)
     else:
         whole = io.StringIO()
-        write(predictions, texts, predictor.labels, whole)
+        write(predictions, texts, predictor.labels, whole, several=several)
         write_whole(args.out.resolve(), whole.getvalue())
         print(f"{args.out}: {len(texts.texts):,} predictions", file=sys.stderr)
     warnings.show()
@@ -179,35 +182,61 @@ class _Warnings:
                 print(f"warning: {len(places):,} of {len(self._places):,} {what} ({shown})", file=sys.stderr)
 
 
-def _write_table(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:
-    del texts, labels
+def _write_table(
+    predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str], *, several: bool = False
+) -> None:
+    """`several` tells whether a text can have several labels, here and below."""
+    del texts
     from textclf_jax.observe.progress import print_table
 
+    def shown(p: "Prediction") -> str:
+        probabilities = dict(zip(labels, p.probabilities, strict=True))
+        return ", ".join(f"{label} {probabilities[label]:.4f}" for label in p.labels) or NO_LABEL
+
+    if several:
+        rows = [(one_line(p.text, SHOWN_CHARACTERS), shown(p)) for p in predictions]
+        print_table("predictions", rows, ("text", "labels"), stream=stream)
+        return
     rows = [(one_line(p.text, SHOWN_CHARACTERS), p.label, p.probability) for p in predictions]
     print_table("predictions", rows, ("text", "label", "probability"), stream=stream)
 
 
-def _write_json(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:
+def _write_json(
+    predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str], *, several: bool = False
+) -> None:
     names: list[str] = []
     for name in texts.names:  # an object has each key once
         names.append(_free(name, names))
-    ours = _own_names(["label", "probabilities"], names)
-    _say_renamed([*texts.names, "label", "probabilities"], [*names, *ours])
+    wanted = ["labels" if several else "label", "probabilities"]
+    ours = _own_names(wanted, names)
+    _say_renamed([*texts.names, *wanted], [*names, *ours])
     for record, p in zip(texts.records, predictions, strict=True):
         probabilities = {label: round(float(value), 6) for label, value in zip(labels, p.probabilities, strict=True)}
-        fields = dict(zip([*names, *ours], [*record, p.label, probabilities], strict=True))
+        answer = p.labels if several else p.label
+        fields = dict(zip([*names, *ours], [*record, answer, probabilities], strict=True))
         print(json_text(fields, indent=None).translate(LINE_ENDS), file=stream)
 
 
-def _write_csv(predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str]) -> None:
-    wanted = ["label", *(f"p({label})" for label in labels)]
+def _write_csv(
+    predictions: Iterator["Prediction"], texts: Texts, labels: Sequence[str], stream: IO[str], *, several: bool = False
+) -> None:
+    wanted = ["labels" if several else "label", *(f"p({label})" for label in labels)]
     ours = _own_names(wanted, texts.names)
     _say_renamed(wanted, ours)
+    separator = _separator(labels)
+    if several and separator != SEPARATORS[0]:
+        print(f"note: labels of a text are separated by {separator!r}: names of classes have others", file=sys.stderr)
     rows = (
-        [*record, p.label, *(f"{value:.6f}" for value in p.probabilities)]
+        [*record, separator.join(p.labels), *(f"{value:.6f}" for value in p.probabilities)]
         for record, p in zip(texts.records, predictions, strict=True)
     )
     write_csv(stream, chain([[*texts.names, *ours]], rows))
+
+
+def _separator(labels: Sequence[str]) -> str:
+    """What stands between the labels of a text in a csv: the first that no name of a class has."""
+    longer = (SEPARATORS[0] * length for length in count(2))
+    return next(each for each in chain(SEPARATORS, longer) if not any(each in label for label in labels))
 
 
 def _own_names(wanted: Sequence[str], taken: Sequence[str]) -> list[str]:

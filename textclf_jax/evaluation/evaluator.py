@@ -10,15 +10,15 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.prefetch import prefetched
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.runtime.programs import Compiled, Programs, compiled, shapes_of
-from textclf_jax.tasks.metrics import confusion_matrix
 from textclf_jax.tasks.task import EVALUATION_MASKS, Task
+from textclf_jax.tasks.thresholds import Thresholds
 
 
 def evaluation_step(variables: PyTree, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
@@ -47,16 +47,18 @@ def predicts(logits: Float[np.ndarray, "N C"]) -> bool:
     return bool(np.isfinite(logits).all())
 
 
-class Evaluation(NamedTuple):
-    """What a model gives on a split.
+class Outcome(NamedTuple):
+    """What a model gives on a split, from which a task computes metrics.
 
     Attributes:
-      metrics: of the task, by name.
-      confusion: [C, C] numbers of rows by true and predicted class; None for MLM, and where the model does not predict.
+      sums: of `forward`, over all batches.
+      logits: [N, C] of a classifier, all NaN where the model does not predict; [0, 0] for MLM.
+      labels: [N] or [N, C] of the same rows; None for MLM.
     """
 
-    metrics: dict[str, float]
-    confusion: Int[np.ndarray, "C C"] | None
+    sums: dict[str, float]
+    logits: np.ndarray
+    labels: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -73,22 +75,12 @@ class Evaluator:
     programs: Programs
     batching: Batching
 
-    def __call__(self, variables: PyTree, data: Dataset) -> dict[str, float]:
+    def __call__(self, variables: PyTree, data: Dataset, thresholds: Thresholds | None = None) -> dict[str, float]:
         """Computes the task's metrics of all rows of a split; the same masks each time."""
-        sums, scores, labels = self._outcome(variables, data)
-        return self.task.metrics(sums, scores, labels)
+        return self.task.metrics(*self.outcome(variables, data), thresholds)
 
-    def evaluate(self, variables: PyTree, data: Dataset) -> Evaluation:
-        """Computes the metrics of all rows of a split, and of a classifier the confusion matrix, too."""
-        sums, scores, labels = self._outcome(variables, data)
-        confusion = None if labels is None else confusion_matrix(scores, labels)
-        return Evaluation(self.task.metrics(sums, scores, labels), confusion)
-
-    def _outcome(self, variables: PyTree, data: Dataset) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
-        """The sums of a split, and a classifier's logits [N, C] with their labels [N]; [0, 0] and None for MLM.
-
-        All logits are NaN where the model does not predict.
-        """
+    def outcome(self, variables: PyTree, data: Dataset) -> Outcome:
+        """Runs the model on all rows of a split; the same masks each time."""
         sums: dict[str, float] = defaultdict(float)
         rows, logits = [], []
         for batch, (batch_sums, batch_logits) in self.results(variables, data):
@@ -98,11 +90,11 @@ class Evaluator:
                 rows.append(batch.rows)
                 logits.append(np.asarray(batch_logits)[: len(batch.rows)])
         if data.labels is None:
-            return sums, np.zeros((0, 0)), None
+            return Outcome(sums, np.zeros((0, 0)), None)
         scores = np.concatenate(logits)
         if not predicts(scores):
             scores = np.full_like(scores, np.nan)
-        return sums, scores, data.labels[np.concatenate(rows)]
+        return Outcome(sums, scores, data.labels[np.concatenate(rows)])
 
     def results(self, variables: PyTree, data: Dataset) -> Iterator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""

@@ -19,6 +19,8 @@ from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runtime.device import set_up_device
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
+from textclf_jax.tasks.multi_label import predicted_labels
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import load_kept
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
@@ -38,6 +40,8 @@ class Prediction(NamedTuple):
       is_empty: whether the text has no token, so that this is what the model says of nothing.
       is_cut: whether the text has more tokens than the model's maximum, so that its end was not read.
       is_unknown: whether more than half of the tokens that were read are [UNK], so that little of the text was seen.
+      several: where a text can have several labels, the classes whose probability reaches their threshold, in the order
+        of `Predictor.labels`; None where it has one.
     """
 
     text: str
@@ -46,6 +50,12 @@ class Prediction(NamedTuple):
     is_empty: bool = False
     is_cut: bool = False
     is_unknown: bool = False
+    several: tuple[str, ...] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of all classes that are predicted."""
+        return (self.label,) if self.several is None else self.several
 
     @property
     def probability(self) -> float:
@@ -58,6 +68,7 @@ class Predictor:
 
     Attributes:
       labels: class names in the order of their numbers.
+      multi_label: whether a text can have several labels, or none.
       max_length: tokens of a text that the model reads at most, those around it included.
     """
 
@@ -84,6 +95,9 @@ class Predictor:
         self._variables = saved.variables
         self._batch_size = config.training.batch_size
         self._programs = Programs("prediction", self._program)
+        self.multi_label = config.classification_head.multi_label
+        thresholds = Thresholds.of_model(saved.metadata)
+        self._thresholds = None if thresholds is None else thresholds.values
         self.max_length = config.architecture.max_sequence_length
         self.labels: list[str] = saved.metadata["labels"]
         if len(set(self.labels)) < len(self.labels):
@@ -96,14 +110,18 @@ class Predictor:
             ids, mask = self._tokenizer.encode_texts(part, self.max_length)
             lengths = (~mask).sum(axis=1).astype(np.int32)
             every_logits = self._logits(ids, lengths)
+            probabilities = self._task.probabilities(every_logits)
             cut = self._find_cut(part, lengths)
             unknown = self._mostly_unknown(ids, lengths)
-            for i, (text, logits) in enumerate(zip(part, every_logits, strict=True)):
-                probabilities = np.exp(logits - logits.max())
-                probabilities /= probabilities.sum()
+            for i, (text, row) in enumerate(zip(part, probabilities, strict=True)):
                 is_empty = not text.strip() or int(lengths[i]) <= self._frame
-                label, is_unknown = self.labels[int(logits.argmax())], bool(unknown[i])
-                yield Prediction(text, label, probabilities, is_empty, i in cut, is_unknown)
+                label = self.labels[int(every_logits[i].argmax())]  # probabilities round to equal ones
+                yield Prediction(text, label, row, is_empty, i in cut, bool(unknown[i]), self._several(row))
+
+    def _several(self, probabilities: Float[np.ndarray, " C"]) -> tuple[str, ...] | None:
+        if not self.multi_label:
+            return None
+        return tuple(self.labels[i] for i in np.flatnonzero(predicted_labels(probabilities, self._thresholds)))
 
     def explain_unknown(self, texts: Sequence[str]) -> str:
         """Says why words of `texts` are [UNK], a sentence; "" of a wrapper of the user's, which does not tell."""

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from textclf_jax.class_names import check_class_names
 from textclf_jax.config.problems import BOUNDS, EXPECTED
-from textclf_jax.config.schema import Architecture, ClassificationHead, DropoutRate, MlmHead, Positive
+from textclf_jax.config.schema import Architecture, ClassificationHead, DropoutRate, MlmHead, Positive, Probability
 from textclf_jax.config.yaml_reader import describe
 from textclf_jax.errors import UserError
 from textclf_jax.interop.layout import Head
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.json_files import shown
 
 # the only values that this project computes, which are also transformers' defaults
@@ -28,7 +29,7 @@ FIXED: dict[str, Any] = {
 ABSENT = ("quantization_config", "pruned_heads")  # keys that change what the arrays mean; empty ones do not
 MAX_LABELS = 1_000_000
 CLASSIFIER = "BertForSequenceClassification"
-SINGLE_LABEL = "single_label_classification"
+SINGLE_LABEL, MULTI_LABEL = "single_label_classification", "multi_label_classification"
 SIZES = {
     "embedding_dim": "hidden_size",
     "num_layers": "num_hidden_layers",
@@ -58,6 +59,7 @@ class BertConfig(BaseModel):
     num_labels: Annotated[int, Field(ge=1, le=MAX_LABELS)] | None = None
     id2label: dict[str, Any] | None = None
     label2id: dict[str, Any] | None = None
+    textclf_thresholds: list[Probability] | None = None  # a key of this project; transformers keeps it, but no more
 
     @property
     def is_classifier(self) -> bool:
@@ -149,15 +151,30 @@ def classifier_from(config: BertConfig, source: object) -> tuple[ClassificationH
     """Gives the head of a classifier and its class names in the order of ids.
 
     Raises:
-      UserError: it is not for one of several labels a text, or names and ids are not one to one.
+      UserError: it is for numbers, not for labels, or names and ids are not one to one.
     """
-    if config.problem_type not in (None, SINGLE_LABEL):
-        raise UserError(f"{source}: problem_type: {config.problem_type}, not {SINGLE_LABEL}")
+    if config.problem_type not in (None, SINGLE_LABEL, MULTI_LABEL):
+        raise UserError(f"{source}: problem_type: {config.problem_type}, not {SINGLE_LABEL} or {MULTI_LABEL}")
     labels = labels_from(config, source)
     if len(labels) < 2:
         raise UserError(f"{source}: id2label: a classifier has at least 2 labels, not {len(labels)}")
     rate = config.hidden_dropout_prob if config.classifier_dropout is None else config.classifier_dropout
-    return ClassificationHead(num_labels=len(labels), classifier_dropout=rate), labels
+    is_multi = config.problem_type == MULTI_LABEL
+    return ClassificationHead(num_labels=len(labels), multi_label=is_multi, classifier_dropout=rate), labels
+
+
+def thresholds_from(config: BertConfig, head: ClassificationHead, source: object) -> Thresholds | None:
+    """Gives the thresholds of a classifier with several labels a text, which this project has written.
+
+    Raises:
+      UserError: there is not one for each class.
+    """
+    values = config.textclf_thresholds
+    if values is None or not head.multi_label:
+        return None
+    if len(values) != head.num_labels:
+        raise UserError(f"{source}: textclf_thresholds: {len(values)} numbers, but there are {head.num_labels} classes")
+    return Thresholds(values, [])
 
 
 # --- class names ----------------------------------------------------------------------------------------------
@@ -214,7 +231,13 @@ def _checked_names(id2label: Mapping[str, Any], source: object) -> dict[str, str
 # --- writing --------------------------------------------------------------------------------------------------
 
 
-def config_json(config: Architecture, head: Head, vocab_size: int, labels: list[str] | None) -> dict[str, Any]:
+def config_json(
+    config: Architecture,
+    head: Head,
+    vocab_size: int,
+    labels: list[str] | None,
+    thresholds: Thresholds | None = None,
+) -> dict[str, Any]:
     """Describes a model as config.json does, where `mlp_dropout` stands for three dropout rates here."""
     described: dict[str, Any] = {
         "architectures": ["BertForMaskedLM" if isinstance(head, MlmHead) else CLASSIFIER],
@@ -230,7 +253,9 @@ def config_json(config: Architecture, head: Head, vocab_size: int, labels: list[
     if isinstance(head, ClassificationHead):
         names = labels or [str(i) for i in range(head.num_labels)]
         described["classifier_dropout"] = head.classifier_dropout
-        described["problem_type"] = SINGLE_LABEL
+        described["problem_type"] = MULTI_LABEL if head.multi_label else SINGLE_LABEL
         described["id2label"] = {str(i): name for i, name in enumerate(names)}
         described["label2id"] = {name: i for i, name in enumerate(names)}
+        if thresholds is not None:
+            described["textclf_thresholds"] = thresholds.values
     return described

@@ -16,6 +16,7 @@ from textclf_jax.interop.layout import Head
 from textclf_jax.interop.torch_checkpoint import write_state
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.runs.pretrained import require_head
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import kept_wrapper
 from textclf_jax.tokenizer.transformers_files import CONFIG_FILE, SETTINGS_FILE
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
@@ -23,8 +24,11 @@ from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizer
 WEIGHTS = "model.safetensors"
 
 
-def export_reference(saved: SavedModel, out: Path) -> None:
+def export_reference(saved: SavedModel, out: Path) -> list[str]:
     """Writes {"model_state": state_dict}, which the reference loads with strict=True.
+
+    Returns:
+      Notes: none.
 
     Raises:
       UserError: the reference has no such model (its keys are listed), or `out` exists or cannot be written.
@@ -33,10 +37,14 @@ def export_reference(saved: SavedModel, out: Path) -> None:
     _refuse(saved, "the PyTorch reference", reference.missing_in_reference(config.architecture, head))
     _require_new(out)
     write_state(out, reference.state_dict_from_variables(saved.variables, config.architecture, head))
+    return []
 
 
-def export_huggingface(saved: SavedModel, out: Path) -> None:
+def export_huggingface(saved: SavedModel, out: Path) -> list[str]:
     """Writes a folder that transformers' Auto classes load: weights, config.json and the tokenizer.
+
+    Returns:
+      Notes on what transformers does not use.
 
     Raises:
       UserError: transformers' BERT is no such model (its keys are listed), or `out` exists or cannot be written.
@@ -51,8 +59,8 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
     _require_new(out)
     tokenizer = WordPieceTokenizerWrapper().load(saved.vocab_dir)
     state = huggingface.state_from(saved.variables["params"], config.architecture, head)
-    labels = saved.metadata["labels"]
-    model_config = config_json(config.architecture, head, tokenizer.vocab_size, labels)
+    labels, thresholds = saved.metadata["labels"], Thresholds.of_model(saved.metadata)
+    model_config = config_json(config.architecture, head, tokenizer.vocab_size, labels, thresholds)
     unfinished = None
     try:
         unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
@@ -67,6 +75,12 @@ def export_huggingface(saved: SavedModel, out: Path) -> None:
     finally:
         if unfinished is not None:
             shutil.rmtree(unfinished, ignore_errors=True)
+    if thresholds is None:
+        return []
+    return [
+        f"{out / CONFIG_FILE} has the thresholds of the labels as textclf_thresholds; transformers does not apply "
+        "them: compare the sigmoid of each logit with its own"
+    ]
 
 
 def model_of(saved: SavedModel) -> tuple[AnyConfig, Head]:

@@ -22,6 +22,7 @@ from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
 from textclf_jax.runs.checkpoint import contents_of, save_model
 from textclf_jax.runs.pretrained import ENCODER, check_shapes
 from textclf_jax.runs.record import SUMMARY_FILE
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.json_files import read_json
 from textclf_jax.tokenizer.loading import require_pad_first
 from textclf_jax.tokenizer.transformers_files import CONFIG_FILE
@@ -42,6 +43,7 @@ class Imported:
     tokenizer: WordPieceTokenizerWrapper
     labels: list[str] | None  # class names of a classifier
     notes: list[str]  # what was changed or not used, one line each
+    thresholds: Thresholds | None = None  # of several labels a text
 
 
 def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Path, list[str]]:
@@ -69,9 +71,10 @@ def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Pa
     bert_config.check_sizes(config, state, config_path, weights.source)
     padding = _count_padding(config.vocab_size, tokenizer.vocab_size, weights.source)
     state = huggingface.without_padding(state, tokenizer.vocab_size)
-    architecture, labels = bert_config.architecture_from(config), None
+    architecture, labels, thresholds = bert_config.architecture_from(config), None, None
     if config.is_classifier:
         head, labels = bert_config.classifier_from(config, config_path)
+        thresholds = bert_config.thresholds_from(config, head, config_path)
     else:
         head = huggingface.mlm_head_from(state, config_path, tied=config.tie_word_embeddings)
     check_numbers(state, huggingface.parameter_names(architecture, head), weights.source)
@@ -87,6 +90,7 @@ def import_huggingface(folder: Path, name: str, root: Path = Path()) -> tuple[Pa
         tokenizer=tokenizer,
         labels=labels,
         notes=[*weights.notes, *padding, *tokenizer.notes, f"not used: {', '.join(unused) or 'nothing'}"],
+        thresholds=thresholds,
     )
     return _make_run(imported, name, root), imported.notes
 
@@ -139,6 +143,11 @@ def import_reference(
     tokenizer = WordPieceTokenizerWrapper().load(vocab)
     architecture, notes = with_reference_variants(config.architecture)
     head = config.classification_head if isinstance(config, FinetuningConfig) else config.mlm_head
+    if isinstance(head, ClassificationHead) and head.multi_label:
+        raise UserError(
+            f"{config_path}: classification_head.multi_label: true, but the reference has one label a text. "
+            "Take the key out."
+        )
     sections = config.model_copy(update={"architecture": architecture}).model_dump()
     sections["training"]["resume"] = {"path": None, "weights_only": True}
     if "pretrained_experiment" in sections:
@@ -221,4 +230,5 @@ def _metadata(imported: Imported, config: AnyConfig) -> dict[str, Any]:
             "sha256": imported.sha256,
             "notes": imported.notes,
         },
+        **(imported.thresholds.stored() if imported.thresholds else {}),
     }

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from textclf_jax.config.schema import Architecture, MlmHead
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.interop.layout import Head, TreePath, check_names, linear_names, norm_names, transpose_kernel
 
@@ -83,6 +83,8 @@ def missing_in_reference(config: Architecture, head: Head) -> list[str]:
         ]
     if config.pos_encoding == "rope" and config.rope.variant != "reference":
         missing.append(f"architecture.rope.variant: {config.rope.variant}")
+    if isinstance(head, ClassificationHead) and head.multi_label:
+        missing.append("classification_head.multi_label: true")
     if isinstance(head, MlmHead) and head.decoder_bias:
         missing.append("mlm_head.decoder_bias: true")
     return missing

@@ -1,4 +1,4 @@
-"""Cross-entropy: of logits, and over a vocabulary whose logits are too many to be held at once."""
+"""Cross-entropy: of logits, of yes or no for each class, and over a vocabulary with too many logits to hold at once."""
 
 import functools
 import math
@@ -82,6 +82,26 @@ def smoothed_cross_entropy(
     is_target = jnp.arange(logits.shape[-1]) == targets[:, None]
     shares = (1 - smoothing) * is_target + smoothing / logits.shape[-1]
     return -(shares * class_weights * log_probs).sum(axis=-1)
+
+
+def binary_cross_entropy(logits: Float[Array, "N C"], targets: Float[Array, "N C"]) -> Losses:
+    """Computes the cross-entropy of sigmoid(logits) with targets, where each class is a question of its own.
+
+    The mean of its losses over texts equals torch's BCEWithLogitsLoss(reduction="mean"): every text has C classes.
+
+    Args:
+      logits: [N, C], any float dtype; computed in float32.
+      targets: [N, C] in [0, 1].
+
+    Returns:
+      losses [N] in nats, each the mean over the text's classes; and hits [N]: 1.0 where all classes are right, those
+      of logits from 0 on being predicted, otherwise 0.0.
+    """
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    # -y log s(x) - (1 - y) log s(-x) without the sigmoid s, which is 1 in float32 from 17 on
+    losses = targets * jax.nn.softplus(-logits) + (1.0 - targets) * jax.nn.softplus(logits)
+    hits = ((logits >= 0.0) == (targets >= 0.5)).all(axis=-1)
+    return losses.mean(axis=-1), hits.astype(jnp.float32)
 
 
 class Decoder(NamedTuple):

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
-from textclf_jax.kernels.cross_entropy import Decoder, Losses, cross_entropy, decoder_cross_entropy
+from textclf_jax.kernels.cross_entropy import (
+    Decoder,
+    Losses,
+    binary_cross_entropy,
+    cross_entropy,
+    decoder_cross_entropy,
+)
 from textclf_jax.kernels.gelu import gelu
 from textclf_jax.kernels.precision import FULL, Precision
 from textclf_jax.model.attention import redraw
@@ -111,7 +117,7 @@ class TextClassifier(nn.Module):
 
     Attributes:
       config: the architecture.
-      head: number of classes C, pooling, pooler, dropout.
+      head: number of classes C, pooling, pooler, dropout; whether a text can have several of the classes.
       vocab_size: V.
       precision: of the encoder; the head is float32.
     """
@@ -166,7 +172,8 @@ class TextClassifier(nn.Module):
     def losses(self, batch: Batch, *, train: bool) -> tuple[Losses, Float[Array, "N C"]]:
         """Losses and hits of the texts of a batch, each [N], and their logits."""
         logits = self(batch["input_ids"], batch["lengths"], packing=packing_of(batch), train=train)
-        return cross_entropy(logits, batch["targets"]), logits
+        loss = binary_cross_entropy if self.head.multi_label else cross_entropy
+        return loss(logits, batch["targets"]), logits
 
     def redraw(self, collections: Any, step: Array, key: Array) -> Any:
         """The collections for a step of training; see `attention.redraw`."""

@@ -23,7 +23,7 @@ CURVES_FILE = "learning_curves.png"
 # from the palette of Okabe and Ito, told apart with any colour vision
 COLOURS = {"train": "#0072B2", "eval": "#D55E00", "test": "#009E73"}
 LINE_STYLES = ("-", "--", ":", "-.")
-SCORES = {"accuracy": "accuracy", "f1_macro": "macro F1"}
+SCORES = {"accuracy": "accuracy", "subset_accuracy": "exact match", "f1_micro": "micro F1", "f1_macro": "macro F1"}
 SMOOTHED_FROM_POINTS = 30
 MARKED_UP_TO_POINTS = 60
 LOG_SCALE_FROM_RATIO = 20.0
@@ -54,7 +54,7 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
         curves |= _curves_of(split, read_metrics(csv_paths[split]))
     candidates = (
         (_draw_loss, 3.4, {key: s for key, s in curves.items() if key[1] == "loss"}),
-        (_draw_scores, 2.4, {key: s for key, s in curves.items() if key[1] in SCORES}),
+        (_draw_scores, 2.4, {key: s for key, s in curves.items() if key[1] in SCORES and not _repeats(key, curves)}),
         (_draw_learning_rate, 1.5, {key: s for key, s in curves.items() if key[1].startswith("lr")}),
     )
     panels = [panel for panel in candidates if panel[2]]
@@ -122,6 +122,12 @@ def _curves_of(split: str, rows: list[dict[str, float]]) -> Curves:
         )
         for name in names
     }
+
+
+def _repeats(key: tuple[str, str], curves: Curves) -> bool:
+    """Whether a curve is another one under a second name: of one label a text, micro F1 is the accuracy."""
+    split, name = key
+    return name == "f1_micro" and (split, "accuracy") in curves
 
 
 def _draw_loss(axes: "Axes", curves: Curves) -> None:

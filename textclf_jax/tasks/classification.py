@@ -1,8 +1,9 @@
-"""Text classification: one label a text."""
+"""Text classification: one label a text, or any number of them."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.data.collate import BatchRows
@@ -11,7 +12,9 @@ from textclf_jax.kernels.precision import Precision
 from textclf_jax.model.flops import classifier_flops
 from textclf_jax.model.heads import TextClassifier
 from textclf_jax.tasks.metrics import classification_metrics, mean
+from textclf_jax.tasks.multi_label import label_probabilities, multi_label_metrics
 from textclf_jax.tasks.task import Arrays, gather_tokens
+from textclf_jax.tasks.thresholds import Thresholds, choose_thresholds
 from textclf_jax.tokenizer.loading import LoadedTokenizer
 
 
@@ -33,21 +36,55 @@ class ClassificationTask:
         return TextClassifier(config.architecture, config.classification_head, self.tokenizer.vocab_size, precision)
 
     def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
-        """See `Task`; the arrays of `gather_tokens`, targets [N] int32, and weights [N], 0 for missing texts."""
+        """See `Task`; the arrays of `gather_tokens`, targets and weights [N], 0 for missing texts.
+
+        Targets are [N] int32 classes; with several labels a text [N, C] float32, 0 or 1.
+        """
         del seed
         size, real = self.config.training.batch_size, len(batch.rows)
         arrays = gather_tokens(data, batch, size, self.tokenizer.pad_id)
-        targets, weights = np.zeros(size, np.int32), np.zeros(size, np.float32)
+        targets, weights = self._no_targets(size), np.zeros(size, np.float32)
         if data is not None and data.labels is not None:
             targets[:real], weights[:real] = data.labels[batch.rows], 1.0
         return arrays | {"targets": targets, "weights": weights}
+
+    def _no_targets(self, size: int) -> np.ndarray:
+        head = self.config.classification_head
+        return np.zeros((size, head.num_labels), np.float32) if head.multi_label else np.zeros(size, np.int32)
 
     def flops(self, shape: tuple[int, int], *, train: bool) -> int:
         """See `Task`."""
         texts, head = self.config.training.batch_size, self.config.classification_head
         return classifier_flops(self.config.architecture, head, *shape, texts, train=train)
 
-    def metrics(self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
-        """See `Task`; `classification_metrics`."""
+    @property
+    def hits_name(self) -> str:
+        """See `Task`."""
+        return "subset_accuracy" if self.config.classification_head.multi_label else "accuracy"
+
+    def metrics(
+        self,
+        sums: dict[str, float],
+        logits: np.ndarray,
+        labels: np.ndarray | None,
+        thresholds: Thresholds | None = None,
+    ) -> dict[str, float]:
+        """See `Task`; `classification_metrics`, or with several labels a text `multi_label_metrics`."""
         assert labels is not None
-        return classification_metrics(logits, labels, loss=mean(sums["loss"], sums["count"]))
+        loss = mean(sums["loss"], sums["count"])
+        if self.config.classification_head.multi_label:
+            return multi_label_metrics(logits, labels, loss=loss, thresholds=thresholds and thresholds.values)
+        return classification_metrics(logits, labels, loss=loss)
+
+    def thresholds(self, logits: np.ndarray, labels: np.ndarray | None) -> Thresholds | None:
+        """See `Task`; `choose_thresholds`."""
+        if labels is None or not self.config.classification_head.multi_label:
+            return None
+        return choose_thresholds(logits, labels)
+
+    def probabilities(self, logits: Float[np.ndarray, "N C"]) -> Float[np.ndarray, "N C"]:
+        """Of every class: by softmax, so that they add up to 1, or with several labels a text each by itself."""
+        if self.config.classification_head.multi_label:
+            return label_probabilities(logits)
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return exponentials / exponentials.sum(axis=-1, keepdims=True)

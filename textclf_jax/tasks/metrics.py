@@ -4,6 +4,7 @@ All arithmetic is float64 numpy on the host, after the last batch; nothing here 
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -62,6 +63,15 @@ def classification_metrics(logits: ArrayLike, labels: ArrayLike, *, loss: float)
         for i in range(num_classes):
             metrics |= {f"class_{i}_{name}": float(values[i]) for name, values in columns.items()}
     return metrics
+
+
+def shown(names: Sequence[str], metrics: Mapping[str, float]) -> list[str]:
+    """Those of `names` that are among the metrics, once each.
+
+    Without `f1_micro` where it is the accuracy, of one label a text.
+    """
+    named = dict.fromkeys(names)
+    return [name for name in named if name in metrics and not (name == "f1_micro" and "accuracy" in metrics)]
 
 
 def confusion_matrix(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.int64] | None:

@@ -14,6 +14,7 @@ from textclf_jax.model.flops import mlm_flops
 from textclf_jax.model.heads import MaskedLanguageModel
 from textclf_jax.tasks.metrics import mlm_metrics
 from textclf_jax.tasks.task import Arrays, gather_tokens, padding_of
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import LoadedTokenizer
 
 
@@ -53,7 +54,22 @@ class MlmTask:
         capacity = max_predictions(*shape, self.config.mlm_head.mask_p)
         return mlm_flops(self.config.architecture, self.tokenizer.vocab_size, *shape, capacity, train=train)
 
-    def metrics(self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
+    @property
+    def hits_name(self) -> str:
+        """See `Task`."""
+        return "accuracy"
+
+    def metrics(
+        self,
+        sums: dict[str, float],
+        logits: np.ndarray,
+        labels: np.ndarray | None,
+        thresholds: Thresholds | None = None,
+    ) -> dict[str, float]:
         """See `Task`; `mlm_metrics`."""
-        del logits, labels
+        del logits, labels, thresholds
         return mlm_metrics(sums["loss"], sums["correct"], sums["count"])
+
+    def thresholds(self, logits: np.ndarray, labels: np.ndarray | None) -> None:
+        """See `Task`."""
+        del logits, labels

@@ -11,6 +11,7 @@ from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.packing import token_places, tokens_taken
 from textclf_jax.kernels.precision import Precision
+from textclf_jax.tasks.thresholds import Thresholds
 
 Arrays = dict[str, np.ndarray]
 
@@ -47,13 +48,32 @@ class Task(Protocol):
         """FLOPs of the matrix products of one step on a batch of shape (B, L)."""
         ...
 
-    def metrics(self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
+    @property
+    def hits_name(self) -> str:
+        """What the mean of the hits of `losses` is called."""
+        ...
+
+    def metrics(
+        self,
+        sums: dict[str, float],
+        logits: np.ndarray,
+        labels: np.ndarray | None,
+        thresholds: Thresholds | None = None,
+    ) -> dict[str, float]:
         """The metrics of a whole split.
 
         Args:
           sums: `loss`, `correct` and `count` over all its predictions.
           logits: [N, C] of a classifier, in the order of the rows; [0, 0] for MLM.
-          labels: [N] true classes, or None for MLM.
+          labels: [N] true classes, or [N, C] of 0 and 1 with several labels a text; None for MLM.
+          thresholds: from which several labels a text are predicted; None: 0.5.
+        """
+        ...
+
+    def thresholds(self, logits: np.ndarray, labels: np.ndarray | None) -> Thresholds | None:
+        """The thresholds that fit a validation split; None unless a text can have several labels.
+
+        Arguments as for `metrics`.
         """
         ...
 

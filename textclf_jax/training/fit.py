@@ -1,19 +1,21 @@
 """The whole of a run, from a configuration to a tested model: `fit` is what the commands call."""
 
 import functools
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from textclf_jax.config.schema import RunConfig
+from textclf_jax.config.schema import FinetuningConfig, RunConfig
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.evaluation.label_results import thresholds_remarks
 from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.limits import training_limit
 from textclf_jax.observe.plots import CURVES_FILE, learning_curves
 from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
 from textclf_jax.observe.throughput import Throughput
-from textclf_jax.runs.checkpoint import MODEL_FOLDER, load_model
+from textclf_jax.runs.checkpoint import MODEL_FOLDER, SavedModel, load_model
 from textclf_jax.runs.lock import RunLock
 from textclf_jax.runs.metrics_files import POSITION_COLUMNS, csv_paths, read_metrics
 from textclf_jax.runs.pretrained import Pretrained
@@ -21,6 +23,7 @@ from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.runs.signals import Stopped, StopRequest
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device, training_with_less_memory
 from textclf_jax.runtime.programs import Programs
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.early_stopping import decided_by, is_over
 from textclf_jax.training.keeper import Keeper
@@ -159,7 +162,8 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     place = {name: saved.metadata[name] for name in POSITION_COLUMNS}
     results: dict[str, dict[str, float]] = {}
     if plan.val is not None:
-        results["val"] = keeper.best_metrics or keeper.evaluator(saved.variables, plan.val)
+        thresholds = Thresholds.of_model(saved.metadata)
+        results["val"] = keeper.best_metrics or keeper.evaluator(saved.variables, plan.val, thresholds)
     report = None
     if "test" in plan.splits:
         report = EvaluationReport.of(saved, keeper.evaluator, "test", plan.splits["test"])
@@ -175,6 +179,8 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     show_results(which, place, results, metric=metric)
     if report:
         report.show_classes()
+    elif plan.val is not None:
+        _say(*_thresholds_remarks(plan, saved))
     if plan.val is not None and which == "last":
         wanted = plan.config.training.early_stopping.metric
         _say(f"warning: no evaluation had a finite {wanted}, so there is no best model: this is the last one")
@@ -185,3 +191,11 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     files |= {"test report": run_dir / REPORT_FOLDER} if report else {}
     files |= {f"{split} metrics": path for split, path in csvs.items() if path.exists()}
     show_files(files | ({"learning curves": curves} if curves else {}))
+
+
+def _thresholds_remarks(plan: Plan, saved: SavedModel) -> Iterable[str]:
+    """What there is to say of thresholds, where a text can have several labels."""
+    config = plan.config
+    if not isinstance(config, FinetuningConfig) or not config.classification_head.multi_label:
+        return ()
+    return thresholds_remarks(Thresholds.of_model(saved.metadata), saved.metadata["labels"])

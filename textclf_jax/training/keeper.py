@@ -5,16 +5,17 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.evaluation.evaluator import Evaluator, Outcome
 from textclf_jax.runs.checkpoint import save_model
 from textclf_jax.runs.resuming import Position
 from textclf_jax.runs.signals import Stopped
+from textclf_jax.tasks.metrics import shown
 from textclf_jax.training.early_stopping import count_evaluation, is_over
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.session import Session
 from textclf_jax.training.steps import TrainState
 
-PROGRESS_METRICS = ("loss", "accuracy", "f1_macro")
+PROGRESS_METRICS = ("loss", "accuracy", "f1_micro", "f1_macro", "average_precision_macro")
 
 
 @dataclass
@@ -52,18 +53,19 @@ class Keeper:
         p.evaluation_due = True
         try:
             with self.session.stop.immediate():
-                metrics = self.evaluator(state.variables, self.plan.val)
+                outcome = self.evaluator.outcome(state.variables, self.plan.val)
+                metrics = self.evaluator.task.metrics(*outcome)
         except Stopped:
             return None
         p.evaluation_due = False
         self.session.logger.log("eval", metrics, **place)
         metric = self.plan.config.training.early_stopping.metric
-        names = dict.fromkeys((*PROGRESS_METRICS, metric))
-        shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in names if name in metrics)
-        self.session.progress.note(f"epoch {place['epoch']}, update {place['update']}: validation {shown}")
+        figures = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown((*PROGRESS_METRICS, metric), metrics))
+        self.session.progress.note(f"epoch {place['epoch']}, update {place['update']}: validation {figures}")
         if count_evaluation(p, metric, metrics):
             self.best_metrics = metrics
-            return self.session.record | place | {"which": "best", "metric": metric, "score": p.best_score}
+            best = {"which": "best", "metric": metric, "score": p.best_score}
+            return self.session.record | place | best | self._thresholds(outcome)
         if math.isfinite(p.best_score):
             return None
         if not self.is_warned:
@@ -74,6 +76,15 @@ class Keeper:
             )
         self.is_warned = True
         return self._last_model(place)
+
+    def _thresholds(self, outcome: Outcome) -> dict[str, Any]:
+        """What the metadata of the best model has of thresholds, if it has some; its metrics are then those by them."""
+        task = self.evaluator.task
+        thresholds = task.thresholds(outcome.logits, outcome.labels)
+        if thresholds is None:
+            return {}
+        self.best_metrics = task.metrics(*outcome, thresholds)
+        return thresholds.stored()
 
     def _last_model(self, place: dict[str, int]) -> dict[str, Any]:
         return self.session.record | place | {"which": "last", "metric": None, "score": None}

@@ -90,7 +90,7 @@ class TrainingLog:
         place = {"step": p.step, "update": update, "epoch": batch.epoch + 1}
         row = {
             "loss": mean(p.loss, p.count),
-            "accuracy": mean(p.correct, p.count),
+            self.plan.task.hits_name: mean(p.correct, p.count),
             "lr": values["lr"],
             "grad_norm": values["grad_norm"],
             "skipped_steps": p.skipped,

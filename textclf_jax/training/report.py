@@ -5,14 +5,17 @@ from typing import Any, NamedTuple
 
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
-from textclf_jax.evaluation.classes import TABLE_COLUMNS, ClassResults
-from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.evaluation.classes import ClassResults
+from textclf_jax.evaluation.evaluator import Evaluator, Outcome, predicts
+from textclf_jax.evaluation.label_results import LabelResults
 from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.confusion_picture import confusion_picture
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.runs.metrics_files import POSITION_COLUMNS
+from textclf_jax.tasks.metrics import confusion_matrix
 from textclf_jax.tasks.task import Task
+from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.training.predictions import why_nothing_is_masked
 
 REPORT_FOLDER = "test_report"
@@ -38,20 +41,23 @@ class EvaluationReport(NamedTuple):
     split: str
     data: Dataset
     metrics: dict[str, float]
-    classes: ClassResults | None
+    classes: ClassResults | LabelResults | None
     remark: str = ""
 
     @classmethod
     def of(cls, saved: SavedModel, evaluator: Evaluator, split: str, data: Dataset) -> "EvaluationReport":
         """Evaluates a saved model."""
-        metrics, confusion = evaluator.evaluate(saved.variables, data)
+        outcome, thresholds = evaluator.outcome(saved.variables, data), Thresholds.of_model(saved.metadata)
+        metrics = evaluator.task.metrics(*outcome, thresholds)
         place = {name: saved.metadata[name] for name in POSITION_COLUMNS if name in saved.metadata}
-        classes = None if confusion is None else ClassResults(confusion, saved.metadata["labels"])
+        classes = _results_by_class(saved, outcome, thresholds)
         remark = _without_figures(evaluator.task, metrics, data)
         return cls(saved.metadata["which"], place, split, data, metrics, classes, remark)
 
     def write(self, folder: Path) -> None:
         """Writes `metrics.json`, and of a classifier two CSV files and a picture, into a folder, which is made.
+
+        Where a text can have several labels there is one CSV file and no picture: nothing is taken for another class.
 
         Raises:
           UserError: they cannot be written.
@@ -60,12 +66,13 @@ class EvaluationReport(NamedTuple):
         classes = self.classes
         content: dict[str, Any] = {"model": self.which, **self.place, "split": self.split}
         content |= {"data": str(self.data.path), "fingerprint": self.data.fingerprint, "results": self.metrics}
-        if classes is None and (folder / METRICS_FILE).exists():  # an earlier report, not another program's files
-            for name in (CLASSES_FILE, CONFUSION_FILE, PICTURE_FILE):
+        if (folder / METRICS_FILE).exists():  # an earlier report, not another program's files
+            for name in _not_written(classes):
                 (folder / name).unlink(missing_ok=True)
         if classes is not None:
             content["classes"] = classes.records()
             write_whole(folder / CLASSES_FILE, classes.per_class_csv())
+        if isinstance(classes, ClassResults):
             write_whole(folder / CONFUSION_FILE, classes.confusion_csv())
             title = f"{self.which} model, {len(self.data):,} rows ({self.split})"
             confusion_picture(classes.confusion, classes.names, title, folder / PICTURE_FILE)
@@ -81,9 +88,29 @@ class EvaluationReport(NamedTuple):
             print("no results by class: the model's logits are NaN or infinite, so it predicts nothing", flush=True)
             return
         remark, rows = self.classes.table()
-        print_table(f"{self.split} results by class{remark}", rows, TABLE_COLUMNS)
+        print_table(f"{self.split} results by class{remark}", rows, self.classes.table_columns)
         for line in self.classes.remarks():
             print(line, flush=True)
+
+
+def _results_by_class(
+    saved: SavedModel, outcome: Outcome, thresholds: Thresholds | None
+) -> ClassResults | LabelResults | None:
+    """None for MLM, and where the model does not predict."""
+    if outcome.labels is None or not predicts(outcome.logits):
+        return None
+    names = saved.metadata["labels"]
+    if outcome.labels.ndim == 2:
+        return LabelResults(outcome.logits, outcome.labels, thresholds, names)
+    confusion = confusion_matrix(outcome.logits, outcome.labels)
+    return None if confusion is None else ClassResults(confusion, names)
+
+
+def _not_written(classes: ClassResults | LabelResults | None) -> tuple[str, ...]:
+    """The files that a report with these results lacks."""
+    if isinstance(classes, ClassResults):
+        return ()
+    return (CONFUSION_FILE, PICTURE_FILE) if classes else (CLASSES_FILE, CONFUSION_FILE, PICTURE_FILE)
 
 
 def _without_figures(task: Task, metrics: dict[str, float], data: Dataset) -> str:

@@ -12,6 +12,7 @@ from textclf_jax.data.collate import padding_waste
 from textclf_jax.errors import listed
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.pretrained import start_path
+from textclf_jax.tasks.metrics import shown
 from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.optimizer import group_of, path_names, starts_frozen
 from textclf_jax.training.plan import Plan
@@ -25,7 +26,10 @@ from textclf_jax.training.predictions import (
 
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 STILL_FALLING = 0.03  # share of the validation loss (or of what a score lacks) that went in the second half of a run
-SHOWN_METRICS = ("loss", "perplexity", "accuracy", "f1_macro", "balanced_accuracy")
+SHOWN_METRICS = (
+    *("loss", "perplexity", "accuracy", "f1_micro", "f1_macro", "f1_samples", "subset_accuracy", "balanced_accuracy"),
+    "average_precision_macro",
+)
 
 
 def show_plan(plan: Plan, device: str, *, dry_run: bool) -> None:
@@ -167,8 +171,8 @@ def show_results(
     """
     if not results:
         return
-    shown = SHOWN_METRICS if metric is None or metric in SHOWN_METRICS else (*SHOWN_METRICS, metric)
-    names = [n for n in shown if all(n in r for r in results.values())]
+    wanted = SHOWN_METRICS if metric is None else (*SHOWN_METRICS, metric)
+    names = [n for n in shown(wanted, next(iter(results.values()))) if all(n in r for r in results.values())]
     rows = [(split, *(metrics[n] for n in names)) for split, metrics in results.items()]
     by = f", by validation {metric}" if metric else ""
     origin = f" (epoch {place['epoch']}, update {place['update']}{by})" if place else ""
