@@ -13,8 +13,8 @@ from textclf_jax.config.schema import (
     FinetuningConfig,
     MlmHead,
     PretrainingConfig,
-    Training,
 )
+from textclf_jax.config.training import Training
 
 ARCHITECTURE: dict[str, Any] = {
     "max_sequence_length": 16,

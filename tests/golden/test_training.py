@@ -10,7 +10,8 @@ import pytest
 
 from tests.golden import adapters
 from tests.golden.test_models import build, hashing
-from textclf_jax.config.schema import MlmHead, Training
+from textclf_jax.config.schema import MlmHead
+from textclf_jax.config.training import Training
 from textclf_jax.data.masking import gather_predictions
 from textclf_jax.evaluation.evaluator import evaluation_step
 from textclf_jax.interop.reference import parameter_names, state_dict_from_variables, variables_from_state_dict

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from tests import tiny
-from textclf_jax.config.schema import Training
+from textclf_jax.config.training import Training
 from textclf_jax.training.batches import training_batches
 from textclf_jax.training.optimizer import group_of, make_optimizer, zero_frozen
 from textclf_jax.training.plan import make_plan

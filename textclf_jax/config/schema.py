@@ -7,18 +7,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from textclf_jax.config.scores import PRETRAINING_SCORES, EarlyStopping, classification_scores
+from textclf_jax.config.scores import PRETRAINING_SCORES, classification_scores, multi_label_scores
 from textclf_jax.config.section import (
-    ClassWeights,
     Count,
     DropoutRate,
-    NonNegativeFloat,
     Positive,
     PositiveFloat,
     Probability,
     Section,
     only_chosen,
 )
+from textclf_jax.config.training import Training
 
 DEFAULT_WRAPPER = "textclf_jax/tokenizer/wordpiece_tokenizer_wrapper.py"
 
@@ -172,64 +171,7 @@ class Architecture(Section):
         return self
 
 
-# --- training -------------------------------------------------------------------------------------------------
-
-
-class Resume(Section):
-    """Starting a new pretraining run from an earlier one."""
-
-    path: str | None = None
-    weights_only: bool = True
-
-
-class Training(Section):
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    learning_rate: PositiveFloat
-    batch_size: Positive
-    epochs: Positive
-    warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    schedule: Literal["cosine", "linear", "trapezoid"] = "cosine"
-    cooldown_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
-    min_lr_ratio: Probability = 0.0
-    weight_decay: NonNegativeFloat = 0.01
-    adam_beta2: Annotated[float, Field(ge=0.0, le=0.9999)] = 0.999  # float32 must tell 1 - beta2 from 0
-    max_grad_norm: NonNegativeFloat = 1.0
-    grad_accum_steps: Positive = 1
-    use_amp: bool = True
-    variant: Literal["standard", "reference"] = "standard"
-    eval_interval_updates: Count = 0
-    checkpoint_interval_updates: Count = 0
-    checkpoint_interval_minutes: NonNegativeFloat = 10.0
-    profile: Count = 0
-    head_lr_mult: NonNegativeFloat = 1.0
-    backbone_lr_mult: NonNegativeFloat = 1.0
-    layer_lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    freeze_epochs: Count = 0
-    freeze_n_layers: Count = 0
-    freeze_embeddings: bool = False
-    class_weights: ClassWeights = None
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    early_stopping: EarlyStopping = EarlyStopping()
-    resume: Resume = Resume()
-
-    @model_validator(mode="after")
-    def _schedule_is_whole(self) -> Self:
-        if self.variant == "reference" and self.schedule != "cosine":
-            raise ValueError(
-                f"schedule {self.schedule} is not the reference's, which is cosine. Take that, or variant standard."
-            )
-        if self.schedule != "trapezoid":
-            if self.cooldown_ratio != type(self).model_fields["cooldown_ratio"].default:
-                raise ValueError(
-                    f"cooldown_ratio {self.cooldown_ratio:g} has no effect with schedule {self.schedule}. Set "
-                    "schedule to trapezoid, or take cooldown_ratio out."
-                )
-        elif self.warmup_ratio + self.cooldown_ratio > 1.0 + 1e-9:
-            raise ValueError(
-                f"cooldown_ratio {self.cooldown_ratio:g} and warmup_ratio {self.warmup_ratio:g} are shares of all "
-                "updates, 1 at most together"
-            )
-        return self
+# --- heads ----------------------------------------------------------------------------------------------------
 
 
 class MlmHead(Section):
@@ -342,7 +284,8 @@ class FinetuningConfig(RunConfig):
     @property
     def scores(self) -> tuple[str, ...]:
         """See `RunConfig`."""
-        return classification_scores(self.classification_head.num_labels)
+        head = self.classification_head
+        return (multi_label_scores if head.multi_label else classification_scores)(head.num_labels)
 
     @model_validator(mode="after")
     def _each_class_has_a_weight(self) -> Self:
@@ -352,6 +295,16 @@ class FinetuningConfig(RunConfig):
                 f"training.class_weights has {len(weights)} numbers for the {classes} classes of "
                 "classification_head.num_labels. Give each class one, in the order of their numbers."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _several_labels_have_no_single_target(self) -> Self:
+        for name in ("class_weights", "label_smoothing") if self.classification_head.multi_label else ():
+            if (value := getattr(self.training, name)) != Training.model_fields[name].default:
+                raise ValueError(
+                    f"training.{name} {value} is for one label a text, and classification_head.multi_label is true. "
+                    "Take it out."
+                )
         return self
 
     @model_validator(mode="after")

@@ -7,19 +7,31 @@ from textclf_jax.config.section import Count, Section
 
 PER_CLASS_LIMIT = 10  # with more classes than this the per-class scores are left out
 TOP_K = (3, 5)
-LOWER_IS_BETTER = ("loss", "perplexity")
+LOWER_IS_BETTER = ("loss", "perplexity", "hamming_loss")
 PRETRAINING_SCORES = ("loss", "perplexity", "accuracy")
 CLASSIFICATION_SCORES = (
     *("loss", "accuracy", "balanced_accuracy"),
     *(f"{name}_{mean}" for mean in ("macro", "micro") for name in ("f1", "precision", "recall")),
+)
+MULTI_LABEL_SCORES = (
+    *("loss", "subset_accuracy", "hamming_loss", "f1_samples"),
+    *(f"{name}_{mean}" for mean in ("micro", "macro") for name in ("f1", "precision", "recall", "average_precision")),
 )
 
 
 def classification_scores(num_labels: int) -> tuple[str, ...]:
     """The scores of a classifier of so many classes."""
     top = (f"top{k}_accuracy" for k in TOP_K if k < num_labels)
-    by_class = (f"class_{i}_f1" for i in range(num_labels) if num_labels <= PER_CLASS_LIMIT)
-    return *CLASSIFICATION_SCORES, *top, *by_class
+    return *CLASSIFICATION_SCORES, *top, *_f1_by_class(num_labels)
+
+
+def multi_label_scores(num_labels: int) -> tuple[str, ...]:
+    """The scores of a classifier of so many classes, of which a text can have several."""
+    return *MULTI_LABEL_SCORES, *_f1_by_class(num_labels)
+
+
+def _f1_by_class(num_labels: int) -> list[str]:
+    return [f"class_{i}_f1" for i in range(num_labels)] if num_labels <= PER_CLASS_LIMIT else []
 
 
 def is_lower_better(metric: str) -> bool:

@@ -1,10 +1,9 @@
 """What all sections of a configuration are made of."""
 
-import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -12,21 +11,6 @@ Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 DropoutRate = Annotated[float, Field(ge=0.0, lt=1.0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-
-
-def _class_weights(value: Any) -> Any:
-    if value is None or value == "balanced":
-        return value
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"expected null, balanced or a list of numbers, got {value!r}")
-    for weight in value:
-        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not (is_number and 0 < weight < math.inf):
-            raise ValueError(f"{weight!r} is no weight of a class: each must be a number above 0, and finite")
-    return tuple(map(float, value))
-
-
-ClassWeights = Annotated[Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_class_weights)]
 
 
 class Section(BaseModel):

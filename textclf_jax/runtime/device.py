@@ -10,7 +10,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from textclf_jax.config.schema import FinetuningConfig, RunConfig, Training
+from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.config.training import Training
 from textclf_jax.errors import UserError
 from textclf_jax.files import why_not_writable
 from textclf_jax.kernels.backend import platform

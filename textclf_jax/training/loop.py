@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from textclf_jax.config.schema import Training
+from textclf_jax.config.training import Training
 from textclf_jax.data.prefetch import prefetched
 from textclf_jax.observe.profiling import RunStep
 from textclf_jax.runtime.device import steps_in_flight

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from textclf_jax.config.schema import Training
+from textclf_jax.config.training import Training
 from textclf_jax.training.schedule import Schedule, TrainingLength, make_schedule
 
 CLASSIFIER_PARTS = ("classifier", "pooler")

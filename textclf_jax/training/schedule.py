@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import optax
 
-from textclf_jax.config.schema import Training
+from textclf_jax.config.training import Training
 
 Schedule = Callable[[Any], Any]
 

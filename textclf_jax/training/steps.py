@@ -9,7 +9,7 @@ import optax
 from flax import struct
 from jaxtyping import Array
 
-from textclf_jax.config.schema import Training
+from textclf_jax.config.training import Training
 from textclf_jax.kernels.cross_entropy import smoothed_cross_entropy
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.training.optimizer import zero_frozen
