@@ -4,6 +4,7 @@ A batch holds as many texts as one without packing. Which texts form a batch is 
 the same number of tokens: then one shape, and one compiled program, fits them all.
 """
 
+import bisect
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -131,18 +132,19 @@ def best_fit(sizes: Int[np.ndarray, " texts"], width: int) -> Fit:
       sizes: tokens of each text, 1 to `width`.
       width: tokens a row.
     """
-    starts, free = np.empty(len(sizes), np.int64), []
-    for text in np.argsort(-sizes, kind="stable"):
+    starts, rows = np.empty(len(sizes), np.int64), 0
+    free: list[tuple[int, int]] = []  # (tokens left, row), sorted
+    for text in np.argsort(-sizes, kind="stable").tolist():
         size = int(sizes[text])
-        fitting = [(left, row) for row, left in enumerate(free) if left >= size]
-        if fitting:
-            left, row = min(fitting)
+        at = bisect.bisect_left(free, (size, 0))
+        if at < len(free):
+            left, row = free.pop(at)
         else:
-            left, row = width, len(free)
-            free.append(width)
+            left, row = width, rows
+            rows += 1
         starts[text] = row * width + width - left
-        free[row] = left - size
-    return Fit(starts, len(free))
+        bisect.insort(free, (left - size, row))
+    return Fit(starts, rows)
 
 
 def swap_to_fit(
@@ -171,17 +173,28 @@ def swap_to_fit(
         return batches[batch][np.argsort(-sizes[batches[batch]], kind="stable")]
 
     mine = longest_first(misfit)
+    mine_sizes, most = sizes[mine], rows * width
     for other in map(int, rng.permutation(len(batches))[:MAX_PARTNERS]):
         if other == misfit:
             continue
         theirs = longest_first(other)
+        theirs_sizes, tried = sizes[theirs], set()
         for rank in range(min(len(mine), len(theirs))):
+            pair = int(mine_sizes[rank]), int(theirs_sizes[rank])
+            gain = pair[0] - pair[1]
+            # equal sizes change nothing, equal pairs have equal fits, and more tokens than places fit in no way
+            if not gain or pair in tried or mine_sizes.sum() - gain > most or theirs_sizes.sum() + gain > most:
+                continue
+            tried.add(pair)
             swapped = mine.copy(), theirs.copy()
             swapped[0][rank], swapped[1][rank] = theirs[rank], mine[rank]
-            tried = [best_fit(sizes[texts], width) for texts in swapped]
-            if all(fit.rows <= rows for fit in tried):
+            my_fit = best_fit(sizes[swapped[0]], width)
+            if my_fit.rows > rows:
+                continue
+            their_fit = best_fit(sizes[swapped[1]], width)
+            if their_fit.rows <= rows:
                 batches[misfit], batches[other] = swapped
-                fits[misfit], fits[other] = tried
+                fits[misfit], fits[other] = my_fit, their_fit
                 return
 
 
