@@ -69,7 +69,8 @@ def test_the_model_is_the_best_by_the_chosen_metric():
     made, lines = keeper([])
     made.plan.config.training.early_stopping = EarlyStopping(metric="accuracy")
     given = iter([(1.0, 0.5), (0.9, 0.4), (2.0, 0.6), (1.5, 0.6)])
-    made.evaluator = lambda *_: dict(zip(("loss", "accuracy"), next(given), strict=True))
+    made.evaluator.outcome = lambda *_: Outcome(*next(given), None)  # pyright: ignore
+    made.evaluator.task.metrics = lambda *scores: dict(zip(("loss", "accuracy"), scores, strict=False))
     state: Any = SimpleNamespace(variables={})
     found = [made.evaluate(state) for _ in range(4)]
     assert [model and (model["which"], model["metric"], model["score"]) for model in found] == [
