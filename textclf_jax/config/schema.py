@@ -202,6 +202,7 @@ class Training(Section):
     learning_rate: PositiveFloat
     batch_size: Positive
     epochs: Positive
+    max_updates: Positive | None = None
     warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     min_lr_ratio: Probability = 0.0
     weight_decay: NonNegativeFloat = 0.01
@@ -219,6 +220,15 @@ class Training(Section):
     freeze_n_layers: Count = 0
     freeze_embeddings: bool = False
     resume: Resume = Resume()
+
+    @model_validator(mode="after")
+    def _reference_trains_whole_epochs(self) -> Self:
+        if self.max_updates is not None and self.variant == "reference":
+            raise ValueError(
+                f"max_updates {self.max_updates} cannot end a run of variant reference, which trains whole epochs. Set "
+                "max_updates to null, or variant to standard."
+            )
+        return self
 
 
 class MlmHead(Section):
