@@ -14,7 +14,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.runtime.environment import prepare_streams, restart_with_environment, utf8_environment
 from textclf_jax.runtime.memory import allocation_environment
 
-LONG_COMMANDS = {"pretrain", "finetune"}
+LONG_COMMANDS = {"pretrain", "finetune", "study"}
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,10 @@ def command_line(argv: Sequence[str] | None = None) -> int:
 
     That is UTF-8 for the names of files, and for long commands memory in huge pages.
     """
-    is_long = LONG_COMMANDS & set(list(sys.argv[1:] if argv is None else argv)[:1])
+    words = list(sys.argv[1:] if argv is None else argv)
+    # generate measures the speed of training where it is given minutes
+    measures = words[:1] == ["generate"] and any(word.startswith("--minutes") for word in words)
+    is_long = measures or LONG_COMMANDS & set(words[:1])
     restart_with_environment(utf8_environment() | (allocation_environment() if is_long else {}))
     return main(argv)
 

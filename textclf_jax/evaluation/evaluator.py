@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -104,7 +104,7 @@ class Evaluator:
             scores = np.full_like(scores, np.nan)
         return sums, scores, data.labels[np.concatenate(rows)]
 
-    def results(self, variables: PyTree, data: Dataset) -> Iterator[tuple[BatchRows, tuple[Sums, Array | None]]]:
+    def results(self, variables: PyTree, data: Dataset) -> Generator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""
         seed, plans = self.task.config.experiment.seed, self.batching.evaluation(data.lengths)
 

@@ -1,0 +1,187 @@
+"""How sure a comparison of classifiers on the same test rows is: bootstrap intervals, and a paired permutation test."""
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+LEVEL = 0.95
+DRAWS = 10_000
+ROWS_AT_ONCE = 2**22  # numbers in memory of a block of draws
+
+Predictions = Mapping[str, Int[np.ndarray, "S N"]]
+
+
+class Interval(NamedTuple):
+    """An estimate, and the bounds of its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Scores(NamedTuple):
+    """Accuracy and macro-F1 of a method, means over its seeds."""
+
+    accuracy: Interval
+    f1_macro: Interval
+
+
+class Difference(NamedTuple):
+    """Accuracy of one method less that of another, and the p-value of there being no difference."""
+
+    accuracy: Interval
+    p_value: float
+
+
+class Comparison(NamedTuple):
+    """Methods compared on the same rows.
+
+    Attributes:
+      scores: by method.
+      differences: by (method, other), for each two methods in their order, the later one first.
+    """
+
+    scores: dict[str, Scores]
+    differences: dict[tuple[str, str], Difference]
+
+
+def compare(
+    predictions: Predictions, labels: Int[np.ndarray, " N"], *, seed: int = 0, draws: int = DRAWS
+) -> Comparison:
+    """Compares methods by their predictions of the same test rows.
+
+    The intervals are percentiles of a bootstrap (Efron & Tibshirani 1993, chapter 13). Each draw takes N rows and S
+    seeds with replacement, independently of each other (Owen 2007, the pigeonhole bootstrap), the same ones for every
+    method: so differences are paired, by row and by seed. They cover the choice of test rows and the luck of training;
+    with few seeds they know little of the latter.
+
+    Args:
+      predictions: by method, [S, N] predicted classes, a row a seed, -1 where nothing is predicted. All methods have
+        the same number of seeds; one without randomness repeats its row.
+      labels: [N] true classes in 0..C-1.
+      seed: decides the draws.
+      draws: how many.
+    """
+    hits = {name: found == labels for name, found in predictions.items()}
+    accuracies, f1s = _bootstrap(predictions, hits, labels, seed, draws)
+    scores = {
+        name: Scores(
+            _interval(float(hits[name].mean()), accuracies[name]),
+            _interval(float(np.mean([f1_macro(row, labels) for row in found])), f1s[name]),
+        )
+        for name, found in predictions.items()
+    }
+    differences = {}
+    for other, name in itertools.combinations(predictions, 2):
+        observed = float(hits[name].mean() - hits[other].mean())
+        interval = _interval(observed, accuracies[name] - accuracies[other])
+        differences[name, other] = Difference(interval, permutation_test(hits[name], hits[other]))
+    return Comparison(scores, differences)
+
+
+def f1_macro(predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"]) -> float:
+    """The mean F1 of the classes that occur in labels or predictions, as `tasks/metrics.py` has it."""
+    return float(_f1_macro(np.ones((1, len(labels))), predicted, labels)[0])
+
+
+def permutation_test(hits: Bool[np.ndarray, "S N"], others: Bool[np.ndarray, "S N"]) -> float:
+    """The two-sided p-value of two methods being equally accurate: an exact paired permutation test.
+
+    If they are, the results of both on a test row, those of all seeds together, could as well be exchanged: the sign of
+    each row's difference is then a fair coin. The p-value is the share of all 2^N assignments of signs whose total is
+    at least as far from 0 as the observed one. Totals are small integers, so their distribution is computed exactly, as
+    that of a sum of binomial ones, where others draw some assignments (approximate randomisation: Noreen 1989; Yeh
+    2000; Dror et al. 2018). With one seed it is the exact test of McNemar (1947). It covers the choice of test rows,
+    not the luck of training.
+
+    Args:
+      hits: [S, N] whether the method is right, a row a seed.
+      others: [S, N] the same of the other method.
+    """
+    totals = hits.sum(axis=0, dtype=np.int64) - others.sum(axis=0, dtype=np.int64)
+    # a sum of signed |d| is 2 X - M: M the sum of all |d|, X that of the positive ones
+    masses, most = np.ones(1), 0
+    for size, count in enumerate(np.bincount(np.abs(totals))):
+        if size and count:
+            spread = np.zeros(size * count + 1)
+            spread[::size] = _fair_coins(int(count))
+            masses, most = np.convolve(masses, spread), most + size * int(count)
+    sums = np.abs(2 * np.arange(most + 1) - most)
+    return min(1.0, float(masses[sums >= abs(int(totals.sum()))].sum()))
+
+
+def _fair_coins(count: int) -> Float[np.ndarray, " heads"]:
+    """[count + 1] the probability of each number of heads among so many fair coins."""
+    # from logarithms of factorials: the coefficients themselves overflow from 1030 coins on
+    logs = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, count + 1)))])
+    return np.exp(logs[-1] - logs - logs[::-1] - count * np.log(2.0))
+
+
+def _interval(value: float, drawn: Float[np.ndarray, " R"]) -> Interval:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def _bootstrap(
+    predictions: Predictions, hits: Mapping[str, np.ndarray], labels: Int[np.ndarray, " N"], seed: int, draws: int
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """[draws] accuracies and macro-F1 of each method, means over the drawn seeds."""
+    num_rows, num_seeds = len(labels), len(next(iter(predictions.values())))
+    # one of each, so that the size of the blocks changes nothing
+    of_rows, of_seeds = (np.random.default_rng([seed, which]) for which in range(2))
+    accuracies: dict[str, list[np.ndarray]] = {name: [] for name in predictions}
+    f1s: dict[str, list[np.ndarray]] = {name: [] for name in predictions}
+    block = max(1, ROWS_AT_ONCE // num_rows)
+    for begin in range(0, draws, block):
+        size = min(block, draws - begin)
+        rows = _counts(of_rows, num_rows, size).astype(np.float32)  # exact: counts stay below 2^24
+        seeds = _counts(of_seeds, num_seeds, size)
+        for name, found in predictions.items():
+            right = rows @ hits[name].T.astype(np.float32) / num_rows
+            accuracies[name].append((right * seeds).mean(axis=1, dtype=np.float64))
+            f1 = _f1_by_seed(rows, found, labels)
+            f1s[name].append((f1 * seeds).mean(axis=1))
+    joined = [{name: np.concatenate(parts) for name, parts in drawn.items()} for drawn in (accuracies, f1s)]
+    return joined[0], joined[1]
+
+
+def _counts(rng: np.random.Generator, items: int, draws: int) -> Int[np.ndarray, "R items"]:
+    """[draws, items] how often each item comes when as many are drawn with replacement."""
+    return np.stack([np.bincount(rng.integers(0, items, items), minlength=items) for _ in range(draws)])
+
+
+def _f1_by_seed(
+    rows: Float[np.ndarray, "R N"], found: Int[np.ndarray, "S N"], labels: Int[np.ndarray, " N"]
+) -> Float[np.ndarray, "R S"]:
+    first = _f1_macro(rows, found[0], labels)
+    if (found == found[0]).all():  # without randomness: once is enough
+        return np.repeat(first[:, None], len(found), axis=1)
+    return np.stack([first, *(_f1_macro(rows, row, labels) for row in found[1:])], axis=1)
+
+
+def _f1_macro(
+    weights: Float[np.ndarray, "R N"], predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"]
+) -> Float[np.ndarray, " R"]:
+    """[R] macro-F1 of the rows, each taken so many times; F1 of a class is 2 hits / (its rows + its predictions)."""
+    classes = int(max(labels.max(), predicted.max())) + 1
+    right = predicted == labels
+    hits = _class_sums(weights[:, right], labels[right], classes)
+    calls = predicted >= 0
+    occurrences = _class_sums(weights, labels, classes) + _class_sums(weights[:, calls], predicted[calls], classes)
+    f1 = np.divide(2 * hits, occurrences, out=np.zeros_like(hits), where=occurrences > 0)
+    return f1.sum(axis=1) / np.count_nonzero(occurrences, axis=1)
+
+
+def _class_sums(
+    weights: Float[np.ndarray, "R M"], classes: Int[np.ndarray, " M"], num_classes: int
+) -> Float[np.ndarray, "R C"]:
+    """[R, C] the sum of the weights of each class."""
+    sums = np.zeros((len(weights), num_classes))
+    if len(classes):
+        order = np.argsort(classes, kind="stable")
+        present, starts = np.unique(classes[order], return_index=True)
+        sums[:, present] = np.add.reduceat(weights[:, order], starts, axis=1, dtype=np.float64)
+    return sums
