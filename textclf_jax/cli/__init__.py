@@ -59,6 +59,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         predict,
         prepare,
         pretrain,
+        study,
     )
 
     commands = {
@@ -69,6 +70,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         "evaluate": evaluate,
         "predict": predict,
         "baseline": baseline,
+        "study": study,
         "bench": bench,
         "import": import_,
         "export": export,
@@ -76,7 +78,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     parser = argparse.ArgumentParser(
         prog="textclf",
         description="Train text classifiers from scratch: prepare data, generate runs, pretrain, finetune, evaluate, "
-        "predict, compare with a baseline, measure speed, import, export.",
+        "predict, compare with a baseline and in a study, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -84,6 +84,14 @@ class Evaluator:
         confusion = None if labels is None else confusion_matrix(scores, labels)
         return Evaluation(self.task.metrics(sums, scores, labels), confusion)
 
+    def predicted(self, variables: PyTree, data: Dataset) -> Int[np.ndarray, " N"]:
+        """The class that a classifier predicts for each row of a split; -1 for all where it does not predict."""
+        found, sound = np.full(len(data), -1, np.int64), True
+        for batch, (_, logits) in self.results(variables, data):
+            scores = np.asarray(logits)[: len(batch.rows)]
+            found[batch.rows], sound = scores.argmax(axis=-1), sound and predicts(scores)
+        return found if sound else np.full(len(data), -1, np.int64)
+
     def _outcome(self, variables: PyTree, data: Dataset) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
         """The sums of a split, and a classifier's logits [N, C] with their labels [N]; [0, 0] and None for MLM.
 

@@ -67,7 +67,13 @@ class MeasuredLength(NamedTuple):
 
 
 def length_within(
-    minutes: float, config: RunConfig, root: Path, *, started: float | None = None, clock: Clock = time.perf_counter
+    minutes: float,
+    config: RunConfig,
+    root: Path,
+    *,
+    started: float | None = None,
+    measuring_counts: bool = False,
+    clock: Clock = time.perf_counter,
 ) -> MeasuredLength:
     """Chooses the length of a run that is to end in so many minutes, its start and its test included.
 
@@ -76,6 +82,7 @@ def length_within(
       config: of the run; its length does not matter.
       root: the folder that relative paths start from.
       started: when the command began, on the clock: importing libraries is part of a run; None: now.
+      measuring_counts: whether the time of measuring is taken from the minutes.
       clock: in seconds.
 
     Raises:
@@ -84,7 +91,7 @@ def length_within(
     began = clock() if started is None else started
     with explained_exhaustion(training_with_less_memory(config)):
         cost = measure_cost(config, root, minutes, began, clock)
-    updates = cost.updates_within(60 * minutes)
+    updates = cost.updates_within(60 * minutes - (clock() - began) * measuring_counts)
     epochs = epochs_begun(updates, cost.steps_per_epoch, cost.accumulation)
     return MeasuredLength(updates, epochs, cost, minutes)
 
