@@ -33,10 +33,7 @@ ALLOWED = {
         *("config", "tokenizer", "data", "kernels", "model", "runtime"),
         *("tasks", "runs", "observe", "evaluation"),
     },
-    "study": {
-        *("config", "experiments", "tokenizer", "data", "prepare", "kernels", "model", "runtime"),
-        *("tasks", "runs", "observe", "evaluation", "training"),
-    },
+    "study": {"config", "experiments", "prepare", "runs", "observe", "evaluation", "training"},
     "interop": {"config", "experiments", "tokenizer", "data", "kernels", "model", "tasks", "runs"},
     "cli": {
         *("config", "experiments", "tokenizer", "data", "prepare", "runtime", "runs"),

@@ -110,12 +110,10 @@ def command_of(given: dict[str, Any]) -> str:
 
 
 def _design(args: argparse.Namespace, given: dict[str, Any]) -> Design:
-    args.out = Path(args.out)
-    given_out, args.force, args.task = args.out, False, "both"
-    args.out = given_out / "data"
+    data = argparse.Namespace(**{**vars(args), "out": args.out / "data", "force": False, "task": "both"})
     return Design(
-        out=given_out,
-        data=prepare_options(args),
+        out=args.out,
+        data=prepare_options(data),
         minutes=args.minutes,
         seeds=args.seeds,
         methods=tuple(name for name in known_methods() if name in args.methods),

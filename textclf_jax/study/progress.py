@@ -84,9 +84,7 @@ def open_progress(design: Design) -> Progress:
     arguments = json.loads(json_text(design.arguments))
     path = design.out / STUDY_FILE
     if not path.exists():
-        if design.out.exists() and (
-            not design.out.is_dir() or any(path.name != LOCK_FILE for path in design.out.iterdir())
-        ):
+        if design.out.exists() and not _is_empty(design.out):
             raise UserError(f"{design.out}: is there already and holds no study; choose another --out")
         return Progress(design.out, arguments, files)
     progress = _read(path)
@@ -98,6 +96,11 @@ def open_progress(design: Design) -> Progress:
             + "\nGive the same ones to go on, or choose another --out."
         )
     return progress
+
+
+def _is_empty(folder: Path) -> bool:
+    # a process that was killed leaves its lock
+    return folder.is_dir() and all(path.name == LOCK_FILE for path in folder.iterdir())
 
 
 def _read(path: Path) -> Progress:

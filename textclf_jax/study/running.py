@@ -1,4 +1,4 @@
-"""Runs a study: prepares its data, makes and trains its experiments one after the other, and keeps their predictions."""
+"""Runs a study: prepares its data, makes and trains its experiments in turn, and keeps what they predict."""
 
 import io
 import itertools
@@ -103,7 +103,12 @@ class Study:
         self.progress.save()
 
     def _read_texts(self) -> SplitTexts:
-        texts = read_splits(self.design.data, Report())
+        try:
+            texts = read_splits(self.design.data, Report())
+        except UserError as error:
+            if "--task" in str(error):  # a remedy of `textclf prepare` alone
+                raise UserError(f"{error} (--task is a flag of textclf prepare: a study needs labels.)") from None
+            raise
         if any(labels.ndim > 1 for labels in texts.labels.values()):
             raise UserError("a study compares classifiers that give each text one class; these texts have several")
         return texts
@@ -216,7 +221,7 @@ class Study:
     def _predict(self, name: str, folder: Path) -> None:
         """Keeps what the best model of a run predicts for the test rows."""
         predicted, data = predict_split(folder / MODEL_FOLDER, "test")
-        if not np.array_equal(data.labels, self.predictions(TRUE_CLASSES)):
+        if data.labels is None or not np.array_equal(data.labels, self.predictions(TRUE_CLASSES)):
             raise UserError(f"{data.path}: has changed since the study prepared it. Choose another --out.")
         if (predicted < 0).any():
             print(f"warning: {name} predicts nothing, its training went wrong: all of its rows count as wrong")
