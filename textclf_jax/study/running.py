@@ -107,7 +107,7 @@ class Study:
             texts = read_splits(self.design.data, Report())
         except UserError as error:
             if "--task" in str(error):  # a remedy of `textclf prepare` alone
-                raise UserError(f"{error} (--task is a flag of textclf prepare: a study needs labels.)") from None
+                raise UserError(f"{error} (--task is a flag of `textclf prepare`; a study needs labels.)") from None
             raise
         if any(labels.ndim > 1 for labels in texts.labels.values()):
             raise UserError("a study compares classifiers that give each text one class; these texts have several")
@@ -208,10 +208,10 @@ class Study:
             try:
                 found = length_within(minutes, config, Path.cwd(), measuring_counts=True, clock=self.clock)
             except UserError as error:
-                raise UserError(
-                    f"{part.name} has {minutes:.3g} of the {self.design.minutes:g} minutes, {prepared:.0f} s of which "
-                    f"the data took: {error}"
-                ) from None
+                told = (
+                    f"{part.name} gets {part.share:.0%} of the {self.design.minutes:g} minutes, less {prepared:.0f} s"
+                )
+                raise UserError(f"{told} that the data took: {error}") from None
             print(found.facts(config.training.warmup_ratio), flush=True)
             seconds = self.clock() - begin
             self.progress.lengths[part.name] = Measured(found.max_updates, found.epochs, found.remark, seconds)

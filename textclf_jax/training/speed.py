@@ -13,6 +13,7 @@ import jax
 from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.prefetch import prefetched
+from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.runs.checkpoint import Checkpoints, save_model
 from textclf_jax.runtime.device import explained_exhaustion, set_up_device, steps_in_flight, training_with_less_memory
@@ -91,7 +92,15 @@ def length_within(
     began = clock() if started is None else started
     with explained_exhaustion(training_with_less_memory(config)):
         cost = measure_cost(config, root, minutes, began, clock)
-    updates = cost.updates_within(60 * minutes - (clock() - began) * measuring_counts)
+    measuring = (clock() - began) * measuring_counts
+    updates = cost.updates_within(60 * minutes - measuring)
+    if not updates:
+        spent = f", of which measuring took {measuring:.0f} s," * measuring_counts
+        raise UserError(
+            f"{minutes:.3g} minutes{spent} are too few: a run of one update takes {cost.seconds(1) / 60:.2g} here "
+            f"({cost.start:.1f} s to start, {cost.update:.2g} s of training, {cost.evaluation:.1f} s to evaluate and "
+            f"save, {cost.end:.1f} s to test and report). Give it more, or make the model or the data smaller."
+        )
     epochs = epochs_begun(updates, cost.steps_per_epoch, cost.accumulation)
     return MeasuredLength(updates, epochs, cost, minutes)
 
