@@ -19,7 +19,7 @@ COMMAND = [
 
 def parsed(words):
     args = make_parser()[0].parse_args(words)
-    return args, given_flags(args.flags, args)
+    return vars(args) | {"flags": None}, given_flags(args.flags, args)
 
 
 def test_the_command_to_repeat_a_study_gives_the_same_arguments():

@@ -8,7 +8,7 @@ from textclf_jax.config.file import Kind
 from textclf_jax.config.schema import ClassificationHead
 from textclf_jax.errors import UserError, listed
 from textclf_jax.experiments.folders import validate_name
-from textclf_jax.prepare.options import PrepareOptions
+from textclf_jax.prepare.options import PrepareOptions, check_options
 
 FINETUNING_SHARE = 0.15  # of the time of a seed, for finetuning after pretraining
 MAJORITY, TFIDF, SCRATCH, PRETRAINED, LINEAR = "majority", "tfidf", "scratch", "pretrained", "pretrained+linear"
@@ -127,13 +127,13 @@ def check_design(design: Design) -> None:
         raise UserError(f"--methods names {twice[0]} twice")
     validate_name(f"{design.out.name}-pretrained-linear-seed{design.seeds}")
     data = design.data
-    if data.inputs or data.train:  # else there is nothing to prepare, which is refused there
-        for split, has_rows in (("val", data.val or data.val_share), ("test", data.test or data.test_share)):
-            if not has_rows:
-                raise UserError(
-                    f"there would be no {split} split, and a study needs one: give --{split} FILE beside --train, or "
-                    f"INPUT files and --{split}-fraction above 0"
-                )
+    check_options(data)
+    for split, has_rows in (("val", data.val or data.val_share), ("test", data.test or data.test_share)):
+        if not has_rows:
+            raise UserError(
+                f"there would be no {split} split, and a study needs one: give --{split} FILE beside --train, or INPUT "
+                f"files and --{split}-fraction above 0"
+            )
     for flag, keys in (("--set-pretraining", design.pretraining_keys), ("--set-finetuning", design.finetuning_keys)):
         for key in keys:
             if key.partition("=")[0].strip() in OWN_KEYS:
