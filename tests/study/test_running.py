@@ -154,6 +154,20 @@ def test_a_model_that_predicts_nothing_is_wrong_everywhere(machine, monkeypatch,
     assert results()["methods"][1]["accuracy"]["value"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"preset": "bert-huge"}, "There are: bert-base, bert-mini"),
+        ({"pretraining_keys": ("mlm_head.mask_p=2",)}, "--set mlm_head.mask_p=2"),
+        ({"finetuning_keys": ("training.learnin_rate=1",)}, "unknown key"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_done(machine, changes, words):
+    with pytest.raises(UserError, match=words):
+        run(machine, **changes)
+    assert not Path("studies").exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(machine):
     Path("studies/toy").mkdir(parents=True)
     Path("studies/toy/notes.txt").touch()

@@ -117,6 +117,11 @@ def generate_finetuning(
     return _write_run("finetuning", name, values, overrides, choose_length, root)
 
 
+def check_settings(kind: Kind, preset: str | None, overrides: Sequence[str], root: Path = Path()) -> None:
+    """Raises UserError where no run could be made with this preset and these overrides; data is not looked at."""
+    _filled_in(kind, {} if preset is None else _preset(preset, root), overrides, root)
+
+
 def finetuning_rate(width: int) -> float:
     """A peak learning rate for finetuning a pretrained encoder, to one digit: narrow ones need a higher one.
 
@@ -173,18 +178,24 @@ def _write_run(
     folder = run_folder(kind, name, root)
     if os.path.lexists(folder):
         raise UserError(f"{folder} exists already. Take another name, or remove it first.")
-    template, source = _read_config(f"{kind}.yaml", root)
     own = {("experiment", "name"): name, ("experiment", "output_dir"): f"experiments/{kind}/{name}"}
-    text = fill(template, {**values, **own}, source)
-    parse_config(text.encode(), source, overrides, kind)
-    for path, value in map(split_override, overrides):
-        text = fill(text, flatten({path[-1]: read_value(value)}, path[:-1]), source)
-    config = parse_config(text.encode(), source, kind=kind).config
+    text, source = _filled_in(kind, {**values, **own}, overrides, root)
     if choose_length is not None:
-        text = _with_length(text, choose_length(config), source)
+        text = _with_length(text, choose_length(parse_config(text.encode(), source, kind=kind).config), source)
         parse_config(text.encode(), source, kind=kind)
     _create(folder, text)
     return folder / "config.yaml"
+
+
+def _filled_in(kind: Kind, values: Mapping[KeyPath, object], overrides: Sequence[str], root: Path) -> tuple[str, str]:
+    """The template with these values and overrides, checked, and its path."""
+    template, source = _read_config(f"{kind}.yaml", root)
+    text = fill(template, values, source)
+    parse_config(text.encode(), source, overrides, kind)
+    for path, value in map(split_override, overrides):
+        text = fill(text, flatten({path[-1]: read_value(value)}, path[:-1]), source)
+    parse_config(text.encode(), source, kind=kind)
+    return text, source
 
 
 def _with_length(text: str, length: Length, source: str) -> str:

@@ -15,7 +15,7 @@ from textclf_jax.config.file import AnyConfig, Kind
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.baselines import majority_class, tfidf_logistic_regression
 from textclf_jax.experiments.folders import CONFIG_FILE, MODEL_FOLDER, run_folder
-from textclf_jax.experiments.generate import Length, generate_finetuning, generate_pretraining
+from textclf_jax.experiments.generate import Length, check_settings, generate_finetuning, generate_pretraining
 from textclf_jax.files import sha256_of, write_whole
 from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.prepare.pipeline import SplitTexts, read_splits
@@ -51,6 +51,9 @@ def run_study(design: Design, prepare: Prepare, train: Train, clock: Clock = tim
     Raises:
       UserError: a problem the user can solve.
     """
+    for part in dict.fromkeys(part for method in design.methods for part in design.parts(method)):
+        # a finetuned model has the size of its pretrained one; both templates take any preset
+        check_settings(part.kind, design.preset, part.keys)
     progress = open_progress(design)
     try:
         with RunLock(design.out):
