@@ -33,10 +33,11 @@ ALLOWED = {
         *("config", "tokenizer", "data", "kernels", "model", "runtime"),
         *("tasks", "runs", "observe", "evaluation"),
     },
+    "study": {"config", "experiments", "prepare", "runs", "observe", "evaluation", "training"},
     "interop": {"config", "experiments", "tokenizer", "data", "kernels", "model", "tasks", "runs"},
     "cli": {
         *("config", "experiments", "tokenizer", "data", "prepare", "runtime", "runs"),
-        *("observe", "evaluation", "training", "interop"),
+        *("observe", "evaluation", "training", "study", "interop"),
     },
 }
 

@@ -13,7 +13,15 @@ from textclf_jax.config.file import load_config
 from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
 from textclf_jax.config.yaml_reader import read_document
 from textclf_jax.errors import UserError
-from textclf_jax.experiments.generate import SHIPPED_CONFIGS, fill, generate_finetuning, generate_pretraining
+from textclf_jax.experiments.generate import (
+    SHIPPED_CONFIGS,
+    Length,
+    fill,
+    generate_finetuning,
+    generate_pretraining,
+)
+from textclf_jax.training.budget import RunCost
+from textclf_jax.training.speed import MeasuredLength
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 CONFIGS = REPOSITORY / "configs"
@@ -74,6 +82,75 @@ def test_a_project_may_bring_its_own_template(tmp_path):
     template = (CONFIGS / "pretraining.yaml").read_text().replace("batch_size: 32 ", "batch_size: 77 ")
     (tmp_path / "configs" / "pretraining.yaml").write_text(template)
     assert pretraining_config(generate_pretraining("x", root=tmp_path)).training.batch_size == 77
+
+
+# --- a length of its own --------------------------------------------------------------------------------------
+
+
+def test_a_chosen_length_is_in_the_config_with_its_remark(project):
+    asked = []
+
+    def choose(config):
+        asked.append(config)
+        return Length(1234, 7, "20 minutes: 5 updates a second")
+
+    path = generate_pretraining(
+        "x", data="data/news", overrides=["training.batch_size=9"], choose_length=choose, root=project
+    )
+    training = pretraining_config(path).training
+    assert (training.max_updates, training.epochs, training.batch_size) == (1234, 7, 9)
+    assert asked[0].training.batch_size == 9
+    assert "\n  max_updates: 1234  # 20 minutes: 5 updates a second\n  warmup_ratio:" in path.read_text()
+
+
+def test_nothing_is_written_where_no_length_can_be_chosen(project):
+    def choose(config):
+        raise UserError("too few minutes")
+
+    before = files_in(project)
+    with pytest.raises(UserError, match="too few minutes"):
+        generate_finetuning("x", None, data="data/news", choose_length=choose, root=project)
+    assert files_in(project) == before
+    assert not (project / "experiments" / "finetuning" / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--minutes", "0"], "--minutes 0 must be above 0"),
+        (["--minutes", "nan"], "--minutes nan must be above 0"),
+        (["--minutes", "3", "--set", "training.epochs=2"], "--minutes chooses training.epochs: leave --set training"),
+        (["--minutes", "3", "--set", "training.max_updates=2"], "--minutes chooses training.max_updates: leave"),
+        (["--minutes", "3", "--resume-from", "y", "--everything"], "--everything goes on from a later one"),
+    ],
+)
+def test_minutes_that_cannot_be_kept_are_refused(project, monkeypatch, capsys, flags, words):
+    monkeypatch.chdir(project)
+    assert main(["generate", "pretraining", "x", *flags]) == 2
+    assert words in capsys.readouterr().err
+    assert not (project / "experiments").exists()
+
+
+def test_minutes_of_the_command_become_updates(project, monkeypatch, capsys):
+    """Measured on the config that is written, with all overrides."""
+    seen = {}
+
+    def length_within(minutes, config, root, *, started):
+        seen.update(minutes=minutes, rate=config.training.learning_rate, started=started)
+        return MeasuredLength(60, 3, RunCost(8.0, 0.5, 2.0, 4.0, 25, 1, 0), minutes)
+
+    monkeypatch.setattr("textclf_jax.training.speed.length_within", length_within)
+    monkeypatch.chdir(project)
+    command = ["generate", "finetuning", "x", "--from-scratch", "--data", "data/news", "--minutes", "1.5"]
+    assert main([*command, "--set", "training.learning_rate=0.125"]) == 0
+    assert "60 updates, 2.4 epochs, fit into 1.5 minutes" in capsys.readouterr().out
+    assert (seen["minutes"], seen["rate"]) == (1.5, 0.125)
+    assert isinstance(seen["started"], float)
+    path = project / "experiments/finetuning/x/config.yaml"
+    assert finetuning_config(path).training.max_updates == 60
+    assert (
+        "# 1.5 minutes: 2 updates a second measured here, 2 s an evaluation, 12 s before and after" in path.read_text()
+    )
 
 
 # --- pretraining ----------------------------------------------------------------------------------------------

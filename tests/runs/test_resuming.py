@@ -103,6 +103,22 @@ def test_a_finished_run_goes_on_with_more_epochs_on_their_schedule(data, earlier
         fit(config, tmp_path / "new")
 
 
+def test_more_updates_continue_a_run_bitwise(data, tmp_path):
+    """At a rate that does not depend on the length; the earlier run ended within an epoch."""
+    constant = {"min_lr_ratio": 1.0, "warmup_ratio": 0.0, "epochs": 2}
+    folders = {name: tmp_path / name for name in ("earlier", "new", "whole")}
+    for folder in folders.values():
+        folder.mkdir()
+    assert fit(pretraining(data, training={**constant, "max_updates": 4}), folders["earlier"]) == 0
+    config = continuing(data, folders["earlier"], **constant, max_updates=9)
+    assert fit(config, folders["new"]) == 0
+    assert fit(pretraining(data, training={**constant, "max_updates": 9}), folders["whole"]) == 0
+    assert_same(state_in(folders["new"])[0], state_in(folders["whole"])[0])
+    same = continuing(data, folders["earlier"], **constant, max_updates=4)
+    with pytest.raises(UserError, match=r"at step 4.* end at step 4\. Set training\.max_updates to more than 4\."):
+        fit(same, tmp_path / "other", dry_run=True)
+
+
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_run_that_is_no_longer_is_refused(data, earlier, tmp_path, dry_run):
     (tmp_path / "new").mkdir()

@@ -18,6 +18,7 @@ from textclf_jax.runs.pretrained import load_pretrained
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.training.fit import fit
 from textclf_jax.training.plan import make_plan
+from textclf_jax.training.schedule import make_schedule
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,20 @@ def test_an_interrupted_run_goes_on_bitwise(data, tmp_path, monkeypatch, kind):
     for at_update in (2, 5):
         stopped = interrupted(config, tmp_path / f"stopped-{at_update}", monkeypatch, at_update=at_update)
         check_same_run(whole, run(config, stopped))
+
+
+def test_a_run_of_so_many_updates_ends_there_and_goes_on_bitwise(data, tmp_path, monkeypatch):
+    """Within its third epoch of 7 steps; with windows of 3 steps that cross the epochs' ends."""
+    keys = {"grad_accum_steps": 3, "epochs": 9, "max_updates": 6, "min_lr_ratio": 0.5}
+    config = tiny.finetuning(data, training=keys, data={"num_length_buckets": 1}, logging={"log_interval_updates": 1})
+    whole = run(config, tmp_path / "whole")
+    rows = read_metrics(whole / "metrics/eval/metrics.csv")
+    assert [(row["step"], row["update"], row["epoch"]) for row in rows] == [(7, 2, 1), (14, 4, 2), (18, 6, 3)]
+    rates = [row["train/lr"] for row in read_metrics(whole / "metrics/train/metrics.csv")]
+    schedule = make_schedule(config.training, 6, 1.0)
+    np.testing.assert_allclose(rates, [float(schedule(update)) for update in range(6)], rtol=1e-6)
+    stopped = interrupted(config, tmp_path / "stopped", monkeypatch, at_update=5)
+    check_same_run(whole, run(config, stopped))
 
 
 def test_evaluations_and_checkpoints_come_where_they_are_due(data, tmp_path):

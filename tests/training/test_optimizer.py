@@ -5,13 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from pydantic import ValidationError
 
 from tests import tiny
 from textclf_jax.config.training import Training
+from textclf_jax.errors import UserError
 from textclf_jax.training.batches import training_batches
 from textclf_jax.training.optimizer import group_of, make_optimizer, zero_frozen
 from textclf_jax.training.plan import make_plan
-from textclf_jax.training.schedule import TrainingLength, make_schedule
+from textclf_jax.training.schedule import TrainingLength, make_schedule, training_length
 from textclf_jax.training.steps import train_step
 
 
@@ -60,6 +62,44 @@ def test_length_counts_whole_and_incomplete_windows():
     assert (standard.steps, standard.updates, standard.scheduled_updates) == (10, 4, 4)
     reference = TrainingLength(5, 2, 3, "reference")
     assert (reference.steps, reference.updates, reference.scheduled_updates) == (10, 3, 4)
+
+
+# 20 rows in batches of 4: 5 steps an epoch
+@pytest.mark.parametrize(
+    ("max_updates", "accumulation", "epochs_needed", "steps"),
+    [(1, 1, 1, 1), (5, 1, 1, 5), (6, 1, 2, 6), (12, 1, 3, 12), (1, 3, 1, 3), (2, 3, 1, 5), (3, 3, 2, 9), (5, 3, 3, 15)],
+)
+def test_max_updates_end_a_run_and_need_enough_epochs(max_updates, accumulation, epochs_needed, steps):
+    keys = {"batch_size": 4, "max_updates": max_updates, "grad_accum_steps": accumulation}
+    length = training_length(section(**keys, epochs=epochs_needed), 20)
+    assert (length.updates, length.scheduled_updates, length.epochs) == (max_updates, max_updates, epochs_needed)
+    # where the epochs end within the last update, it has fewer steps
+    assert length.steps == steps
+    more = training_length(section(**keys, epochs=epochs_needed + 4), 20)
+    assert (more.updates, more.steps) == (max_updates, min(max_updates * accumulation, 5 * more.epochs))
+    if epochs_needed > 1:
+        with pytest.raises(UserError, match=f"is not reached.* Set training.epochs to {epochs_needed} or more"):
+            training_length(section(**keys, epochs=epochs_needed - 1), 20)
+
+
+def test_without_max_updates_the_epochs_decide():
+    assert training_length(section(batch_size=4, epochs=3), 21) == TrainingLength(6, 3, 1, "standard")
+
+
+def test_the_rate_decays_to_its_floor_where_max_updates_end_the_run():
+    training = section(batch_size=4, epochs=9, max_updates=7, warmup_ratio=0.3, min_lr_ratio=0.1)
+    length = training_length(training, 20)
+    by_epochs = make_schedule(training, TrainingLength(7, 1, 1, "standard").scheduled_updates, 1.0)
+    schedule = make_schedule(training, length.scheduled_updates, 1.0)
+    rates = [float(schedule(update)) for update in range(8)]
+    assert rates == [float(by_epochs(update)) for update in range(8)]
+    assert max(rates) == rates[2] == pytest.approx(training.learning_rate)
+    assert rates[7] == pytest.approx(0.1 * training.learning_rate)
+
+
+def test_the_reference_trains_whole_epochs():
+    with pytest.raises(ValidationError, match="max_updates 3 cannot end a run of variant reference"):
+        section(variant="reference", max_updates=3)
 
 
 def test_decay_spares_biases_and_norms():

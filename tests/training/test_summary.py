@@ -103,6 +103,13 @@ def test_another_score_than_the_loss_counts_by_what_it_lacks():
     assert said(0.5, 0.7, 0.6, metric="accuracy") == said(0.5, 0.7, 0.7, metric="accuracy") == ""
 
 
+def test_a_run_of_so_many_updates_is_told_of_more_updates():
+    rows = [{"step": i, "update": i, "eval/loss": loss} for i, loss in enumerate((2.0, 1.5, 1.0), start=1)]
+    config = tiny.finetuning(Path("data"), training={"epochs": 5, "max_updates": 30})
+    assert "More updates may help" in more_epochs(config, "x", rows)
+    assert "--set training.max_updates=60 training.epochs=10; or" in more_epochs(config, "x", rows)
+
+
 @pytest.mark.parametrize(
     "losses",
     [(), (1.0,), (1.0, 0.5, 0.6), (1.0, 0.5, 0.5), (0.9, 0.500, 0.499, 0.498), (1.0, 0.9, float("nan"))],

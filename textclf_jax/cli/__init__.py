@@ -14,7 +14,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.runtime.environment import prepare_streams, restart_with_environment, utf8_environment
 from textclf_jax.runtime.memory import allocation_environment
 
-LONG_COMMANDS = {"pretrain", "finetune"}
+LONG_COMMANDS = {"pretrain", "finetune", "study"}
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:
@@ -22,7 +22,10 @@ def command_line(argv: Sequence[str] | None = None) -> int:
 
     That is UTF-8 for the names of files, and for long commands memory in huge pages.
     """
-    is_long = LONG_COMMANDS & set(list(sys.argv[1:] if argv is None else argv)[:1])
+    words = list(sys.argv[1:] if argv is None else argv)
+    # generate measures the speed of training where it is given minutes
+    measures = words[:1] == ["generate"] and any(word.startswith("--minutes") for word in words)
+    is_long = measures or LONG_COMMANDS & set(words[:1])
     restart_with_environment(utf8_environment() | (allocation_environment() if is_long else {}))
     return main(argv)
 
@@ -56,6 +59,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         predict,
         prepare,
         pretrain,
+        study,
     )
 
     commands = {
@@ -66,6 +70,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         "evaluate": evaluate,
         "predict": predict,
         "baseline": baseline,
+        "study": study,
         "bench": bench,
         "import": import_,
         "export": export,
@@ -73,7 +78,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     parser = argparse.ArgumentParser(
         prog="textclf",
         description="Train text classifiers from scratch: prepare data, generate runs, pretrain, finetune, evaluate, "
-        "predict, compare with a baseline, measure speed, import, export.",
+        "predict, compare with a baseline and in a study, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

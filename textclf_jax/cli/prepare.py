@@ -38,6 +38,16 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_data_flags(parser)
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="FOLDER", help="the dataset to make, such as data/NAME"
+    )
+    parser.add_argument("--force", action="store_true", help="replace a dataset that is there")
+    parser.add_argument("--task", choices=("mlm", "cls", "both"), help="default: both where there are labels, else mlm")
+
+
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say which texts become which rows: all of `prepare_options` but `out`, `force` and `task`."""
     _add_files(parser)
     add_reading_flags(parser)
     _add_rows(parser)
@@ -53,8 +63,6 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     add(
         "--extra-text", nargs="+", type=Path, default=[], metavar="FILE", help="unlabelled files, for MLM training only"
     )
-    add("--out", required=True, type=Path, metavar="FOLDER", help="the dataset to make, such as data/NAME")
-    add("--force", action="store_true", help="replace a dataset that is there")
     add("--val-fraction", type=float, metavar="SHARE", help="split off for validation (default 0.1)")
     add("--test-fraction", type=float, metavar="SHARE", help="split off INPUT for the test (default 0.1)")
     add("--seed", type=int, default=42, help="decides the split (default 42)")
@@ -75,7 +83,6 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
 
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("vocabulary and rows").add_argument
-    add("--task", choices=("mlm", "cls", "both"), help="default: both where there are labels, else mlm")
     add("--max-length", type=int, default=128, metavar="L", help="ids a row, [CLS] and [SEP] included (default 128)")
     add("--long-texts", choices=("split", "truncate"), help="in MLM rows (default split)")
     add("--vocab", type=Path, metavar="PATH", help="use this vocab.txt, tokenizer.json or folder; train none")
@@ -90,17 +97,22 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prepares a dataset, and prints what it contains."""
+    prepare_with_report(prepare_options(args))
+    return 0
+
+
+def prepare_with_report(options: "PrepareOptions") -> None:
+    """Makes a dataset, shows how far that is, and prints what it contains."""
     from textclf_jax.prepare.pipeline import prepare
 
-    options = _options(args)
     start = time.perf_counter()
     with _stages() as stage:
         report = prepare(options, stage)
     _print_report(report, options, time.perf_counter() - start)
-    return 0
 
 
-def _options(args: argparse.Namespace) -> "PrepareOptions":
+def prepare_options(args: argparse.Namespace) -> "PrepareOptions":
+    """What is to be prepared."""
     from textclf_jax.prepare.options import PrepareOptions
 
     return PrepareOptions(

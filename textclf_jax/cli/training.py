@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,19 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
     enter_project(args)
     folder = find_run(kind, args.name)
     overrides = [*args.overrides, *([] if args.profile is None else [f"training.profile={args.profile}"])]
+    return train_run(kind, folder, overrides, dry_run=args.dry_run, fresh=args.fresh, changed_data=args.changed_data)
+
+
+def train_run(
+    kind: Kind,
+    folder: Path,
+    overrides: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    fresh: bool = False,
+    changed_data: bool = False,
+) -> int:
+    """Trains the run in a folder and returns the exit code; arguments as for `fit`."""
     loaded = load_config(folder / "config.yaml", overrides, kind)
     for note in loaded.notes:
         print(f"note: {note}", file=sys.stderr)
@@ -53,8 +67,7 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
     from textclf_jax.training.fit import fit
 
     config, pretrained = _start(loaded.config)
-    flags = {"dry_run": args.dry_run, "fresh": args.fresh, "changed_data": args.changed_data}
-    return fit(config, folder, **flags, pretrained=pretrained)
+    return fit(config, folder, dry_run=dry_run, fresh=fresh, changed_data=changed_data, pretrained=pretrained)
 
 
 def enter_project(args: argparse.Namespace, *paths: str) -> None:

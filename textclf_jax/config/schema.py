@@ -170,8 +170,7 @@ class Architecture(Section):
             raise ValueError(f"sinusoidal positions need an even embedding_dim, not {self.embedding_dim}")
         return self
 
-
-# --- heads ----------------------------------------------------------------------------------------------------
+    # --- heads ----------------------------------------------------------------------------------------------------
 
 
 class MlmHead(Section):

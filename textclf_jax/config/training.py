@@ -36,6 +36,7 @@ class Training(Section):
     learning_rate: PositiveFloat
     batch_size: Positive
     epochs: Positive
+    max_updates: Positive | None = None
     warmup_ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     schedule: Literal["cosine", "linear", "trapezoid"] = "cosine"
     cooldown_ratio: Annotated[float, Field(gt=0.0, le=1.0)] = 0.2
@@ -77,5 +78,14 @@ class Training(Section):
             raise ValueError(
                 f"cooldown_ratio {self.cooldown_ratio:g} and warmup_ratio {self.warmup_ratio:g} are shares of all "
                 "updates, 1 at most together"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _reference_trains_whole_epochs(self) -> Self:
+        if self.max_updates is not None and self.variant == "reference":
+            raise ValueError(
+                f"max_updates {self.max_updates} cannot end a run of variant reference, which trains whole epochs. Set "
+                "max_updates to null, or variant to standard."
             )
         return self

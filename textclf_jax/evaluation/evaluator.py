@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
 from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
@@ -79,6 +79,14 @@ class Evaluator:
         """Computes the task's metrics of all rows of a split; the same masks each time."""
         return self.task.metrics(*self.outcome(variables, data), thresholds)
 
+    def predicted(self, variables: PyTree, data: Dataset) -> Int[np.ndarray, " N"]:
+        """The class that a classifier predicts for each row of a split; -1 for all where it does not predict."""
+        found, sound = np.full(len(data), -1, np.int64), True
+        for batch, (_, logits) in self.results(variables, data):
+            scores = np.asarray(logits)[: len(batch.rows)]
+            found[batch.rows], sound = scores.argmax(axis=-1), sound and predicts(scores)
+        return found if sound else np.full(len(data), -1, np.int64)
+
     def outcome(self, variables: PyTree, data: Dataset) -> Outcome:
         """Runs the model on all rows of a split; the same masks each time."""
         sums: dict[str, float] = defaultdict(float)
@@ -96,7 +104,7 @@ class Evaluator:
             scores = np.full_like(scores, np.nan)
         return Outcome(sums, scores, data.labels[np.concatenate(rows)])
 
-    def results(self, variables: PyTree, data: Dataset) -> Iterator[tuple[BatchRows, tuple[Sums, Array | None]]]:
+    def results(self, variables: PyTree, data: Dataset) -> Generator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""
         seed, plans = self.task.config.experiment.seed, self.batching.evaluation(data.lengths)
 

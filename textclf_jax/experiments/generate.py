@@ -4,17 +4,29 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from textclf_jax.class_names import read_class_names
-from textclf_jax.config.file import Kind, format_value, load_config, parse_config, split_override
+from textclf_jax.config.file import AnyConfig, Kind, format_value, load_config, parse_config, split_override
 from textclf_jax.config.yaml_reader import Document, KeyPath, Unreadable, read_document, read_value
 from textclf_jax.constants import DATASET_FILE, LABELS_FILE, SPLITS, VOCAB_FOLDER
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import CHECKPOINTS, find_run, run_folder
 
 SHIPPED_CONFIGS = Path(__file__).resolve().parent.parent / "configs"  # in the repository, a link to its configs/
+
+
+class Length(NamedTuple):
+    """How long a run is to be, and a remark on it for its config."""
+
+    max_updates: int
+    epochs: int
+    remark: str
+
+
+ChooseLength = Callable[[AnyConfig], Length]
 
 
 def generate_pretraining(
@@ -25,6 +37,7 @@ def generate_pretraining(
     resume_from: str | None = None,
     weights_only: bool = True,
     overrides: Sequence[str] = (),
+    choose_length: ChooseLength | None = None,
     root: Path = Path(),
 ) -> Path:
     """Makes a pretraining run and returns the path of its config.
@@ -36,6 +49,7 @@ def generate_pretraining(
       resume_from: name of an earlier pretraining run; its config is copied, and training starts from its checkpoint.
       weights_only: with `resume_from`: start from its weights alone, not from its optimizer state and position.
       overrides: `section.key=value`; these win over all of the above.
+      choose_length: gives the length of the run from its config, which is complete but for that.
       root: the folder that holds `experiments/`.
 
     Raises:
@@ -52,7 +66,7 @@ def generate_pretraining(
         values |= _preset(preset, root)
     if data is not None:
         values |= _dataset_paths("pretraining", data, root) | _vocabulary_of(data, root)
-    return _write_run("pretraining", name, values, overrides, root)
+    return _write_run("pretraining", name, values, overrides, choose_length, root)
 
 
 def generate_finetuning(
@@ -62,6 +76,7 @@ def generate_finetuning(
     data: str | None = None,
     preset: str | None = None,
     overrides: Sequence[str] = (),
+    choose_length: ChooseLength | None = None,
     root: Path = Path(),
 ) -> Path:
     """Makes a finetuning run with the architecture and tokenizer of a pretraining run; returns the path of its config.
@@ -74,7 +89,7 @@ def generate_finetuning(
       data: folder written by `textclf prepare`; sets paths, the number of classes and whether a text can have
         several, and with fresh weights also vocabulary and maximum length.
       preset: with fresh weights: name of a file in `configs/presets/`; sets architecture and training.
-      overrides, root: as in `generate_pretraining`.
+      overrides, choose_length, root: as in `generate_pretraining`.
 
     Raises:
       UserError: as `generate_pretraining`; or the data was prepared with another vocabulary than the pretraining's.
@@ -101,7 +116,12 @@ def generate_finetuning(
             _check_same_vocabulary(root / str(values["tokenizer", "vocab_dir"]), root / data / VOCAB_FOLDER)
         else:
             values |= _vocabulary_of(data, root)
-    return _write_run("finetuning", name, values, overrides, root)
+    return _write_run("finetuning", name, values, overrides, choose_length, root)
+
+
+def check_settings(kind: Kind, preset: str | None, overrides: Sequence[str], root: Path = Path()) -> None:
+    """Raises UserError where no run could be made with this preset and these overrides; data is not looked at."""
+    _filled_in(kind, {} if preset is None else _preset(preset, root), overrides, root)
 
 
 def finetuning_rate(width: int) -> float:
@@ -148,20 +168,44 @@ def flatten(data: Mapping[str, object], above: KeyPath = ()) -> dict[KeyPath, ob
     return flat
 
 
-def _write_run(kind: Kind, name: str, values: Mapping[KeyPath, object], overrides: Sequence[str], root: Path) -> Path:
+def _write_run(
+    kind: Kind,
+    name: str,
+    values: Mapping[KeyPath, object],
+    overrides: Sequence[str],
+    choose_length: ChooseLength | None,
+    root: Path,
+) -> Path:
     """Writes the filled-in template into a new run folder; returns the path of the config."""
     folder = run_folder(kind, name, root)
     if os.path.lexists(folder):
         raise UserError(f"{folder} exists already. Take another name, or remove it first.")
-    template, source = _read_config(f"{kind}.yaml", root)
     own = {("experiment", "name"): name, ("experiment", "output_dir"): f"experiments/{kind}/{name}"}
-    text = fill(template, {**values, **own}, source)
+    text, source = _filled_in(kind, {**values, **own}, overrides, root)
+    if choose_length is not None:
+        text = _with_length(text, choose_length(parse_config(text.encode(), source, kind=kind).config), source)
+        parse_config(text.encode(), source, kind=kind)
+    _create(folder, text)
+    return folder / "config.yaml"
+
+
+def _filled_in(kind: Kind, values: Mapping[KeyPath, object], overrides: Sequence[str], root: Path) -> tuple[str, str]:
+    """The template with these values and overrides, checked, and its path."""
+    template, source = _read_config(f"{kind}.yaml", root)
+    text = fill(template, values, source)
     parse_config(text.encode(), source, overrides, kind)
     for path, value in map(split_override, overrides):
         text = fill(text, flatten({path[-1]: read_value(value)}, path[:-1]), source)
     parse_config(text.encode(), source, kind=kind)
-    _create(folder, text)
-    return folder / "config.yaml"
+    return text, source
+
+
+def _with_length(text: str, length: Length, source: str) -> str:
+    """Sets how long a run is, with its remark instead of the comment of the template."""
+    key = ("training", "max_updates")
+    text = fill(text, {key: length.max_updates, ("training", "epochs"): length.epochs}, source)
+    _, end = _parse(text, source).spans[key]
+    return text[:end] + re.sub(r"\A[^\n]*", f"  # {length.remark}", text[end:])
 
 
 def _create(folder: Path, text: str) -> None:

@@ -3,6 +3,9 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from textclf_jax.constants import SPLITS, VOCAB_FOLDER
 from textclf_jax.errors import UserError, listed
@@ -54,18 +57,7 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     check_target(options.out, options.force)
     stage("reading", 0, 0)
     report = Report()
-    task, rows = _read(options, report)
-    names = None
-    if task != "mlm":
-        names = None if options.label_names is None else read_label_names(options.label_names)
-        rows = _look_at_labels(rows, names, options, report)
-    report.contradictions = count_contradictions(rows)
-    splits = _deduplicate(_split(rows, task, options, report), options.deduplicate, report)
-    report.rows_used = {name: len(part) for name, part in splits.items()}
-    extra = splits.pop("extra", [])
-    labels = {}
-    if task != "mlm":
-        report.label_names, labels = class_ids(splits, names)
+    task, splits, extra, labels = read_splits(options, report)
     tokenizer = _vocabulary([*splits["train"], *extra], options, stage)
     report.notes += [f"{options.vocab}: {note}" for note in tokenizer.notes]
     texts = [row.text for part in (*splits.values(), extra) for row in part]
@@ -82,6 +74,47 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
         write_texts(folder, splits, report, options.read.label_separator)
         write_description(folder, task, options, report)
     return report
+
+
+class SplitTexts(NamedTuple):
+    """The texts of a dataset.
+
+    Attributes:
+      task: mlm, cls or both.
+      splits: the rows by split.
+      extra: further texts, for MLM training only.
+      labels: [N] int64 by split, the classes of the rows; none for mlm.
+    """
+
+    task: str
+    splits: Splits
+    extra: list[Row]
+    labels: dict[str, np.ndarray]
+
+
+def read_splits(options: PrepareOptions, report: Report) -> SplitTexts:
+    """Reads all files, divides their rows into splits and numbers the classes, the same each time.
+
+    Args:
+      options: what to prepare.
+      report: gets what is worth knowing.
+
+    Raises:
+      UserError: as `prepare`.
+    """
+    task, rows = _read(options, report)
+    names = None
+    if task != "mlm":
+        names = None if options.label_names is None else read_label_names(options.label_names)
+        rows = _look_at_labels(rows, names, options, report)
+    report.contradictions = count_contradictions(rows)
+    splits = _deduplicate(_split(rows, task, options, report), options.deduplicate, report)
+    report.rows_used = {name: len(part) for name, part in splits.items()}
+    extra = splits.pop("extra", [])
+    if task == "mlm":
+        return SplitTexts(task, splits, extra, {})
+    report.label_names, labels = class_ids(splits, names)
+    return SplitTexts(task, splits, extra, labels)
 
 
 def _read(options: PrepareOptions, report: Report) -> tuple[str, Splits]:

@@ -19,6 +19,7 @@ from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, content
 # its place in the data mean.
 FREE = (
     "config.training.epochs",
+    "config.training.max_updates",
     "config.training.learning_rate",
     "config.training.warmup_ratio",
     "config.training.schedule",
@@ -137,7 +138,7 @@ def resume(
     return restored._replace(position=restored.position.without_best())
 
 
-def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, epochs: int, steps: int) -> Resumption:
+def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, length: str, steps: int) -> Resumption:
     """Takes over state and position of an earlier run (`training.resume.path`).
 
     Training resumes at its step, on the learning-rate schedule of the new run. The best score starts anew, and the
@@ -148,7 +149,8 @@ def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, e
       path: the folder of the earlier run, or its `checkpoints/`.
       like: the train state of the new run, or the shapes of one.
       fingerprint: of the new run.
-      epochs, steps: the length of the new run.
+      length: what decides the length of the new run, such as "training.epochs to more than 3", for the message.
+      steps: its length.
 
     Raises:
       UserError: no checkpoints there, keys that must agree differ, or the new run is no longer than the earlier one.
@@ -164,8 +166,7 @@ def continue_earlier(path: Path, like: PyTree, fingerprint: dict[str, Any], *, e
             )
         if position["step"] >= steps:
             raise UserError(
-                f"{path} is at step {position['step']}, but this run would end at step {steps}. "
-                f"Set training.epochs to more than {epochs}."
+                f"{path} is at step {position['step']}, but this run would end at step {steps}. Set {length}."
             )
 
     checkpoints = Checkpoints(folder, read_only=True)

@@ -48,22 +48,38 @@ def evaluate_saved(
     Raises:
       UserError: the model or the data is missing, damaged, or does not fit.
     """
-    root = root or Path.cwd()
-    config = _where_it_can_run(config_of(read_metadata(folder)["config"]))
     with explained_exhaustion(WITH_LESS_MEMORY):
-        set_up_device(config.training)  # JAX must know its device before arrays are loaded
-        saved = load_model(folder)
-        require_head(saved)
-        tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
-        task = make_task(config, tokenizer)
-        data, held_out = _load_data(config, saved, tokenizer, root, split, file, note)
-        batching = choose_batching(task, held_out, EVALUATION_BUCKETS)
-        module = task.module(compute_precision(config.training))
-        programs = Programs(
-            "evaluation", lambda shape: evaluation_program(task, module, batching.empty(shape), saved.variables), note
-        )
-        evaluator = Evaluator(task, programs, batching)
+        saved, evaluator, data = _load_all(folder, split, file, root or Path.cwd(), note)
         return EvaluationReport.of(saved, evaluator, OTHER_DATA if file else split, data)
+
+
+def predict_split(folder: Path, split: str, *, note: Note = print) -> tuple[Int[np.ndarray, " N"], Dataset]:
+    """The class that a saved classifier predicts for each row of a split of its run, and the split.
+
+    Args: those of `evaluate_saved`.
+    """
+    with explained_exhaustion(WITH_LESS_MEMORY):
+        saved, evaluator, data = _load_all(folder, split, None, Path.cwd(), note)
+        return evaluator.predicted(saved.variables, data), data
+
+
+def _load_all(
+    folder: Path, split: str, file: Path | None, root: Path, note: Note
+) -> tuple[SavedModel, Evaluator, Dataset]:
+    """A saved model, what evaluates it, and the rows."""
+    config = _where_it_can_run(config_of(read_metadata(folder)["config"]))
+    set_up_device(config.training)  # JAX must know its device before arrays are loaded
+    saved = load_model(folder)
+    require_head(saved)
+    tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
+    task = make_task(config, tokenizer)
+    data, held_out = _load_data(config, saved, tokenizer, root, split, file, note)
+    batching = choose_batching(task, held_out, EVALUATION_BUCKETS)
+    module = task.module(compute_precision(config.training))
+    programs = Programs(
+        "evaluation", lambda shape: evaluation_program(task, module, batching.empty(shape), saved.variables), note
+    )
+    return saved, Evaluator(task, programs, batching), data
 
 
 def _where_it_can_run(config: RunConfig) -> RunConfig:

@@ -16,7 +16,6 @@ from textclf_jax.data.collate import Batching, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.packing import Packed, candidate_packings
 from textclf_jax.data.splits import load_splits
-from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import evaluation_program
 from textclf_jax.model.attention import tells_texts_apart
 from textclf_jax.runs.record import record_of
@@ -27,7 +26,7 @@ from textclf_jax.tasks import Task, make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
 from textclf_jax.training.class_weights import class_weights
 from textclf_jax.training.optimizer import make_optimizer
-from textclf_jax.training.schedule import TrainingLength, make_schedule
+from textclf_jax.training.schedule import TrainingLength, make_schedule, training_length
 from textclf_jax.training.steps import StepSettings, TrainState, initial_state, train_step
 
 EVALUATION_BUCKETS = 2
@@ -144,10 +143,7 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     require_pad_first(tokenizer.pad_id, tokenizer.source or config.tokenizer.vocab_dir)
     splits = load_splits(config, tokenizer, root)
     task, training, lengths = make_task(config, tokenizer), config.training, splits["train"].lengths
-    steps = -(-len(lengths) // training.batch_size)
-    length = TrainingLength(steps, training.epochs, training.grad_accum_steps, training.variant)
-    if length.updates == 0:
-        raise UserError(f"{steps} steps an epoch are fewer than training.grad_accum_steps: there would be no update")
+    length = training_length(training, len(lengths))
     in_order = not config.data.train.shuffle
     batching = choose_batching(task, lengths, config.data.num_length_buckets, in_order=in_order)
     held_out = [data.lengths for name, data in splits.items() if name != "train"]

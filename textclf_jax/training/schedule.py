@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from textclf_jax.config.training import Training
+from textclf_jax.errors import UserError
 
 Schedule = Callable[[Any], Any]
 
@@ -16,20 +17,24 @@ class TrainingLength(NamedTuple):
     """How long a run is. A step is one micro-batch, an update is `accumulation` steps.
 
     Attributes:
-      steps_per_epoch, epochs: their product is the number of steps on data.
+      steps_per_epoch: steps on data of a whole epoch.
+      epochs: those that are begun; `max_updates` may end the last one early.
       accumulation: steps an update.
       variant: "standard" or "reference".
+      max_updates: where the run ends; None: at the end of its epochs.
     """
 
     steps_per_epoch: int
     epochs: int
     accumulation: int
     variant: str
+    max_updates: int | None = None
 
     @property
     def steps(self) -> int:
         """Steps on data. The last window may be incomplete; it is filled with empty steps (or dropped: reference)."""
-        return self.steps_per_epoch * self.epochs
+        whole = self.steps_per_epoch * self.epochs
+        return whole if self.max_updates is None else min(whole, self.max_updates * self.accumulation)
 
     @property
     def last_step(self) -> int:
@@ -48,6 +53,33 @@ class TrainingLength(NamedTuple):
         if self.variant == "reference":
             return self.epochs * -(-self.steps_per_epoch // self.accumulation)
         return self.updates
+
+
+def training_length(training: Training, rows: int) -> TrainingLength:
+    """How long a run on so many rows is.
+
+    Raises:
+      UserError: there would be no update, or the epochs are over before `max_updates`.
+    """
+    steps = -(-rows // training.batch_size)
+    whole = TrainingLength(steps, training.epochs, training.grad_accum_steps, training.variant)
+    if whole.updates == 0:
+        raise UserError(f"{steps} steps an epoch are fewer than training.grad_accum_steps: there would be no update")
+    if training.max_updates is None:
+        return whole
+    needed = epochs_begun(training.max_updates, steps, training.grad_accum_steps)
+    if needed > training.epochs:
+        raise UserError(
+            f"training.max_updates {training.max_updates} is not reached: an epoch has {steps} steps, so "
+            f"training.epochs {training.epochs} gives {whole.updates} updates. Set training.epochs to {needed} or "
+            "more, or training.max_updates to null."
+        )
+    return whole._replace(epochs=needed, max_updates=training.max_updates)
+
+
+def epochs_begun(updates: int, steps_per_epoch: int, accumulation: int) -> int:
+    """The epochs that so many updates begin: the least that `training.epochs` must be for them."""
+    return (updates - 1) * accumulation // steps_per_epoch + 1
 
 
 def make_schedule(training: Training, scheduled_updates: int, multiplier: float) -> Schedule:

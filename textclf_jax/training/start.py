@@ -66,9 +66,11 @@ def find_start(
             return Start(resumption.position, resumption.state, resumes=True, note=note)
     earlier = plan.config.training.resume
     if earlier.path is not None and not earlier.weights_only:
-        path, length = plan.root / earlier.path, plan.length
+        path, training = plan.root / earlier.path, plan.config.training
+        key = "epochs" if training.max_updates is None else "max_updates"
+        length = f"training.{key} to more than {getattr(training, key)}"
         state, position = continue_earlier(
-            path, plan.state_shapes, plan.fingerprint(), epochs=length.epochs, steps=length.steps
+            path, plan.state_shapes, plan.fingerprint(), length=length, steps=plan.length.steps
         )
         return Start(position, state)
     return Start(Position(), pretrained=pretrained, note=adopted) if pretrained else Start(Position())

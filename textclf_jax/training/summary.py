@@ -23,6 +23,7 @@ from textclf_jax.training.predictions import (
     require_training_predictions,
     require_validation_predictions,
 )
+from textclf_jax.training.schedule import TrainingLength
 
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 STILL_FALLING = 0.03  # share of the validation loss (or of what a score lacks) that went in the second half of a run
@@ -69,9 +70,7 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     facts.append(("programs to compile", programs))
     parameters = jax.tree.leaves(plan.variable_shapes["params"])
     facts.append(("parameters", f"{sum(leaf.size for leaf in parameters):,}"))
-    k, epochs = plan.length.accumulation, plan.length.epochs
-    steps = f"{plan.length.steps_per_epoch:,} steps an epoch, {epochs} epochs, {plan.length.updates:,} updates"
-    facts.append(("length", steps + (f" of {k} steps each" if k > 1 else "")))
+    facts.append(("length", _length(plan.length)))
     training = plan.config.training
     frozen_first = training.freeze_epochs and (training.freeze_n_layers or training.freeze_embeddings)
     if training.backbone_lr_mult == 0 or frozen_first:
@@ -83,6 +82,13 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     tokenizer = plan.tokenizer
     facts.append(("vocabulary", f"{tokenizer.vocab_size:,} tokens, fingerprint {tokenizer.fingerprint[:12]}"))
     return facts
+
+
+def _length(length: TrainingLength) -> str:
+    is_cut = length.steps < length.steps_per_epoch * length.epochs
+    epochs = f"{length.steps / length.steps_per_epoch:.2f}" if is_cut else str(length.epochs)
+    steps = f"{length.steps_per_epoch:,} steps an epoch, {epochs} epochs, {length.updates:,} updates"
+    return steps + (f" of {length.accumulation} steps each" if length.accumulation > 1 else "")
 
 
 def learning_warnings(plan: Plan) -> Iterator[str]:
@@ -199,12 +205,17 @@ def more_epochs(config: RunConfig, name: str, evaluations: Sequence[Mapping[str,
     half_way = next(i for i in reversed(range(len(losses) - 1)) if losses[i][0] <= end / 2 or not i)
     if last > (1 - STILL_FALLING) * losses[half_way][1]:
         return ""
-    command = f"textclf {COMMANDS[config.experiment.kind]} {shlex.quote(name)} --fresh --set training.epochs="
+    training, unit = config.training, "epochs"
+    longer = f"training.epochs={2 * training.epochs}"
+    if training.max_updates is not None:
+        # an update of several steps may be left incomplete by twice the epochs
+        updates = 2 * training.max_updates - (training.grad_accum_steps > 1)
+        longer, unit = f"training.max_updates={updates} {longer}", "updates"
+    command = f"textclf {COMMANDS[config.experiment.kind]} {shlex.quote(name)} --fresh --set {longer}"
     return (
         f"note: the validation {metric} was still {'falling' if falls else 'rising'} when the run ended "
-        f"({scores[half_way][1]:.4f} half-way, {scores[-1][1]:.4f} at the end). More epochs may help: "
-        f"{command}{2 * config.training.epochs}; or a higher training.learning_rate than "
-        f"{config.training.learning_rate:g}."
+        f"({scores[half_way][1]:.4f} half-way, {scores[-1][1]:.4f} at the end). More {unit} may help: {command}; or a "
+        f"higher training.learning_rate than {training.learning_rate:g}."
     )
 
 
