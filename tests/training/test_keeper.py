@@ -22,7 +22,7 @@ def keeper(losses, position=None) -> tuple[Any, list[str]]:
         progress=SimpleNamespace(note=lines.append),
     )
     given = iter(losses)
-    made: Any = Keeper(plan, session, position or Position(step=1), lambda *_: {"loss": next(given)})  # pyright: ignore
+    made: Any = Keeper(plan, session, position or Position(step=1), lambda *_, **__: {"loss": next(given)})  # pyright: ignore
     return made, lines
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.prefetch import prefetched
+from textclf_jax.evaluation.mixing import fit_weights, mixture, weights_of
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.runtime.programs import Compiled, Programs, compiled, shapes_of
 from textclf_jax.tasks.metrics import confusion_matrix
@@ -22,7 +23,10 @@ from textclf_jax.tasks.task import EVALUATION_MASKS, Task
 
 
 def evaluation_step(variables: PyTree, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
-    """Runs the model without dropout: the sums of `forward`, and a classifier's logits [N, C] (None for MLM)."""
+    """Runs the model without dropout: the sums of `forward`, and a classifier's logits (None for MLM).
+
+    Logits are [N, C]; with a linear path, the `log_scores` of both parts [N, 2, C].
+    """
     return forward(module, variables, batch, train=False)
 
 
@@ -39,7 +43,7 @@ def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variable
       program(variables, batch) -> (sums, logits).
     """
     step = functools.partial(evaluation_step, module=module)
-    return compiled(step, shapes_of(variables), shapes_of(task.batch(None, empty, (0,))))
+    return compiled(step, shapes_of(variables), shapes_of(task.batch(None, empty, (0,), train=False)))
 
 
 def predicts(logits: Float[np.ndarray, "N C"]) -> bool:
@@ -59,6 +63,22 @@ class Evaluation(NamedTuple):
     confusion: Int[np.ndarray, "C C"] | None
 
 
+class _Outcome(NamedTuple):
+    """What a model gives on a split.
+
+    Attributes:
+      sums: of `forward`.
+      logits: [N, C] of a classifier, all NaN where it does not predict; [0, 0] for MLM.
+      labels: [N] of the same rows; None for MLM.
+      of_parts: the metrics of encoder and linear path, where there are both.
+    """
+
+    sums: dict[str, float]
+    logits: np.ndarray
+    labels: np.ndarray | None
+    of_parts: dict[str, float]
+
+
 @dataclass(frozen=True)
 class Evaluator:
     """Evaluates variables on splits.
@@ -73,22 +93,30 @@ class Evaluator:
     programs: Programs
     batching: Batching
 
-    def __call__(self, variables: PyTree, data: Dataset) -> dict[str, float]:
-        """Computes the task's metrics of all rows of a split; the same masks each time."""
-        sums, scores, labels = self._outcome(variables, data)
-        return self.task.metrics(sums, scores, labels)
+    def __call__(self, variables: PyTree, data: Dataset, *, fits_weights: bool = False) -> dict[str, float]:
+        """Computes the task's metrics of all rows of a split; the same masks each time.
+
+        Args:
+          variables: of the model.
+          data: the split.
+          fits_weights: weights of encoder and linear path are those that fit this split, and not the model's. They are
+            among the metrics. Nothing changes for a model without a linear path.
+        """
+        return self._metrics(*self._outcome(variables, data, fits_weights=fits_weights))
 
     def evaluate(self, variables: PyTree, data: Dataset) -> Evaluation:
         """Computes the metrics of all rows of a split, and of a classifier the confusion matrix, too."""
-        sums, scores, labels = self._outcome(variables, data)
-        confusion = None if labels is None else confusion_matrix(scores, labels)
-        return Evaluation(self.task.metrics(sums, scores, labels), confusion)
+        outcome = self._outcome(variables, data, fits_weights=False)
+        confusion = None if outcome.labels is None else confusion_matrix(outcome.logits, outcome.labels)
+        return Evaluation(self._metrics(*outcome), confusion)
 
-    def _outcome(self, variables: PyTree, data: Dataset) -> tuple[dict[str, float], np.ndarray, np.ndarray | None]:
-        """The sums of a split, and a classifier's logits [N, C] with their labels [N]; [0, 0] and None for MLM.
+    def _metrics(
+        self, sums: dict[str, float], logits: np.ndarray, labels: np.ndarray | None, of_parts: dict[str, float]
+    ) -> dict[str, float]:
+        return self.task.metrics(sums, logits, labels) | of_parts
 
-        All logits are NaN where the model does not predict.
-        """
+    def _outcome(self, variables: PyTree, data: Dataset, *, fits_weights: bool) -> "_Outcome":
+        """Runs the model on all rows of a split."""
         sums: dict[str, float] = defaultdict(float)
         rows, logits = [], []
         for batch, (batch_sums, batch_logits) in self.results(variables, data):
@@ -98,11 +126,14 @@ class Evaluator:
                 rows.append(batch.rows)
                 logits.append(np.asarray(batch_logits)[: len(batch.rows)])
         if data.labels is None:
-            return sums, np.zeros((0, 0)), None
-        scores = np.concatenate(logits)
+            return _Outcome(sums, np.zeros((0, 0)), None, {})
+        scores, labels = np.concatenate(logits), data.labels[np.concatenate(rows)]
         if not predicts(scores):
             scores = np.full_like(scores, np.nan)
-        return sums, scores, data.labels[np.concatenate(rows)]
+        if scores.ndim == 2:
+            return _Outcome(sums, scores, labels, {})
+        mixed = mixture(scores, labels, fit_weights(scores, labels) if fits_weights else weights_of(variables))
+        return _Outcome(sums | {"loss": mixed.loss * sums["count"]}, mixed.logits, labels, mixed.metrics)
 
     def results(self, variables: PyTree, data: Dataset) -> Iterator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""
@@ -110,7 +141,8 @@ class Evaluator:
 
         def prepare(item: tuple[int, BatchRows]) -> tuple[BatchRows, Batch]:
             index, batch = item
-            return batch, jax.device_put(self.task.batch(data, batch, (seed, EVALUATION_MASKS, index)))
+            arrays = self.task.batch(data, batch, (seed, EVALUATION_MASKS, index), train=False)
+            return batch, jax.device_put(arrays)
 
         previous = None
         with closing(prefetched(enumerate(plans), prepare)) as batches:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from textclf_jax.evaluation.evaluator import Evaluator
+from textclf_jax.evaluation.mixing import Weights, figures_of_parts, weights_in, with_weights
 from textclf_jax.runs.checkpoint import save_model
 from textclf_jax.runs.resuming import Position
 from textclf_jax.runs.signals import Stopped
@@ -25,6 +26,7 @@ class Keeper:
       position: saved with each checkpoint; its best score is kept here.
       evaluator: for the validation split.
       best_metrics: of what is in `model.ckpt`, as far as it was evaluated by this process.
+      weights: of encoder and linear path in the model, from the latest evaluation; None: those it has.
       is_warned: the user was told that a validation loss was not finite.
       saved_at: when the last checkpoint was saved, on `time.monotonic`.
     """
@@ -34,6 +36,7 @@ class Keeper:
     position: Position
     evaluator: Evaluator
     best_metrics: dict[str, float] | None = None
+    weights: Weights | None = None
     is_warned: bool = False
     saved_at: float = field(default_factory=time.monotonic)
 
@@ -51,10 +54,10 @@ class Keeper:
         p.evaluation_due = True
         try:
             with self.session.stop.immediate():
-                metrics = self.evaluator(state.variables, self.plan.val)
+                metrics = self.evaluator(state.variables, self.plan.val, fits_weights=True)
         except Stopped:
             return None
-        p.evaluation_due = False
+        p.evaluation_due, self.weights = False, weights_in(metrics)
         self.session.logger.log("eval", metrics, **place)
         shown = "  ".join(f"{name} {metrics[name]:.4f}" for name in PROGRESS_METRICS if name in metrics)
         self.session.progress.note(f"epoch {place['epoch']}, update {place['update']}: validation {shown}")
@@ -63,7 +66,7 @@ class Keeper:
         if not score < p.best_score:
             return self._last_model(place, score) if math.isinf(p.best_score) else None
         p.best_score, self.best_metrics = score, metrics
-        return self.session.record | place | {"which": "best", "score": score}
+        return self.session.record | place | {"which": "best", "score": score} | figures_of_parts(metrics)
 
     def _last_model(self, place: dict[str, int], score: float) -> dict[str, Any]:
         if not self.is_warned:
@@ -89,12 +92,12 @@ class Keeper:
         Raises:
           UserError: an earlier save has failed.
         """
-        session, tokenizer = self.session, self.plan.tokenizer
+        session, tokenizer, weights = self.session, self.plan.tokenizer, self.weights
 
         def before_save(host: TrainState) -> None:
             session.logger.sync()
             if model is not None:
-                save_model(session.run_dir, host.variables, model, tokenizer.save)
+                save_model(session.run_dir, with_weights(host.variables, weights), model, tokenizer.save)
 
         position = {**self.position.stored(), "fingerprint": self.plan.fingerprint()}
         session.checkpoints.save(self.position.step, state, position, before_save=before_save)
