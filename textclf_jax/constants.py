@@ -7,3 +7,5 @@ DATASET_FILE, LABELS_FILE, VOCAB_FOLDER = "dataset.json", "labels.txt", "vocab"
 
 PAD_ID = 0  # of [PAD], as model and optimizer take it to be
 IGNORED_LABEL = -100  # the MLM label of positions that are not predicted
+
+LINEAR, LINEAR_PATH = "linear", "linear_path"  # the collection of a model's linear path, and the module's name in it

@@ -31,8 +31,12 @@ def keeper(losses, position=None) -> tuple[Any, list[str]]:
         progress=SimpleNamespace(note=lines.append),
     )
     given = iter(losses)
-    task = SimpleNamespace(metrics=lambda loss, *_: {"loss": loss}, thresholds=lambda *_: None)
-    evaluator: Any = SimpleNamespace(task=task, outcome=lambda *_: Outcome(next(given), *[np.zeros(0)] * 2))
+    task = SimpleNamespace(metrics=lambda sums, *_: sums, thresholds=lambda *_: None)
+    evaluator: Any = SimpleNamespace(
+        task=task,
+        outcome=lambda *_, **__: Outcome({"loss": next(given)}, *[np.zeros(0)] * 2),
+        metrics=lambda outcome: outcome.sums,
+    )
     made: Any = Keeper(plan, session, position or Position(step=1), evaluator)  # pyright: ignore
     return made, lines
 
@@ -69,8 +73,9 @@ def test_the_model_is_the_best_by_the_chosen_metric():
     made, lines = keeper([])
     made.plan.config.training.early_stopping = EarlyStopping(metric="accuracy")
     given = iter([(1.0, 0.5), (0.9, 0.4), (2.0, 0.6), (1.5, 0.6)])
-    made.evaluator.outcome = lambda *_: Outcome(*next(given), None)  # pyright: ignore
-    made.evaluator.task.metrics = lambda *scores: dict(zip(("loss", "accuracy"), scores, strict=False))
+    made.evaluator.outcome = lambda *_, **__: Outcome(
+        dict(zip(("loss", "accuracy"), next(given), strict=True)), *[np.zeros(0)] * 2
+    )
     state: Any = SimpleNamespace(variables={})
     found = [made.evaluate(state) for _ in range(4)]
     assert [model and (model["which"], model["metric"], model["score"]) for model in found] == [

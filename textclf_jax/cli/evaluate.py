@@ -33,10 +33,11 @@ def run(args: argparse.Namespace) -> int:
         _check_out(args.out)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.training.evaluating import evaluate_saved
-    from textclf_jax.training.summary import show_results
+    from textclf_jax.training.summary import show_parts, show_results
 
     report = evaluate_saved(args.model, args.split, file=args.data)
     show_results(report.which, report.place, {report.split: report.metrics})
+    show_parts({report.split: report.metrics})
     report.show_classes()
     if args.out:
         report.write(args.out)

@@ -1,6 +1,7 @@
 """`textclf export NAME`: a trained model for the PyTorch reference or for Hugging Face's transformers."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from textclf_jax.experiments.folders import find_model
@@ -20,12 +21,15 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 def run(args: argparse.Namespace) -> int:
     folder = find_model(args.name, ("finetuning", "pretraining"))
     # jax takes a second to import: only sound arguments get here
-    from textclf_jax.interop.exporting import export_huggingface, export_reference
+    from textclf_jax.interop.exporting import export_huggingface, export_reference, lost_in_export
     from textclf_jax.runs.checkpoint import load_model
 
     export = {"reference": export_reference, "hf": export_huggingface}[args.format]
-    notes = export(load_model(folder), args.out)
+    saved = load_model(folder)
+    notes = export(saved, args.out)
     print(f"wrote {args.out}")
     for note in notes:
         print(f"note: {note}")
+    if lost := lost_in_export(saved):
+        print(lost, file=sys.stderr)
     return 0

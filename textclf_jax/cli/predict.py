@@ -149,6 +149,7 @@ class _Warnings:
         self._places, self._predictor = places, predictor
         self._empty: list[str] = []
         self._cut: list[str] = []
+        self._cut_for_one: list[str] = []
         self._unknown: list[str] = []
         self._unknown_texts: list[str] = []  # the first of them
 
@@ -159,6 +160,8 @@ class _Warnings:
                 self._empty.append(place)
             if prediction.is_cut:
                 self._cut.append(place)
+            if prediction.is_cut_for_one:
+                self._cut_for_one.append(place)
             if prediction.is_unknown:
                 self._unknown.append(place)
                 if len(self._unknown_texts) < EXPLAINED_TEXTS:
@@ -169,11 +172,15 @@ class _Warnings:
         """Warns on stderr."""
         causes = self._predictor.explain_unknown(self._unknown_texts) if self._unknown_texts else ""
         why = f" for the most part, {causes}" if causes else " for more than half of their tokens"
+        reads = self._predictor.reads
+        least, most = min(reads, key=reads.__getitem__), max(reads, key=reads.__getitem__)
         for places, what in (
             (self._empty, "texts are empty or have no token: their labels are what the model says of nothing"),
+            (self._cut, f"texts are longer than the model's {reads[most]} tokens: their ends were not read"),
             (
-                self._cut,
-                f"texts are longer than the model's {self._predictor.max_length} tokens: their ends were not read",
+                self._cut_for_one,
+                f"texts are longer than the {reads[least]} tokens that the {least} reads: of their ends, the {most} "
+                "alone has read",
             ),
             (self._unknown, f"texts are [UNK] to the model{why}: their labels say little"),
         ):

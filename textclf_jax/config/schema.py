@@ -193,6 +193,16 @@ class MlmHead(Section):
         return self
 
 
+class Linear(Section):
+    """A linear path beside the encoder, on n-grams of tokens (Cheng et al. 2016, Wide & Deep)."""
+
+    enabled: bool = False
+    max_n: Annotated[int, Field(ge=1, le=8)] = 2
+    buckets: Annotated[int, Field(ge=2, le=2**24)] = 2**18
+    inverse_regularisation: PositiveFloat = 10.0
+    max_tokens: Positive | None = None
+
+
 class ClassificationHead(Section):
     num_labels: Annotated[int, Field(ge=2)]
     multi_label: bool = False
@@ -200,6 +210,7 @@ class ClassificationHead(Section):
     pooling_stride: Positive = 512
     pooler_type: Literal["bert", "roberta"] | None = "bert"
     classifier_dropout: DropoutRate = 0.1
+    linear: Linear = Linear()
 
 
 class PretrainedExperiment(Section):

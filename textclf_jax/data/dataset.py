@@ -20,6 +20,18 @@ from textclf_jax.data.torch_files import chunks_of, read_tensors
 from textclf_jax.errors import UserError
 
 
+class WholeRows(NamedTuple):
+    """Rows that are not cut to what the encoder reads.
+
+    Attributes:
+      input_ids: [N, W] integers; each row is real tokens, then padding.
+      lengths: [N] real tokens of each row.
+    """
+
+    input_ids: Int[np.ndarray, "N W"]
+    lengths: Int[np.ndarray, " N"]
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Checked rows of token ids.
@@ -33,6 +45,7 @@ class Dataset:
       notes: what the user should know about the data, one line each.
       class_names: the C names of the run's classes; None for MLM, and where nothing tells them.
       num_words: tokens that are not special, up to the maximum length; None where nothing tells which are.
+      whole: the rows with what lies beyond the maximum length; None: nothing does.
     """
 
     path: Path
@@ -43,9 +56,25 @@ class Dataset:
     notes: tuple[str, ...]
     class_names: tuple[str, ...] | None = None
     num_words: int | None = None
+    whole: WholeRows | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    @property
+    def columns(self) -> int:
+        """The most tokens that a row has room for."""
+        return (self if self.whole is None else self.whole).input_ids.shape[1]
+
+    def first_tokens(
+        self, rows: Int[np.ndarray, " R"] | slice, limit: int
+    ) -> tuple[Int[np.ndarray, " T"], Int[np.ndarray, " R"]]:
+        """The first `limit` tokens of rows, cut to the maximum length or not: one row after the other, and of each how
+        many; without padding."""
+        whole = self if self.whole is None else self.whole
+        sizes = np.minimum(whole.lengths[rows], limit)
+        width = int(sizes.max(initial=0))
+        return whole.input_ids[rows, :width][np.arange(width) < sizes[:, None]], sizes
 
     def take(self, batch: BatchRows, pad_id: int) -> Int[np.ndarray, "B L"]:
         """Gathers the token ids of a batch: [B, L] int32, rows cut or padded; empty rows are all padding."""
@@ -69,6 +98,7 @@ def load_dataset(
     multi_label: bool = False,
     numbering: Numbering | None = None,
     special: SpecialTokens | None = None,
+    read_beside: int | None = None,
 ) -> Dataset:
     """Loads and checks a file of (input_ids, attention_mask[, labels]) tensors.
 
@@ -81,6 +111,7 @@ def load_dataset(
       multi_label: whether a text has several labels: [N, C] of 0 and 1.
       numbering: what the file's labels are in the run's numbers; None: the same.
       special: the special tokens, without which nothing tells whether there is text in the rows.
+      read_beside: so many tokens of a row are read beside the encoder; None: nothing reads beside it.
 
     Raises:
       UserError: names the file, the row and the value at fault, and the remedy.
@@ -90,19 +121,32 @@ def load_dataset(
     ids, mask, labels = _check_shapes(path, tensors, check.form if check else None)
     notes: list[str] = []
     _check_mask_values(path, mask, notes)
-    lengths, num_words, hashes = _check_rows(path, tensors, vocab_size, pad_id, max_length, special, notes)
+    read = max(max_length, read_beside or 0)
+    lengths, num_words, hashes = _check_rows(path, tensors, vocab_size, pad_id, read, special, notes)
     labels = check.checked(labels, hashes, notes) if check else None
     empty, long = int((lengths == 0).sum()), lengths > max_length
     if empty:
         notes.append(f"{path}: {empty} of {len(lengths)} rows are all padding")
     if long.any():
-        lost = int((lengths[long] - max_length).sum())
-        notes.append(
-            f"{path}: {int(long.sum())} of {len(lengths)} rows are longer than {max_length} tokens and are cut: "
-            f"{lost} of {int(lengths.sum())} tokens ({lost / lengths.sum():.1%}) are lost"
-        )
+        notes.append(f"{path}: {_what_is_cut(lengths, max_length, read)}")
     found = fingerprint(path, numbering.to_run.tolist() if numbering and numbering.renumbers else None)
-    return Dataset(path, ids, np.minimum(lengths, max_length), labels, found, tuple(notes), None, num_words)
+    whole, lengths = WholeRows(ids, lengths), np.minimum(lengths, max_length)
+    return Dataset(path, ids, lengths, labels, found, tuple(notes), None, num_words, whole)
+
+
+def _what_is_cut(lengths: Int[np.ndarray, " N"], max_length: int, read: int) -> str:
+    """Says how many rows are longer than the maximum length, and which of their tokens are read all the same."""
+    total = int(lengths.sum())
+    rows = f"{int((lengths > max_length).sum())} of {len(lengths)} rows are longer than {max_length} tokens"
+
+    def beyond(limit: int) -> str:
+        count = int(np.maximum(lengths - limit, 0).sum())
+        return f"{count} of {total} tokens ({count / total:.1%})"
+
+    if read == max_length:
+        return f"{rows} and are cut: {beyond(max_length)} are lost"
+    told = f"{rows}: the encoder does not read the rest, {beyond(max_length)}, but the linear path does"
+    return told + (f", up to token {read}; {beyond(read)} are lost" if (lengths > read).any() else "")
 
 
 def fingerprint(path: Path, to_run: list[int] | None = None) -> str:

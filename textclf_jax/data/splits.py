@@ -1,10 +1,11 @@
 """The data of a run: each split loaded and checked, and all of them in the same classes and the same vocabulary."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.config.schema import FinetuningConfig, Linear, RunConfig
 from textclf_jax.constants import SPLITS
 from textclf_jax.data.agreement import RunClasses, check_vocabularies, numbering_of, training_classes
 from textclf_jax.data.beside import Beside, read_beside
@@ -50,8 +51,30 @@ def load_splits(
             classes = training_classes(beside["train"], count, notes)
         else:
             classes = RunClasses(count, tuple(model_classes), "the model")
-    loaded = {name: _load(config, tokenizer, each, classes) for name, each in beside.items()}
+    loaded = {}
+    for name, each in beside.items():
+        loaded[name] = _load(config, tokenizer, each, classes)
+        if name == "train":
+            config = with_tokens_read(config, loaded[name])
     return _told_once(loaded, notes)
+
+
+def with_tokens_read(config: RunConfig, train: Dataset) -> RunConfig:
+    """The configuration with the tokens that its linear path reads: no more than rows of the training split have."""
+    linear = _linear_of(config)
+    if linear is None:
+        return config
+    assert isinstance(config, FinetuningConfig)
+    limit = sys.maxsize if linear.max_tokens is None else linear.max_tokens
+    linear = linear.model_copy(update={"max_tokens": min(limit, train.columns)})
+    head = config.classification_head.model_copy(update={"linear": linear})
+    return config.model_copy(update={"classification_head": head})
+
+
+def _linear_of(config: RunConfig) -> Linear | None:
+    """The settings of the linear path; None where there is none."""
+    linear = config.classification_head.linear if isinstance(config, FinetuningConfig) else Linear()
+    return linear if linear.enabled else None
 
 
 def _told_once(splits: dict[str, Dataset], notes: list[str]) -> dict[str, Dataset]:
@@ -67,7 +90,7 @@ def _told_once(splits: dict[str, Dataset], notes: list[str]) -> dict[str, Datase
 
 def _load(config: RunConfig, tokenizer: LoadedTokenizer, beside: Beside, classes: RunClasses | None) -> Dataset:
     """Loads and checks one file; its labels become numbers of `classes`, which are None for MLM."""
-    notes = list(beside.notes)
+    notes, linear = list(beside.notes), _linear_of(config)
     data = load_dataset(
         beside.path,
         vocab_size=tokenizer.vocab_size,
@@ -77,5 +100,6 @@ def _load(config: RunConfig, tokenizer: LoadedTokenizer, beside: Beside, classes
         multi_label=isinstance(config, FinetuningConfig) and config.classification_head.multi_label,
         numbering=classes and numbering_of(beside, classes, notes),
         special=SpecialTokens.of(tokenizer),
+        read_beside=linear and (sys.maxsize if linear.max_tokens is None else linear.max_tokens),
     )
     return replace(data, notes=(*notes, *data.notes), class_names=classes and classes.names)

@@ -2,9 +2,10 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -15,6 +16,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.prefetch import prefetched
+from textclf_jax.evaluation.mixing import fit_weights, mixture, weights_of
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.runtime.programs import Compiled, Programs, compiled, shapes_of
 from textclf_jax.tasks.task import EVALUATION_MASKS, Task
@@ -22,7 +24,10 @@ from textclf_jax.tasks.thresholds import Thresholds
 
 
 def evaluation_step(variables: PyTree, batch: Batch, *, module: nn.Module) -> tuple[Sums, Array | None]:
-    """Runs the model without dropout: the sums of `forward`, and a classifier's logits [N, C] (None for MLM)."""
+    """Runs the model without dropout: the sums of `forward`, and a classifier's logits (None for MLM).
+
+    Logits are [N, C]; with a linear path, the `log_scores` of both parts [N, 2, C].
+    """
     return forward(module, variables, batch, train=False)
 
 
@@ -39,7 +44,7 @@ def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variable
       program(variables, batch) -> (sums, logits).
     """
     step = functools.partial(evaluation_step, module=module)
-    return compiled(step, shapes_of(variables), shapes_of(task.batch(None, empty, (0,))))
+    return compiled(step, shapes_of(variables), shapes_of(task.batch(None, empty, (0,), train=False)))
 
 
 def predicts(logits: Float[np.ndarray, "N C"]) -> bool:
@@ -54,11 +59,13 @@ class Outcome(NamedTuple):
       sums: of `forward`, over all batches.
       logits: [N, C] of a classifier, all NaN where the model does not predict; [0, 0] for MLM.
       labels: [N] or [N, C] of the same rows; None for MLM.
+      of_parts: the metrics of encoder and linear path, where there are both.
     """
 
     sums: dict[str, float]
     logits: np.ndarray
     labels: np.ndarray | None
+    of_parts: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -77,18 +84,26 @@ class Evaluator:
 
     def __call__(self, variables: PyTree, data: Dataset, thresholds: Thresholds | None = None) -> dict[str, float]:
         """Computes the task's metrics of all rows of a split; the same masks each time."""
-        return self.task.metrics(*self.outcome(variables, data), thresholds)
+        return self.metrics(self.outcome(variables, data), thresholds)
+
+    def metrics(self, outcome: Outcome, thresholds: Thresholds | None = None) -> dict[str, float]:
+        """The task's metrics, and those of the parts."""
+        return {**self.task.metrics(*outcome[:3], thresholds), **outcome.of_parts}
 
     def predicted(self, variables: PyTree, data: Dataset) -> Int[np.ndarray, " N"]:
         """The class that a classifier predicts for each row of a split; -1 for all where it does not predict."""
-        found, sound = np.full(len(data), -1, np.int64), True
-        for batch, (_, logits) in self.results(variables, data):
-            scores = np.asarray(logits)[: len(batch.rows)]
-            found[batch.rows], sound = scores.argmax(axis=-1), sound and predicts(scores)
-        return found if sound else np.full(len(data), -1, np.int64)
+        logits = self.outcome(variables, data).logits
+        return logits.argmax(axis=-1) if predicts(logits) else np.full(len(data), -1, np.int64)
 
-    def outcome(self, variables: PyTree, data: Dataset) -> Outcome:
-        """Runs the model on all rows of a split; the same masks each time."""
+    def outcome(self, variables: PyTree, data: Dataset, *, fits_weights: bool = False) -> Outcome:
+        """Runs the model on all rows of a split; the same masks each time.
+
+        Args:
+          variables: of the model.
+          data: the split.
+          fits_weights: weights of encoder and linear path are those that fit this split, and not the model's. They are
+            among `of_parts`. Nothing changes for a model without a linear path.
+        """
         sums: dict[str, float] = defaultdict(float)
         rows, logits = [], []
         for batch, (batch_sums, batch_logits) in self.results(variables, data):
@@ -99,10 +114,15 @@ class Evaluator:
                 logits.append(np.asarray(batch_logits)[: len(batch.rows)])
         if data.labels is None:
             return Outcome(sums, np.zeros((0, 0)), None)
-        scores = np.concatenate(logits)
+        scores = np.empty((len(data), *logits[0].shape[1:]), logits[0].dtype)
+        scores[np.concatenate(rows)] = np.concatenate(logits)
         if not predicts(scores):
             scores = np.full_like(scores, np.nan)
-        return Outcome(sums, scores, data.labels[np.concatenate(rows)])
+        if scores.ndim == 2:
+            return Outcome(sums, scores, data.labels)
+        weights = fit_weights(scores, data.labels) if fits_weights else weights_of(variables)
+        mixed = mixture(scores, data.labels, weights)
+        return Outcome(sums | {"loss": mixed.loss * sums["count"]}, mixed.logits, data.labels, mixed.metrics)
 
     def results(self, variables: PyTree, data: Dataset) -> Generator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""
@@ -110,7 +130,8 @@ class Evaluator:
 
         def prepare(item: tuple[int, BatchRows]) -> tuple[BatchRows, Batch]:
             index, batch = item
-            return batch, jax.device_put(self.task.batch(data, batch, (seed, EVALUATION_MASKS, index)))
+            arrays = self.task.batch(data, batch, (seed, EVALUATION_MASKS, index), train=False)
+            return batch, jax.device_put(arrays)
 
         previous = None
         with closing(prefetched(enumerate(plans), prepare)) as batches:

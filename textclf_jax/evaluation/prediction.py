@@ -10,9 +10,11 @@ from jaxtyping import Bool, Float, Int
 from textclf_jax.config.file import config_of
 from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
-from textclf_jax.data.dataset import Dataset
+from textclf_jax.data.dataset import Dataset, WholeRows
+from textclf_jax.data.ngrams import tokens_read
 from textclf_jax.errors import UserError, listed
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program, predicts
+from textclf_jax.evaluation.mixing import mix, weights_of
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.prepare.report import NUM_SPECIAL
 from textclf_jax.runs.checkpoint import load_model
@@ -38,7 +40,8 @@ class Prediction(NamedTuple):
       label: name of the most probable class.
       probabilities: [C] of every class, in the order of `Predictor.labels`.
       is_empty: whether the text has no token, so that this is what the model says of nothing.
-      is_cut: whether the text has more tokens than the model's maximum, so that its end was not read.
+      is_cut: whether the text has more tokens than any part of the model reads, so that its end was not read.
+      is_cut_for_one: whether one part of the model did not read its end, but the other one did.
       is_unknown: whether more than half of the tokens that were read are [UNK], so that little of the text was seen.
       several: where a text can have several labels, the classes whose probability reaches their threshold, in the order
         of `Predictor.labels`; None where it has one.
@@ -50,6 +53,7 @@ class Prediction(NamedTuple):
     is_empty: bool = False
     is_cut: bool = False
     is_unknown: bool = False
+    is_cut_for_one: bool = False
     several: tuple[str, ...] | None = None
 
     @property
@@ -69,7 +73,8 @@ class Predictor:
     Attributes:
       labels: class names in the order of their numbers.
       multi_label: whether a text can have several labels, or none.
-      max_length: tokens of a text that the model reads at most, those around it included.
+      max_length: tokens of a text that the encoder reads at most, those around it included.
+      reads: the same of each part: the encoder, and the linear path where there is one.
     """
 
     def __init__(self, folder: Path):
@@ -98,7 +103,12 @@ class Predictor:
         self.multi_label = config.classification_head.multi_label
         thresholds = Thresholds.of_model(saved.metadata)
         self._thresholds = None if thresholds is None else thresholds.values
-        self.max_length = config.architecture.max_sequence_length
+        self.max_length = self._columns = config.architecture.max_sequence_length
+        self.reads = {"encoder": self.max_length}
+        if config.classification_head.linear.enabled:
+            self.reads["linear path"] = tokens_read(config.classification_head.linear)
+            # a text that is cut ends as those did that the linear path was fitted to
+            self._columns = saved.metadata["data"]["train"]["columns"]
         self.labels: list[str] = saved.metadata["labels"]
         if len(set(self.labels)) < len(self.labels):
             raise UserError(f"{folder}: several of its classes have one name ({listed(self.labels)}). Import it again.")
@@ -107,16 +117,23 @@ class Predictor:
         """Yields a prediction for each text, in order; texts longer than the model's maximum are cut."""
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = list(texts[start : start + TEXTS_AT_ONCE])
-            ids, mask = self._tokenizer.encode_texts(part, self.max_length)
-            lengths = (~mask).sum(axis=1).astype(np.int32)
-            every_logits = self._logits(ids, lengths)
+            rows = whole = self._encode(part, self.max_length)
+            if self._columns != self.max_length:
+                whole = self._encode(part, self._columns)
+            ids, lengths = rows
+            every_logits = self._logits(rows, whole)
             probabilities = self._task.probabilities(every_logits)
-            cut = self._find_cut(part, lengths)
+            cut_by_part = [
+                self._find_cut(part, read.lengths, limit)
+                for read, limit in zip((rows, whole), self.reads.values(), strict=False)
+            ]
+            cut_for_all, cut_for_any = set.intersection(*cut_by_part), set.union(*cut_by_part)
             unknown = self._mostly_unknown(ids, lengths)
             for i, (text, row) in enumerate(zip(part, probabilities, strict=True)):
                 is_empty = not text.strip() or int(lengths[i]) <= self._frame
                 label = self.labels[int(every_logits[i].argmax())]  # probabilities round to equal ones
-                yield Prediction(text, label, row, is_empty, i in cut, bool(unknown[i]), self._several(row))
+                cut = i in cut_for_all, i in cut_for_any - cut_for_all
+                yield Prediction(text, label, row, is_empty, cut[0], bool(unknown[i]), cut[1], self._several(row))
 
     def _several(self, probabilities: Float[np.ndarray, " C"]) -> tuple[str, ...] | None:
         if not self.multi_label:
@@ -132,13 +149,17 @@ class Predictor:
         empty = BatchRows(np.zeros(0, np.int64), shape)
         return evaluation_program(self._task, self._module, empty, self._variables)
 
-    def _find_cut(self, texts: list[str], lengths: Int[np.ndarray, " N"]) -> set[int]:
-        """Which texts have more tokens than fit: of those that fill a row, the ones that fill a longer one as well."""
-        full = np.flatnonzero(lengths >= self.max_length).tolist()
+    def _encode(self, texts: list[str], length: int) -> WholeRows:
+        ids, mask = self._tokenizer.encode_texts(texts, length)
+        return WholeRows(ids, (~mask).sum(axis=1).astype(np.int32))
+
+    def _find_cut(self, texts: list[str], lengths: Int[np.ndarray, " N"], limit: int) -> set[int]:
+        """Which texts have more tokens than `limit`: of those that fill such a row, the ones that fill a longer one."""
+        full = np.flatnonzero(lengths >= limit).tolist()
         if not full:
             return set()
-        _, mask = self._tokenizer.encode_texts([texts[i] for i in full], self.max_length + 1)
-        return {i for i, length in zip(full, (~mask).sum(axis=1), strict=True) if length > self.max_length}
+        longer = self._encode([texts[i] for i in full], limit + 1).lengths
+        return {i for i, length in zip(full, longer, strict=True) if length > limit}
 
     def _mostly_unknown(self, ids: Int[np.ndarray, "N L"], lengths: Int[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
         """Whether more than half of each text's tokens are [UNK]; a wrapper of the user's may not tell its id."""
@@ -148,14 +169,16 @@ class Predictor:
         is_ordinary = is_token & ~np.isin(ids, self._frame_ids)
         return 2 * (is_token & (ids == self._unk_id)).sum(axis=1) > is_ordinary.sum(axis=1)
 
-    def _logits(self, ids: Int[np.ndarray, "N L"], lengths: Int[np.ndarray, " N"]) -> Float[np.ndarray, "N C"]:
-        """The logits of encoded texts of so many tokens each."""
-        data = Dataset(Path("texts"), ids, lengths, None, "", ())
+    def _logits(self, rows: WholeRows, whole: WholeRows) -> Float[np.ndarray, "N C"]:
+        """The logits of texts, encoded for the encoder and, `whole`, for the linear path."""
+        ids, lengths = rows
+        data = Dataset(Path("texts"), ids, lengths, None, "", (), whole=whole)
         batching = Bucketed(self._batch_size, choose_buckets(lengths, self.max_length, BUCKETS))
         evaluator = Evaluator(self._task, self._programs, batching)
         logits = np.zeros((len(ids), len(self.labels)), np.float64)
         for batch, (_, batch_logits) in evaluator.results(self._variables, data):
-            logits[batch.rows] = np.asarray(batch_logits)[: len(batch.rows)]
+            given = np.asarray(batch_logits)[: len(batch.rows)]
+            logits[batch.rows] = mix(given, weights_of(self._variables)) if given.ndim == 3 else given
         if not predicts(logits):
             raise UserError(
                 f"{self._folder}: this model gives NaN or infinity: its training went wrong. Train it again."

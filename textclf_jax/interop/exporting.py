@@ -83,6 +83,18 @@ def export_huggingface(saved: SavedModel, out: Path) -> list[str]:
     ]
 
 
+def lost_in_export(saved: SavedModel) -> str:
+    """Says that an exported model lacks its linear path, and what that costs; empty of a model without one."""
+    config, _ = model_of(saved)
+    if not isinstance(config, FinetuningConfig) or not config.classification_head.linear.enabled:
+        return ""
+    told = "exported without its linear path, which the format has no place for: the encoder predicts alone"
+    if "parts" not in saved.metadata:
+        return f"warning: {told}. What that costs is not known: there was no validation split."
+    both, alone = (saved.metadata["parts"][name] for name in ("accuracy", "encoder_accuracy"))
+    return f"warning: {told}. On the validation split its accuracy is {alone:.4f}, that of both together {both:.4f}."
+
+
 def model_of(saved: SavedModel) -> tuple[AnyConfig, Head]:
     """Reads the config of a saved model, and its head; raises UserError for an encoder without one."""
     config = config_of(saved.metadata["config"])

@@ -9,7 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from textclf_jax.config.file import AnyConfig, format_value, load_config
-from textclf_jax.config.schema import DEFAULT_WRAPPER, Architecture, ClassificationHead, FinetuningConfig, MlmHead
+from textclf_jax.config.schema import (
+    DEFAULT_WRAPPER,
+    Architecture,
+    ClassificationHead,
+    FinetuningConfig,
+    Linear,
+    MlmHead,
+)
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import flatten, generate_finetuning, generate_pretraining
 from textclf_jax.files import json_text, sha256_of
@@ -142,12 +149,18 @@ def import_reference(
         raise UserError(f"{vocab}: there is no such vocabulary. Name its folder with --vocab.")
     tokenizer = WordPieceTokenizerWrapper().load(vocab)
     architecture, notes = with_reference_variants(config.architecture)
-    head = config.classification_head if isinstance(config, FinetuningConfig) else config.mlm_head
-    if isinstance(head, ClassificationHead) and head.multi_label:
-        raise UserError(
-            f"{config_path}: classification_head.multi_label: true, but the reference has one label a text. "
-            "Take the key out."
-        )
+    if isinstance(config, FinetuningConfig):
+        if config.classification_head.multi_label:
+            raise UserError(
+                f"{config_path}: classification_head.multi_label: true, but the reference has one label a text. "
+                "Take the key out."
+            )
+        if config.classification_head.linear.enabled:
+            notes.append(f"classification_head.linear.enabled is false: {file} holds no linear path")
+        head = config.classification_head.model_copy(update={"linear": Linear()})
+        config = config.model_copy(update={"classification_head": head})
+    else:
+        head = config.mlm_head
     sections = config.model_copy(update={"architecture": architecture}).model_dump()
     sections["training"]["resume"] = {"path": None, "weights_only": True}
     if "pretrained_experiment" in sections:

@@ -20,6 +20,7 @@ from textclf_jax.kernels.precision import FULL, Precision
 from textclf_jax.model.attention import redraw
 from textclf_jax.model.encoder import Encoder
 from textclf_jax.model.layers import Dropout, Kernel, LayerNorm, Linear
+from textclf_jax.model.linear_path import LinearPath, log_scores
 from textclf_jax.model.packing import Packing, packing_of, unpacked
 from textclf_jax.model.pooling import pool
 
@@ -117,7 +118,7 @@ class TextClassifier(nn.Module):
 
     Attributes:
       config: the architecture.
-      head: number of classes C, pooling, pooler, dropout; whether a text can have several of the classes.
+      head: number of classes C, pooling, pooler, dropout, linear path; whether a text can have several of the classes.
       vocab_size: V.
       precision: of the encoder; the head is float32.
     """
@@ -133,6 +134,8 @@ class TextClassifier(nn.Module):
             self.pooler = Linear(self.config.embedding_dim)
         self.dropout = Dropout(self.head.classifier_dropout)
         self.classifier = Linear(self.head.num_labels)
+        if self.head.linear.enabled:
+            self.linear_path = LinearPath(self.head.num_labels, self.head.linear.buckets)
 
     def __call__(
         self,
@@ -148,6 +151,8 @@ class TextClassifier(nn.Module):
 
         Arguments as for the encoder; `lengths` are those of the texts.
         """
+        if self.is_initializing() and self.head.linear.enabled:
+            self.linear_path(jnp.zeros((1, 1), jnp.int32), jnp.zeros((1, 1)))
         ids = {"position_ids": position_ids, "token_type_ids": token_type_ids}
         batch, length = input_ids.shape
         starts = jnp.arange(batch) * length if packing is None else packing.starts
@@ -169,11 +174,19 @@ class TextClassifier(nn.Module):
             x = nn.tanh(self.pooler(x))
         return self.classifier(self.dropout(x, train=train))
 
-    def losses(self, batch: Batch, *, train: bool) -> tuple[Losses, Float[Array, "N C"]]:
-        """Losses and hits of the texts of a batch, each [N], and their logits."""
+    def losses(self, batch: Batch, *, train: bool) -> tuple[Losses, Float[Array, "N *C"]]:
+        """Losses and hits of the texts of a batch, each [N], and their logits [N, C].
+
+        Where the batch has n-grams they are those of encoder and linear path together, and in place of the logits there
+        are the `log_scores` of both, [N, 2, C].
+        """
         logits = self(batch["input_ids"], batch["lengths"], packing=packing_of(batch), train=train)
         loss = binary_cross_entropy if self.head.multi_label else cross_entropy
-        return loss(logits, batch["targets"]), logits
+        if "ngram_ids" not in batch:
+            return loss(logits, batch["targets"]), logits
+        beside = self.linear_path(batch["ngram_ids"], batch["ngram_values"])
+        parts = jnp.stack([log_scores(logits), log_scores(beside)], axis=1)
+        return loss(self.linear_path.mix(parts), batch["targets"]), parts
 
     def redraw(self, collections: Any, step: Array, key: Array) -> Any:
         """The collections for a step of training; see `attention.redraw`."""
@@ -192,7 +205,8 @@ def forward(
       train: whether dropout is on; then `rngs` has the streams "dropout" and "hashing".
 
     Returns:
-      Sums over the weighted predictions (loss in nats, correct, count), each () float32, and a classifier's logits.
+      Sums over the weighted predictions (loss in nats, correct, count), each () float32, and what a classifier's
+      `losses` gives as logits.
     """
     method: Any = module.losses  # pyright: ignore[reportAttributeAccessIssue]
     logits: Any

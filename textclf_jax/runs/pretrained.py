@@ -7,6 +7,7 @@ import jax
 from jaxtyping import PyTree
 
 from textclf_jax.config.schema import Architecture, FinetuningConfig, RunConfig
+from textclf_jax.constants import LINEAR
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import CHECKPOINTS
 from textclf_jax.runs.checkpoint import (
@@ -132,10 +133,11 @@ def adopt(
         taken = {ENCODER: theirs[ENCODER]}
     merged = {**variables, "params": {**params, **taken}}
     for collection, tree in variables.items():
-        if collection != "params" and collection in pretrained.variables:
+        if collection not in ("params", LINEAR) and collection in pretrained.variables:
             check_shapes(pretrained.source, tree, pretrained.variables[collection])
             merged[collection] = pretrained.variables[collection]
-    new, unused = _names(_others(params, taken)), [*_names(_others(theirs, taken)), *pretrained.unread]
+    new = _names(_others(params, taken)) + _linear_names(variables)
+    unused = [*_names(_others(theirs, taken)), *_linear_names(pretrained.variables), *pretrained.unread]
     what = "of the encoder" if set(taken) == {ENCODER} else "of encoder and head"
     return merged, [
         f"loaded {len(_names(taken))} arrays {what} from {pretrained.source}",
@@ -161,6 +163,11 @@ def _check_vocabulary(pretrained: Pretrained, variables: PyTree, fingerprint: st
 
 def _others(params: dict[str, Any], taken: dict[str, Any]) -> dict[str, Any]:
     return {name: tree for name, tree in params.items() if name not in taken}
+
+
+def _linear_names(variables: PyTree) -> list[str]:
+    """The linear path, which is fitted to the data of its own run."""
+    return _names({LINEAR: variables[LINEAR]}) if LINEAR in variables else []
 
 
 def _names(tree: PyTree) -> list[str]:

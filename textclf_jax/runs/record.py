@@ -38,7 +38,10 @@ def record_of(
         "vocabulary": tokenizer.fingerprint,
         "wrapper_sha256": tokenizer.sha256,
         "labels": label_names(config, splits["train"]),
-        "data": {name: {"path": str(data.path), "fingerprint": data.fingerprint} for name, data in splits.items()},
+        "data": {
+            name: {"path": str(data.path), "fingerprint": data.fingerprint, "columns": data.columns}
+            for name, data in splits.items()
+        },
         "versions": {"textclf-jax": __version__, "python": platform.python_version()}
         | {name: version(name) for name in PACKAGES},
         "device": jax.devices()[0].device_kind,

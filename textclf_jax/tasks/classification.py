@@ -8,6 +8,7 @@ from jaxtyping import Float
 from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import Dataset
+from textclf_jax.data.ngrams import NO_NGRAMS, ngrams_of, padded_ngrams, tokens_read
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.model.flops import classifier_flops
 from textclf_jax.model.heads import TextClassifier
@@ -35,10 +36,11 @@ class ClassificationTask:
         config = self.config
         return TextClassifier(config.architecture, config.classification_head, self.tokenizer.vocab_size, precision)
 
-    def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
+    def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...], *, train: bool = True) -> Arrays:
         """See `Task`; the arrays of `gather_tokens`, targets and weights [N], 0 for missing texts.
 
         Targets are [N] int32 classes; with several labels a text [N, C] float32, 0 or 1.
+        For evaluation with a linear path also the `padded_ngrams` of the texts.
         """
         del seed
         size, real = self.config.training.batch_size, len(batch.rows)
@@ -46,7 +48,18 @@ class ClassificationTask:
         targets, weights = self._no_targets(size), np.zeros(size, np.float32)
         if data is not None and data.labels is not None:
             targets[:real], weights[:real] = data.labels[batch.rows], 1.0
-        return arrays | {"targets": targets, "weights": weights}
+        arrays |= {"targets": targets, "weights": weights}
+        if train or not self.config.classification_head.linear.enabled:
+            return arrays
+        counts = NO_NGRAMS if data is None else ngrams_of(data, batch.rows, self.config.classification_head.linear)
+        return arrays | padded_ngrams(counts, size, self._most_ngrams(batch.shape[1]))
+
+    def _most_ngrams(self, length: int) -> int:
+        """The most n-grams of a text in a batch whose rows have `length` tokens."""
+        linear, longest = self.config.classification_head.linear, self.config.architecture.max_sequence_length
+        tokens = tokens_read(linear)
+        # where the encoder's rows can be full, texts may go on beyond them
+        return linear.max_n * (tokens if length >= longest else min(length, tokens))
 
     def _no_targets(self, size: int) -> np.ndarray:
         head = self.config.classification_head

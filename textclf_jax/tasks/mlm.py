@@ -34,8 +34,9 @@ class MlmTask:
         """See `Task`."""
         return MaskedLanguageModel(self.config.architecture, self.config.mlm_head, self.tokenizer.vocab_size, precision)
 
-    def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
+    def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...], *, train: bool = True) -> Arrays:
         """See `Task`; the arrays of `gather_tokens`, masked, and those of `Predictions`."""
+        del train
         size, head = self.config.training.batch_size, self.config.mlm_head
         arrays = gather_tokens(data, batch, size, self.tokenizer.pad_id)
         ids = arrays["input_ids"]

@@ -31,13 +31,14 @@ class Task(Protocol):
         """The model, computing in a precision."""
         ...
 
-    def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...]) -> Arrays:
+    def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...], *, train: bool = True) -> Arrays:
         """The host arrays of one batch.
 
         Args:
           data: where the texts are; None gives a batch without texts.
           batch: which texts, and the shape (B, L), on which alone all shapes of the arrays depend.
           seed: of whatever is random in a batch.
+          train: for a step of training, which takes nothing that is not trained.
 
         Returns:
           input_ids [B, L], lengths [N], targets and weights [P] or [N], and what else the model's `losses` takes.

@@ -1,7 +1,7 @@
 """The whole of a run, from a configuration to a tested model: `fit` is what the commands call."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,6 +27,7 @@ from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.early_stopping import decided_by, is_over
 from textclf_jax.training.keeper import Keeper
+from textclf_jax.training.linear_path import fitted_collections
 from textclf_jax.training.log import TrainingLog
 from textclf_jax.training.loop import TrainingLoop
 from textclf_jax.training.plan import Plan, make_plan
@@ -34,7 +35,7 @@ from textclf_jax.training.report import REPORT_FOLDER, EvaluationReport
 from textclf_jax.training.session import Session, open_session
 from textclf_jax.training.start import Start, adopt_into, find_start
 from textclf_jax.training.steps import TrainState
-from textclf_jax.training.summary import more_epochs, show_files, show_plan, show_results
+from textclf_jax.training.summary import more_epochs, show_files, show_parts, show_plan, show_results
 
 
 def fit(
@@ -110,7 +111,7 @@ def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
     keeper = Keeper(plan, session, position, evaluator)
     curves = None
     with session.progress:
-        state = _first_state(plan, start, programs)
+        state = _first_state(plan, start, programs, note)
         with profiled(plan.config.training.profile, session.run_dir / PROFILE_FOLDER, programs, note) as run_step:
             log = TrainingLog(plan, session, position, _throughput(plan))
             loop = TrainingLoop(plan, session, programs, run_step, log, keeper)
@@ -128,10 +129,11 @@ def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
         _test_and_sum_up(plan, session, keeper, curves)
 
 
-def _first_state(plan: Plan, start: Start, programs: Programs) -> TrainState:
+def _first_state(plan: Plan, start: Start, programs: Programs, note: Callable[[str], None]) -> TrainState:
     """The state that training starts with; compiles the first program on the way, while a signal may still end the run.
 
     Fresh parameters are drawn meanwhile. The optimizer's zeros, twice as large, come after it: compiling takes memory.
+    A linear path is fitted then, too.
     """
 
     def draw():
@@ -144,7 +146,11 @@ def _first_state(plan: Plan, start: Start, programs: Programs) -> TrainState:
         ended = is_over(start.position, plan.config.training.early_stopping)
         if start.position.step < plan.length.steps and not ended:
             programs.compile(plan_epoch(plan.task, plan.train, plan.batching, epoch)[index].shape)
-    return start.state or plan.initial_state(drawn.result())  # pyright: ignore[reportOptionalMemberAccess]
+    if drawn is None:
+        assert start.state is not None
+        return start.state
+    # by the main thread, which a signal ends
+    return plan.initial_state({**drawn.result(), **fitted_collections(plan, note)})
 
 
 def _throughput(plan: Plan) -> Throughput:
@@ -177,6 +183,7 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     summary |= {"stopped_early": stopped, "results": results}
     write_whole(run_dir / SUMMARY_FILE, json_text(summary))
     show_results(which, place, results, metric=metric)
+    show_parts(results)
     if report:
         report.show_classes()
     elif plan.val is not None:

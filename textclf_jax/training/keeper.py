@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from textclf_jax.evaluation.evaluator import Evaluator, Outcome
+from textclf_jax.evaluation.mixing import Weights, figures_of_parts, weights_in, with_weights
 from textclf_jax.runs.checkpoint import save_model
 from textclf_jax.runs.resuming import Position
 from textclf_jax.runs.signals import Stopped
@@ -27,6 +28,7 @@ class Keeper:
       position: saved with each checkpoint; its best score, and how long ago that was, are kept here.
       evaluator: for the validation split.
       best_metrics: of what is in `model.ckpt`, as far as it was evaluated by this process.
+      weights: of encoder and linear path in the model, from the latest evaluation; None: those it has.
       is_warned: the user was told that a validation score was not finite.
       saved_at: when the last checkpoint was saved, on `time.monotonic`.
     """
@@ -36,6 +38,7 @@ class Keeper:
     position: Position
     evaluator: Evaluator
     best_metrics: dict[str, float] | None = None
+    weights: Weights | None = None
     is_warned: bool = False
     saved_at: float = field(default_factory=time.monotonic)
 
@@ -53,11 +56,11 @@ class Keeper:
         p.evaluation_due = True
         try:
             with self.session.stop.immediate():
-                outcome = self.evaluator.outcome(state.variables, self.plan.val)
-                metrics = self.evaluator.task.metrics(*outcome)
+                outcome = self.evaluator.outcome(state.variables, self.plan.val, fits_weights=True)
+                metrics = self.evaluator.metrics(outcome)
         except Stopped:
             return None
-        p.evaluation_due = False
+        p.evaluation_due, self.weights = False, weights_in(metrics)
         self.session.logger.log("eval", metrics, **place)
         metric = self.plan.config.training.early_stopping.metric
         figures = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown((*PROGRESS_METRICS, metric), metrics))
@@ -65,7 +68,7 @@ class Keeper:
         if count_evaluation(p, metric, metrics):
             self.best_metrics = metrics
             best = {"which": "best", "metric": metric, "score": p.best_score}
-            return self.session.record | place | best | self._thresholds(outcome)
+            return self.session.record | place | best | self._thresholds(outcome) | figures_of_parts(metrics)
         if math.isfinite(p.best_score):
             return None
         if not self.is_warned:
@@ -79,11 +82,10 @@ class Keeper:
 
     def _thresholds(self, outcome: Outcome) -> dict[str, Any]:
         """What the metadata of the best model has of thresholds, if it has some; its metrics are then those by them."""
-        task = self.evaluator.task
-        thresholds = task.thresholds(outcome.logits, outcome.labels)
+        thresholds = self.evaluator.task.thresholds(outcome.logits, outcome.labels)
         if thresholds is None:
             return {}
-        self.best_metrics = task.metrics(*outcome, thresholds)
+        self.best_metrics = self.evaluator.metrics(outcome, thresholds)
         return thresholds.stored()
 
     def _last_model(self, place: dict[str, int]) -> dict[str, Any]:
@@ -118,12 +120,12 @@ class Keeper:
         Raises:
           UserError: an earlier save has failed.
         """
-        session, tokenizer = self.session, self.plan.tokenizer
+        session, tokenizer, weights = self.session, self.plan.tokenizer, self.weights
 
         def before_save(host: TrainState) -> None:
             session.logger.sync()
             if model is not None:
-                save_model(session.run_dir, host.variables, model, tokenizer.save)
+                save_model(session.run_dir, with_weights(host.variables, weights), model, tokenizer.save)
 
         position = {**self.position.stored(), "fingerprint": self.plan.fingerprint()}
         session.checkpoints.save(self.position.step, state, position, before_save=before_save)

@@ -15,7 +15,7 @@ from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.collate import Batching, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.packing import Packed, candidate_packings
-from textclf_jax.data.splits import load_splits
+from textclf_jax.data.splits import load_splits, with_tokens_read
 from textclf_jax.evaluation.evaluator import evaluation_program
 from textclf_jax.model.attention import tells_texts_apart
 from textclf_jax.runs.record import record_of
@@ -142,6 +142,7 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     tokenizer = load_wrapper(config.tokenizer.wrapper_path, config.tokenizer.vocab_dir, root=root)
     require_pad_first(tokenizer.pad_id, tokenizer.source or config.tokenizer.vocab_dir)
     splits = load_splits(config, tokenizer, root)
+    config = with_tokens_read(config, splits["train"])
     task, training, lengths = make_task(config, tokenizer), config.training, splits["train"].lengths
     length = training_length(training, len(lengths))
     in_order = not config.data.train.shuffle

@@ -48,7 +48,7 @@ class EvaluationReport(NamedTuple):
     def of(cls, saved: SavedModel, evaluator: Evaluator, split: str, data: Dataset) -> "EvaluationReport":
         """Evaluates a saved model."""
         outcome, thresholds = evaluator.outcome(saved.variables, data), Thresholds.of_model(saved.metadata)
-        metrics = evaluator.task.metrics(*outcome, thresholds)
+        metrics = evaluator.metrics(outcome, thresholds)
         place = {name: saved.metadata[name] for name in POSITION_COLUMNS if name in saved.metadata}
         classes = _results_by_class(saved, outcome, thresholds)
         remark = _without_figures(evaluator.task, metrics, data)

@@ -10,10 +10,12 @@ from textclf_jax.config.schema import RunConfig
 from textclf_jax.config.scores import is_lower_better
 from textclf_jax.data.collate import padding_waste
 from textclf_jax.errors import listed
+from textclf_jax.evaluation.mixing import PART_NAMES
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.pretrained import start_path
 from textclf_jax.tasks.metrics import shown
 from textclf_jax.training.batches import plan_epoch
+from textclf_jax.training.linear_path import linear_path_facts
 from textclf_jax.training.optimizer import group_of, path_names, starts_frozen
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.predictions import (
@@ -27,6 +29,7 @@ from textclf_jax.training.schedule import TrainingLength
 
 COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 STILL_FALLING = 0.03  # share of the validation loss (or of what a score lacks) that went in the second half of a run
+PART_LABELS = {"encoder": "encoder", "linear": "linear path"}
 SHOWN_METRICS = (
     *("loss", "perplexity", "accuracy", "f1_micro", "f1_macro", "f1_samples", "subset_accuracy", "balanced_accuracy"),
     "average_precision_macro",
@@ -70,6 +73,7 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     facts.append(("programs to compile", programs))
     parameters = jax.tree.leaves(plan.variable_shapes["params"])
     facts.append(("parameters", f"{sum(leaf.size for leaf in parameters):,}"))
+    facts += linear_path_facts(plan)
     facts.append(("length", _length(plan.length)))
     training = plan.config.training
     frozen_first = training.freeze_epochs and (training.freeze_n_layers or training.freeze_embeddings)
@@ -183,6 +187,21 @@ def show_results(
     by = f", by validation {metric}" if metric else ""
     origin = f" (epoch {place['epoch']}, update {place['update']}{by})" if place else ""
     print_table(f"results of the {which} model{origin}", rows, ("split", *names))
+
+
+def show_parts(results: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints what encoder and linear path give alone and together, by split; nothing without a linear path."""
+    rows = []
+    for split, metrics in results.items():
+        if "linear_weight" not in metrics:
+            return
+        rows += [
+            (split, f"{PART_LABELS[part]} alone", metrics[f"{part}_accuracy"], metrics[f"{part}_loss"], weight)
+            for part, weight in ((part, f"{metrics[f'{part}_weight']:.3f}") for part in PART_NAMES)
+        ]
+        rows.append((split, "both", metrics["accuracy"], metrics["loss"], ""))
+    if rows:
+        print_table("what each part gives", rows, ("split", "part", "accuracy", "loss", "weight"))
 
 
 def more_epochs(config: RunConfig, name: str, evaluations: Sequence[Mapping[str, float]]) -> str:

@@ -1,0 +1,73 @@
+"""The weights of encoder and linear path against scipy's minimum; what few or easy rows make of them."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from textclf_jax.evaluation.mixing import RIDGE, fit_weights, mix, mixture, weights_in
+
+
+def drawn(count: int, *, encoder: float, linear: float, classes: int = 4, seed: int = 0):
+    """Parts that know the class as well as these factors say, and the classes."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, count)
+    truth = np.eye(classes)[labels]
+    parts = [log_softmax(size * truth + rng.normal(size=truth.shape), axis=1) for size in (encoder, linear)]
+    return np.stack(parts, axis=1).astype(np.float32), labels
+
+
+def by_scipy(parts, labels) -> np.ndarray:
+    def objective(weights):
+        mixed = log_softmax((parts.astype(np.float64) * weights[:, None]).sum(axis=1), axis=1)
+        loss = -mixed[np.arange(len(labels)), labels].mean()
+        return loss + RIDGE / (2 * len(labels)) * ((weights - 0.5) ** 2).sum()
+
+    return minimize(objective, [0.5, 0.5], method="L-BFGS-B", bounds=[(0, None)] * 2, options={"ftol": 1e-15}).x
+
+
+@pytest.mark.parametrize(
+    ("count", "encoder", "linear"),
+    [(500, 2.0, 1.5), (500, 3.0, 0.0), (30, 1.0, 2.0), (500, 2.0, -1.0), (500, -1.0, -2.0), (7, 1.0, 1.0)],
+)
+def test_weights_are_at_the_minimum_of_the_loss(count, encoder, linear):
+    parts, labels = drawn(count, encoder=encoder, linear=linear)
+    found = fit_weights(parts, labels)
+    assert found.dtype == np.float32
+    assert found.min() >= 0
+    np.testing.assert_allclose(found, by_scipy(parts, labels), atol=2e-4)
+
+
+@pytest.mark.parametrize("count", [1, 3, 20, 1000])
+def test_rows_without_a_mistake_give_no_absurd_weights(count):
+    """There the loss alone has no minimum."""
+    parts, labels = drawn(count, encoder=30.0, linear=20.0)
+    assert (mix(parts, np.ones(2)).argmax(axis=1) == labels).all()
+    assert 0 <= fit_weights(parts, labels).min() <= fit_weights(parts, labels).max() < 2
+
+
+def test_many_rows_count_more_than_the_ridge():
+    """Scores of a factor s for the true class and noise of variance 1 weigh s, by Bayes."""
+    parts, labels = drawn(2000, encoder=0.0, linear=3.0)
+    np.testing.assert_allclose(fit_weights(parts, labels), [0.0, 3.0], atol=0.25)
+
+
+def test_nothing_to_fit_gives_equal_weights():
+    parts, labels = drawn(5, encoder=1.0, linear=1.0)
+    assert fit_weights(parts[:0], labels[:0]).tolist() == [0.5, 0.5]
+    parts[2, 0, 1] = np.nan
+    assert fit_weights(parts, labels).tolist() == [0.5, 0.5]
+
+
+def test_a_mixture_tells_of_its_parts():
+    parts, labels = drawn(200, encoder=2.0, linear=1.0)
+    weights = fit_weights(parts, labels)
+    mixed = mixture(parts, labels, weights)
+    expected = log_softmax((parts.astype(np.float64) * weights[:, None]).sum(axis=1), axis=1)
+    np.testing.assert_allclose(mixed.loss, -expected[np.arange(200), labels].mean())
+    assert mixed.metrics["encoder_accuracy"] == (parts[:, 0].argmax(axis=1) == labels).mean()
+    assert mixed.loss < min(mixed.metrics["encoder_loss"], mixed.metrics["linear_loss"])
+    found = weights_in(mixed.metrics)
+    assert found is not None
+    assert found.tobytes() == weights.tobytes()
+    assert weights_in({"loss": 1.0}) is None
