@@ -45,4 +45,4 @@ audit: $(STAMP)
 		rm -f .audit; exit $$status; fi
 
 clean:
-	rm -rf $(VENV) data/demo data/demo-texts experiments/pretraining/demo experiments/finetuning/demo
+	rm -rf $(VENV) data/demo data/demo-texts experiments/pretraining/demo experiments/finetuning/demo experiments/finetuning/demo-scratch

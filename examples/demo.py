@@ -1,8 +1,8 @@
 """From raw text to a tested classifier with the public commands: `make demo`, or `python examples/demo.py`.
 
-Docstrings of installed packages -> dataset and vocabulary -> MLM pretraining -> finetuning -> test, beside two
-baselines. Writes data/demo, data/demo-texts and the experiments named demo in the current folder, and replaces those
-of an earlier run.
+Docstrings of installed packages -> dataset and vocabulary -> MLM pretraining -> finetuning -> test, beside the same
+encoder without pretraining and two baselines. Writes data/demo, data/demo-texts and the experiments named demo and
+demo-scratch in the current folder, and replaces those of an earlier run.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from textclf_jax.observe.progress import print_table
 NAME = "demo"
 TEXTS, DATA = Path("data", f"{NAME}-texts"), Path("data", NAME)
 PRETRAINING, FINETUNING = (Path("experiments", kind, NAME) for kind in ("pretraining", "finetuning"))
+SCRATCH = Path(f"{FINETUNING}-scratch")
 GENERATORS = Path(os.path.relpath(Path(__file__).resolve().parent.parent / "experiments"))
 TEXTCLF = [os.path.relpath(sys.executable), "-m", "textclf_jax"]
 SAMPLE = "Return the eigenvalues of a symmetric matrix, in ascending order."
@@ -43,6 +44,12 @@ class Size:
     max_length: int
     pretraining: tuple[str, ...]
     finetuning: tuple[str, ...]
+    scratch: tuple[str, ...]
+
+    @property
+    def architecture(self) -> tuple[str, ...]:
+        """The settings of the encoder."""
+        return tuple(setting for setting in self.pretraining if setting.startswith("architecture."))
 
 
 FULL = Size(
@@ -66,6 +73,7 @@ FULL = Size(
         "training.epochs=1",
         "training.learning_rate=5e-4",
     ),
+    scratch=("training.learning_rate=1e-3",),  # fresh weights need a higher one
 )
 QUICK = Size(
     num_packages=3,
@@ -82,6 +90,7 @@ QUICK = Size(
         "data.num_length_buckets=1",
     ),
     finetuning=("training.epochs=10", "training.learning_rate=3e-3", "data.num_length_buckets=1"),
+    scratch=(),
 )
 
 
@@ -117,11 +126,14 @@ def main() -> None:
     with timed("prepare", seconds):
         prepare(size)
     with timed("pretrain", seconds):
-        generate("pretraining", PRETRAINING, size.pretraining)
+        generate("pretraining", PRETRAINING, [], size.pretraining)
         run(*TEXTCLF, "pretrain", NAME)
     with timed("finetune and test", seconds):
-        generate("finetuning", FINETUNING, size.finetuning)
+        generate("finetuning", FINETUNING, [NAME], size.finetuning)
         run(*TEXTCLF, "finetune", NAME)
+    with timed("the same without pretraining", seconds):
+        generate("finetuning", SCRATCH, ["--from-scratch"], (*size.architecture, *size.finetuning, *size.scratch))
+        run(*TEXTCLF, "finetune", SCRATCH.name)
     with timed("baselines", seconds):
         files = "--train", TEXTS / "train.csv", "--test", TEXTS / "test.csv"
         baselines = [
@@ -154,21 +166,35 @@ def prepare(size: Size) -> None:
     run(*TEXTCLF, "prepare", *files, *extra, *sizes, "--out", DATA, "--force")
 
 
-def generate(kind: str, folder: Path, settings: tuple[str, ...]) -> None:
-    """Makes the experiment; replaces that of an earlier demo."""
+def generate(kind: str, folder: Path, start: list[str], settings: tuple[str, ...]) -> None:
+    """Makes the experiment; replaces that of an earlier demo. `start` is what a finetuning run starts from."""
     shutil.rmtree(folder, ignore_errors=True)
     script = GENERATORS / f"generate_{kind}_experiment.py"
-    names = [NAME] if kind == "pretraining" else [NAME, NAME]
-    run(sys.executable, script, *names, "--data", DATA, "--set", *settings)
+    run(sys.executable, script, folder.name, *start, "--data", DATA, "--set", *settings)
+
+
+def results(baselines: list[dict[str, Any]]) -> tuple[int, list[tuple[str, float, float | str]]]:
+    """The number of test texts, and a row a model: name, accuracy, macro-F1 ("" where it is not known)."""
+    scratch, ours = (
+        json.loads((folder / "summary.json").read_text(encoding="utf-8"))["results"]["test"]
+        for folder in (SCRATCH, FINETUNING)
+    )
+    rows: list[tuple[str, float, float | str]] = [(s["model"], s["accuracy"], s["f1_macro"]) for s in baselines]
+    rows += [
+        ("linear path alone", ours["linear_accuracy"], ""),
+        ("encoder alone, from scratch", scratch["encoder_accuracy"], ""),
+        ("encoder alone, pretrained", ours["encoder_accuracy"], ""),
+        ("from scratch, with linear path", scratch["accuracy"], scratch["f1_macro"]),
+        ("pretrained, with linear path", ours["accuracy"], ours["f1_macro"]),
+    ]
+    return int(ours["num_examples"]), rows
 
 
 def report(baselines: list[dict[str, Any]], seconds: dict[str, float]) -> None:
     """Prints results, seconds, paths, and commands to try next."""
-    test = json.loads((FINETUNING / "summary.json").read_text(encoding="utf-8"))["results"]["test"]
-    rows = [(score["model"], score["accuracy"], score["f1_macro"]) for score in baselines]
-    rows.append(("pretrained and finetuned here", test["accuracy"], test["f1_macro"]))
+    count, rows = results(baselines)
     print()
-    print_table(f"test results, {test['num_examples']:,.0f} docstrings", rows, ("model", "accuracy", "macro-F1"))
+    print_table(f"test results, {count:,} docstrings", rows, ("model", "accuracy", "macro-F1"))
     print()
     print_table(
         "seconds", [(name, round(s)) for name, s in (*seconds.items(), ("total", sum(seconds.values())))], ("", "s")
@@ -182,7 +208,7 @@ def report(baselines: list[dict[str, Any]], seconds: dict[str, float]) -> None:
     print(f"""
 try next
   {shlex.join(TEXTCLF)} predict {NAME} --text "Plot a histogram of the data." --format json
-  {python} {GENERATORS}/generate_finetuning_experiment.py scratch --from-scratch --data {DATA}  # without pretraining
+  {python} {GENERATORS}/generate_finetuning_experiment.py longer {NAME} --data {DATA} --set training.epochs=4
   your own csv: see README.md""")
 
 

@@ -39,7 +39,9 @@ def test_the_demo(tmp_path):
     for command in ("prepare", "pretrain", "finetune", "baseline", "predict"):
         assert f"-m textclf_jax {command}" in done.stdout
     tail = done.stdout[done.stdout.index("test results") :]
-    for row in ("majority class", "TF-IDF + logistic regression", "pretrained and finetuned here", "total", "try next"):
+    models = ("majority class", "TF-IDF + logistic regression", "linear path alone", "encoder alone, from scratch")
+    models += ("encoder alone, pretrained", "from scratch, with linear path", "pretrained, with linear path")
+    for row in (*models, "total", "try next"):
         assert row in tail
     assert f"{test['accuracy']:.4f}" in tail
 
