@@ -135,7 +135,7 @@ class TextClassifier(nn.Module):
         self.dropout = Dropout(self.head.classifier_dropout)
         self.classifier = Linear(self.head.num_labels)
         if self.head.linear.enabled:
-            self.linear_path = LinearPath(self.head.num_labels, self.head.linear.buckets)
+            self.linear_path = LinearPath(self.head.num_labels, self.head.linear.max_features)
 
     def __call__(
         self,
