@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from tests import tiny
+from tests import several_labels, tiny
 from tests.trained import check_same_run, interrupted, read_column, run
 from textclf_jax.config.schema import Linear
 from textclf_jax.constants import LINEAR, LINEAR_PATH
@@ -49,14 +49,18 @@ def dataset(count: int = 80, *, seed: int = 0, num_labels: int = 3, noise: float
     return Dataset(Path("x.pt"), ids, (~mask).sum(axis=1).astype(np.int32), labels, "", ())
 
 
-def log_probabilities(fitted: Fitted, data: Dataset, settings: Linear = SETTINGS) -> np.ndarray:
+def logits_of(fitted: Fitted, data: Dataset) -> np.ndarray:
     """Of the model's own module."""
-    counts = ngrams_of(data, slice(None), settings, restored_keys(fitted.keys))
+    counts = ngrams_of(data, slice(None), SETTINGS, restored_keys(fitted.keys))
     arrays = padded_ngrams(counts, len(data), 2 * tiny.MAX_LENGTH)
     variables = {LINEAR: {**fitted._asdict(), "weights": np.ones(2, np.float32)}}
-    module = LinearPath(fitted.table.shape[1], settings.max_features)
+    module = LinearPath(fitted.table.shape[1], len(fitted.table))
     logits: Any = module.apply(variables, arrays["ngram_ids"], arrays["ngram_values"])
-    return np.asarray(jax.nn.log_softmax(logits))
+    return np.asarray(logits)
+
+
+def log_probabilities(fitted: Fitted, data: Dataset) -> np.ndarray:
+    return log_softmax(logits_of(fitted, data), axis=1)
 
 
 def texts_of(data: Dataset) -> list[list[str]]:
@@ -65,20 +69,29 @@ def texts_of(data: Dataset) -> list[list[str]]:
     return [[*row, *(f"{one} {other}" for one, other in pairwise(row))] for row in rows]
 
 
-def by_scikit_learn(train: Dataset, num_labels: int, max_features: int | None = None) -> np.ndarray:
+def logits_by_scikit_learn(train: Dataset, num_labels: int) -> np.ndarray:
     """Its own tokens, counts, idf and regressions; the ratio of each n-gram by the formula in the paper."""
-    vectorizer = TfidfVectorizer(analyzer=list, sublinear_tf=True, max_features=max_features)
-    features = vectorizer.fit_transform(texts_of(train)).toarray()
+    assert train.labels is not None
+    truth = train.labels if train.labels.ndim == 2 else np.eye(num_labels)[train.labels]
+    analyzer: Any = list
+    features = np.asarray(
+        TfidfVectorizer(analyzer=analyzer, sublinear_tf=True).fit_transform(texts_of(train)).todense()
+    )
     columns = []
     for c in range(num_labels):
-        belongs = train.labels == c
+        belongs = truth[:, c] == 1
         alpha = [np.array([1 + np.count_nonzero(row) for row in features[rows].T]) for rows in (belongs, ~belongs)]
         ratio = np.log((alpha[0] / np.abs(alpha[0]).sum()) / (alpha[1] / np.abs(alpha[1]).sum()))
         # the solver penalises the intercept as a weight of a feature that is 1 everywhere
         inputs = np.hstack([features * ratio, np.ones((len(features), 1))])
         model = LogisticRegression(C=SETTINGS.inverse_regularisation, tol=1e-9, max_iter=5000, fit_intercept=False)
         columns.append(model.fit(inputs, belongs).decision_function(inputs))
-    logits = np.stack(columns, axis=1)
+    return np.stack(columns, axis=1)
+
+
+def by_scikit_learn(train: Dataset, num_labels: int) -> np.ndarray:
+    """Log probabilities of one label a text."""
+    logits = logits_by_scikit_learn(train, num_labels)
     return log_softmax(np.stack([-logits[:, 1], logits[:, 1]], axis=1) / 2 if num_labels == 2 else logits, axis=1)
 
 
@@ -97,6 +110,22 @@ def test_every_class_has_a_column_and_one_without_rows_hardly_a_chance():
     assert 0 < found[:, 3:].max() < 1 / len(train)
     assert "knows no row of class 3, 4" in notes[-1]
     np.testing.assert_allclose(found[:, :3], np.exp(by_scikit_learn(train, 3)), atol=0.02)
+
+
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_several_labels_a_text_have_a_regression_each(num_labels):
+    """One that all texts have, or none, is as likely as half a text more would make it."""
+    train, rng = dataset(num_labels=num_labels), np.random.default_rng(0)
+    assert train.labels is not None
+    truth = (np.eye(num_labels + 2)[train.labels] + (rng.random((len(train), num_labels + 2)) < 0.2) > 0).astype(
+        np.uint8
+    )
+    truth[:, -2:] = [0, 1]
+    several, notes = replace(train, labels=truth), []
+    found = logits_of(fit_linear_path(several, SETTINGS, num_labels + 2, notes.append), train)
+    np.testing.assert_allclose(found[:, :-2], logits_by_scikit_learn(several, num_labels), atol=0.02)
+    np.testing.assert_allclose(found[:, -2:], np.log(np.array([[1 / 161, 161.0]] * 80)), rtol=1e-6)
+    assert f"no row of class {num_labels}:" in notes[-1]
 
 
 @pytest.mark.parametrize("num_labels", [2, 3])
@@ -165,7 +194,7 @@ def test_an_unfinished_fit_is_told(monkeypatch):
 
 def test_the_encoder_trains_as_without_a_linear_path(data, tmp_path):
     """To the bit; of the last state, since another model may be the best."""
-    sections = {"data": {"val": {"dataset_path": None}}}
+    sections: dict[str, Any] = {"data": {"val": {"dataset_path": None}}}
     plain = run(tiny.finetuning(data, **sections), tmp_path / "plain")
     beside = run(tiny.finetuning(data, classification_head=HEAD, **sections), tmp_path / "beside")
     ours, theirs = (load_model(folder / "model.ckpt").variables for folder in (beside, plain))
@@ -225,7 +254,35 @@ def test_texts_are_classified_as_their_rows_are(finished, data, tmp_path):
 def test_an_export_tells_what_it_loses(finished):
     told = lost_in_export(load_model(finished / "model.ckpt"))
     results = json.loads((finished / "summary.json").read_text())["results"]["val"]
-    assert f"{results['encoder_accuracy']:.4f}, that of both together {results['accuracy']:.4f}" in told
+    assert f"accuracy is {results['encoder_accuracy']:.4f}, that of both together {results['accuracy']:.4f}" in told
+
+
+def test_several_labels_a_text_are_learned_by_both_parts_together(tmp_path, monkeypatch, capsys):
+    """To the same bits where the run is stopped; thresholds and export are of the mixture."""
+    data = several_labels.write_data(tmp_path / "data")
+    head = {"linear": {"enabled": True, "max_features": 1500}}
+    config = several_labels.finetuning(data, classification_head=head, training={"epochs": 3})
+    whole = run(config, tmp_path / "whole")
+    shown = capsys.readouterr().out
+    results = json.loads((whole / "summary.json").read_text())["results"]
+    for figures in results.values():
+        assert figures["f1_micro_at_half"] > 0.95
+        assert figures["loss"] < min(figures["encoder_loss"], figures["linear_loss"]) + 0.02
+    assert 0.8 < results["test"]["linear_f1_micro"] <= 1
+    assert "what each part gives (f1_micro at the threshold 0.5)" in shown
+    saved = load_model(whole / "model.ckpt")
+    parts = saved.metadata["parts"]
+    assert parts == {
+        "f1_micro": results["val"]["f1_micro_at_half"],
+        **{name: results["val"][name] for name in ("encoder_f1_micro", "linear_f1_micro")},
+    }
+    assert f"f1_micro is {parts['encoder_f1_micro']:.4f}" in lost_in_export(saved)
+    assert evaluate_saved(whole / "model.ckpt", "test", note=[].append).metrics == results["test"]
+    predictor, (ids, _, labels) = Predictor(whole / "model.ckpt"), several_labels.rows(60, seed=2)
+    found = list(predictor([several_labels.text_of(row) for row in ids]))
+    wrong = np.array([[name in p.labels for name in several_labels.CLASSES] for p in found]) != labels.astype(bool)
+    assert wrong.mean() == pytest.approx(results["test"]["hamming_loss"])
+    check_same_run(whole, run(config, interrupted(config, tmp_path / "stopped", monkeypatch, at_update=25)))
 
 
 def test_another_run_starts_from_its_encoder_alone(finished, data, tmp_path, capsys):

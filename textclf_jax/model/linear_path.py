@@ -47,6 +47,6 @@ class LinearPath(nn.Module):
         return (parts * self.weights.value[:, None]).sum(axis=1)
 
 
-def log_scores(logits: Float[Array, "N C"]) -> Float[Array, "N C"]:
-    """What is mixed: the log probabilities of one part alone."""
-    return jax.nn.log_softmax(logits)
+def log_scores(logits: Float[Array, "N C"], *, multi_label: bool) -> Float[Array, "N C"]:
+    """What is mixed: the log probabilities of one part alone, or with several labels a text the log odds of each."""
+    return logits if multi_label else jax.nn.log_softmax(logits)

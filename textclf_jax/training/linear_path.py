@@ -90,10 +90,10 @@ def fit_linear_path(data: Dataset, settings: Linear, num_labels: int, note: Note
         )
     keys, labels = frequent_keys(data, rows, settings), data.labels[rows]
     features, idf = _tfidf(_count(data, rows, settings, keys), len(keys))
-    # of two classes the second one's regression says all
-    one_for_both = num_labels == 2
+    # of two classes of which a text has one the second one's regression says all
+    one_for_both = num_labels == 2 and labels.ndim == 1
     fits = [
-        regression_against_rest(features, labels == c, settings.inverse_regularisation)
+        regression_against_rest(features, _belongs(labels, c), settings.inverse_regularisation)
         for c in range(one_for_both, num_labels)
     ]
     coefficients = np.stack([fit.coefficients for fit in fits], axis=1)
@@ -104,7 +104,7 @@ def fit_linear_path(data: Dataset, settings: Linear, num_labels: int, note: Note
         )
     seconds = time.perf_counter() - began
     note(f"fitted the linear path on {len(rows):,} rows and {len(keys):,} n-grams in {seconds:.1f} s")
-    absent = np.flatnonzero(np.bincount(labels, minlength=num_labels) == 0).tolist()
+    absent = [c for c in range(num_labels) if not _belongs(labels, c).any()]
     if absent:
         note(f"the linear path knows no row of class {listed(list(map(str, absent)))}: it hardly ever predicts it")
     if not all(fit.converged for fit in fits):
@@ -154,6 +154,11 @@ def _count(data: Dataset, rows: Int[np.ndarray, " R"], settings: Linear, keys: K
     return NgramCounts(
         starts, np.concatenate([part.ids for part in parts]), np.concatenate([part.counts for part in parts])
     )
+
+
+def _belongs(labels: np.ndarray, c: int) -> Bool[np.ndarray, " N"]:
+    """Whether each text is of a class, from classes [N] or from 0 and 1 [N, C]."""
+    return labels == c if labels.ndim == 1 else labels[:, c] == 1
 
 
 def _tfidf(counts: NgramCounts, num_features: int) -> tuple[Any, Float[np.ndarray, " F"]]:
