@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from scipy.special import log_softmax
+from scipy.special import expit, log_softmax
+from sklearn.metrics import f1_score
 
-from textclf_jax.evaluation.mixing import RIDGE, fit_weights, mix, mixture, weights_in
+from textclf_jax.evaluation.mixing import RIDGE, fit_weights, mix, mixture, score_of_both, score_of_parts, weights_in
 
 
 def drawn(count: int, *, encoder: float, linear: float, classes: int = 4, seed: int = 0):
@@ -17,21 +18,37 @@ def drawn(count: int, *, encoder: float, linear: float, classes: int = 4, seed: 
     return np.stack(parts, axis=1).astype(np.float32), labels
 
 
+def drawn_with_several(count: int, *, encoder: float, linear: float, classes: int = 4, seed: int = 0):
+    """Log odds of parts, and labels of 0 and 1 that any number of classes have."""
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((count, classes)) < 0.3).astype(np.uint8)
+    parts = [size * (2.0 * labels - 1) + rng.normal(size=labels.shape) for size in (encoder, linear)]
+    return np.stack(parts, axis=1).astype(np.float32), labels
+
+
+def loss_of(logits, labels) -> float:
+    """In nats."""
+    if labels.ndim == 1:
+        return -log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean()
+    return -np.log(np.where(labels == 1, expit(logits), expit(-logits))).mean()
+
+
 def by_scipy(parts, labels) -> np.ndarray:
     def objective(weights):
-        mixed = log_softmax((parts.astype(np.float64) * weights[:, None]).sum(axis=1), axis=1)
-        loss = -mixed[np.arange(len(labels)), labels].mean()
+        loss = loss_of((parts.astype(np.float64) * weights[:, None]).sum(axis=1), labels)
         return loss + RIDGE / (2 * len(labels)) * ((weights - 0.5) ** 2).sum()
 
-    return minimize(objective, [0.5, 0.5], method="L-BFGS-B", bounds=[(0, None)] * 2, options={"ftol": 1e-15}).x
+    exact = {"ftol": 1e-15, "gtol": 1e-10}
+    return minimize(objective, [0.5, 0.5], method="L-BFGS-B", jac="3-point", bounds=[(0, None)] * 2, options=exact).x
 
 
 @pytest.mark.parametrize(
     ("count", "encoder", "linear"),
     [(500, 2.0, 1.5), (500, 3.0, 0.0), (30, 1.0, 2.0), (500, 2.0, -1.0), (500, -1.0, -2.0), (7, 1.0, 1.0)],
 )
-def test_weights_are_at_the_minimum_of_the_loss(count, encoder, linear):
-    parts, labels = drawn(count, encoder=encoder, linear=linear)
+@pytest.mark.parametrize("draw", [drawn, drawn_with_several])
+def test_weights_are_at_the_minimum_of_the_loss(draw, count, encoder, linear):
+    parts, labels = draw(count, encoder=encoder, linear=linear)
     found = fit_weights(parts, labels)
     assert found.dtype == np.float32
     assert found.min() >= 0
@@ -71,3 +88,21 @@ def test_a_mixture_tells_of_its_parts():
     assert found is not None
     assert found.tobytes() == weights.tobytes()
     assert weights_in({"loss": 1.0}) is None
+
+
+def test_a_mixture_of_several_labels_tells_of_its_parts():
+    parts, labels = drawn_with_several(200, encoder=1.5, linear=1.0)
+    weights = fit_weights(parts, labels)
+    mixed = mixture(parts, labels, weights)
+    logits = (parts.astype(np.float64) * weights[:, None]).sum(axis=1)
+    np.testing.assert_allclose(mixed.logits, logits)
+    np.testing.assert_allclose(mixed.loss, loss_of(logits, labels))
+    for i, name in enumerate(("encoder", "linear")):
+        expected = f1_score(labels, parts[:, i] > 0, average="micro")
+        np.testing.assert_allclose(mixed.metrics[f"{name}_f1_micro"], expected)
+        np.testing.assert_allclose(mixed.metrics[f"{name}_loss"], loss_of(parts[:, i].astype(np.float64), labels))
+    assert mixed.loss < min(mixed.metrics["encoder_loss"], mixed.metrics["linear_loss"])
+    assert score_of_parts(mixed.metrics) == "f1_micro"
+    figures = {**mixed.metrics, "f1_micro": 0.8}
+    assert score_of_both(figures) == 0.8
+    assert score_of_both({**figures, "f1_micro_at_half": 0.7}) == 0.7, "that of the parts"

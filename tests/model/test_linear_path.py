@@ -12,20 +12,21 @@ from textclf_jax.constants import LINEAR, LINEAR_PATH
 from textclf_jax.model.heads import TextClassifier
 from textclf_jax.model.linear_path import LinearPath
 
-BUCKETS, CLASSES = 50, 3
+FEATURES, CLASSES = 50, 3
 
 
 def drawn_variables() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    idf = rng.uniform(1, 5, BUCKETS) * (rng.random(BUCKETS) < 0.8)
-    arrays = {"table": rng.normal(size=(BUCKETS, CLASSES)), "bias": rng.normal(size=CLASSES), "idf": idf}
-    return {name: array.astype(np.float32) for name, array in arrays.items()} | {"weights": np.float32([0.7, 0.4])}
+    idf = rng.uniform(1, 5, FEATURES) * (rng.random(FEATURES) < 0.8)
+    arrays = {"table": rng.normal(size=(FEATURES, CLASSES)), "bias": rng.normal(size=CLASSES), "idf": idf}
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    return arrays | {"weights": np.float32([0.7, 0.4]), "keys": np.zeros((FEATURES, 2), np.uint32)}
 
 
 def logits_by_numpy(variables, ids, values) -> np.ndarray:
     rows = []
     for row, value in zip(ids, values.astype(np.float64), strict=True):
-        features = np.zeros(BUCKETS)
+        features = np.zeros(FEATURES)
         features[row[value > 0]] = value[value > 0]
         features *= variables["idf"]
         features /= np.linalg.norm(features) or 1.0
@@ -35,7 +36,7 @@ def logits_by_numpy(variables, ids, values) -> np.ndarray:
 
 def drawn_ngrams(rows: int = 4, width: int = 10):
     rng = np.random.default_rng(1)
-    ids = np.stack([rng.choice(BUCKETS, width, replace=False) for _ in range(rows)]).astype(np.int32)
+    ids = np.stack([rng.choice(FEATURES, width, replace=False) for _ in range(rows)]).astype(np.int32)
     values = rng.uniform(1, 3, ids.shape).astype(np.float32)
     values[1, 4:] = values[2] = 0.0  # padding, and a text without n-grams
     return ids, values
@@ -43,13 +44,15 @@ def drawn_ngrams(rows: int = 4, width: int = 10):
 
 def test_logits_are_those_of_the_normalised_features():
     variables, (ids, values) = drawn_variables(), drawn_ngrams()
-    found: Any = LinearPath(CLASSES, BUCKETS).apply({LINEAR: variables}, ids, values)
+    found: Any = LinearPath(CLASSES, FEATURES).apply({LINEAR: variables}, ids, values)
     np.testing.assert_allclose(found, logits_by_numpy(variables, ids, values), rtol=1e-5)
     np.testing.assert_allclose(found[2], variables["bias"])
 
 
 def test_a_classifier_gives_both_parts_in_evaluation_and_the_encoder_alone_in_training():
-    head = ClassificationHead.model_validate({"num_labels": CLASSES, "linear": {"enabled": True, "buckets": BUCKETS}})
+    head = ClassificationHead.model_validate(
+        {"num_labels": CLASSES, "linear": {"enabled": True, "max_features": FEATURES}}
+    )
     module = TextClassifier(Architecture.model_validate(tiny.architecture()), head, tiny.VOCAB_SIZE)
     ids, lengths = jnp.full((4, 8), 7), jnp.array([8, 5, 8, 3])
     drawn: Any = module.init(jax.random.key(0), ids, lengths)

@@ -1,22 +1,25 @@
 """The linear path beside the encoder: what is fitted, and runs that have one."""
 
 import json
+from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfTransformer
+from scipy.special import log_softmax
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from tests import tiny
+from tests import several_labels, tiny
 from tests.trained import check_same_run, interrupted, read_column, run
 from textclf_jax.config.schema import Linear
 from textclf_jax.constants import LINEAR, LINEAR_PATH
 from textclf_jax.data.dataset import Dataset
-from textclf_jax.data.ngrams import ngrams_of, padded_ngrams
+from textclf_jax.data.ngrams import keys_of_ngrams, ngrams_of, padded_ngrams, restored_keys
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.evaluation.prediction import Predictor
 from textclf_jax.interop.exporting import lost_in_export
@@ -27,10 +30,10 @@ from textclf_jax.runs.pretrained import load_pretrained
 from textclf_jax.training import linear_path
 from textclf_jax.training.evaluating import evaluate_saved
 from textclf_jax.training.fit import fit
-from textclf_jax.training.linear_path import fit_linear_path
+from textclf_jax.training.linear_path import Fitted, fit_linear_path
 
-SETTINGS = Linear(enabled=True, buckets=512, max_tokens=tiny.MAX_LENGTH)
-HEAD: dict[str, Any] = {"num_labels": 3, "linear": {"enabled": True, "buckets": 512}}
+SETTINGS = Linear(enabled=True, max_features=3000, max_tokens=tiny.MAX_LENGTH)
+HEAD: dict[str, Any] = {"num_labels": 3, "linear": {"enabled": True, "max_features": 3000}}
 
 
 @pytest.fixture(scope="module")
@@ -46,62 +49,122 @@ def dataset(count: int = 80, *, seed: int = 0, num_labels: int = 3, noise: float
     return Dataset(Path("x.pt"), ids, (~mask).sum(axis=1).astype(np.int32), labels, "", ())
 
 
-def log_probabilities(fitted: linear_path.Fitted, data: Dataset) -> np.ndarray:
+def logits_of(fitted: Fitted, data: Dataset) -> np.ndarray:
     """Of the model's own module."""
-    arrays = padded_ngrams(ngrams_of(data, slice(None), SETTINGS), len(data), 2 * tiny.MAX_LENGTH)
+    counts = ngrams_of(data, slice(None), SETTINGS, restored_keys(fitted.keys))
+    arrays = padded_ngrams(counts, len(data), 2 * tiny.MAX_LENGTH)
     variables = {LINEAR: {**fitted._asdict(), "weights": np.ones(2, np.float32)}}
-    module = LinearPath(fitted.table.shape[1], SETTINGS.buckets)
+    module = LinearPath(fitted.table.shape[1], len(fitted.table))
     logits: Any = module.apply(variables, arrays["ngram_ids"], arrays["ngram_values"])
-    return np.asarray(jax.nn.log_softmax(logits))
+    return np.asarray(logits)
 
 
-def by_scikit_learn(train: Dataset) -> np.ndarray:
-    found = ngrams_of(train, slice(None), SETTINGS)
-    counts = csr_matrix((found.counts.astype(float), found.buckets, found.starts), (len(train), SETTINGS.buckets))
-    features = TfidfTransformer(sublinear_tf=True).fit_transform(counts)
-    model = LogisticRegression(C=SETTINGS.inverse_regularisation, tol=1e-8, max_iter=5000).fit(features, train.labels)
-    return model.predict_log_proba(features)
+def log_probabilities(fitted: Fitted, data: Dataset) -> np.ndarray:
+    return log_softmax(logits_of(fitted, data), axis=1)
+
+
+def texts_of(data: Dataset) -> list[list[str]]:
+    """The 1- and 2-grams of each row, as words."""
+    rows = [[str(i) for i in ids[:length]] for ids, length in zip(data.input_ids, data.lengths, strict=True)]
+    return [[*row, *(f"{one} {other}" for one, other in pairwise(row))] for row in rows]
+
+
+def logits_by_scikit_learn(train: Dataset, num_labels: int) -> np.ndarray:
+    """Its own tokens, counts, idf and regressions; the ratio of each n-gram by the formula in the paper."""
+    assert train.labels is not None
+    truth = train.labels if train.labels.ndim == 2 else np.eye(num_labels)[train.labels]
+    analyzer: Any = list
+    features = np.asarray(
+        TfidfVectorizer(analyzer=analyzer, sublinear_tf=True).fit_transform(texts_of(train)).todense()
+    )
+    columns = []
+    for c in range(num_labels):
+        belongs = truth[:, c] == 1
+        alpha = [np.array([1 + np.count_nonzero(row) for row in features[rows].T]) for rows in (belongs, ~belongs)]
+        ratio = np.log((alpha[0] / np.abs(alpha[0]).sum()) / (alpha[1] / np.abs(alpha[1]).sum()))
+        # the solver penalises the intercept as a weight of a feature that is 1 everywhere
+        inputs = np.hstack([features * ratio, np.ones((len(features), 1))])
+        model = LogisticRegression(C=SETTINGS.inverse_regularisation, tol=1e-9, max_iter=5000, fit_intercept=False)
+        columns.append(model.fit(inputs, belongs).decision_function(inputs))
+    return np.stack(columns, axis=1)
+
+
+def by_scikit_learn(train: Dataset, num_labels: int) -> np.ndarray:
+    """Log probabilities of one label a text."""
+    logits = logits_by_scikit_learn(train, num_labels)
+    return log_softmax(np.stack([-logits[:, 1], logits[:, 1]], axis=1) / 2 if num_labels == 2 else logits, axis=1)
 
 
 @pytest.mark.parametrize("num_labels", [2, 3])
-def test_the_path_is_scikit_learns_tfidf_and_logistic_regression(num_labels, monkeypatch):
+def test_the_path_is_scikit_learns_tfidf_and_its_regressions_against_the_rest(num_labels):
     train = dataset(num_labels=num_labels)
-    exact = by_scikit_learn(train)
-    usual = log_probabilities(fit_linear_path(train, SETTINGS, num_labels, [].append), train)
-    np.testing.assert_allclose(usual, exact, atol=0.1)
-    monkeypatch.setattr(linear_path, "TOLERANCE", 1e-7)
     found = log_probabilities(fit_linear_path(train, SETTINGS, num_labels, [].append), train)
-    np.testing.assert_allclose(found, exact, atol=0.005)
+    np.testing.assert_allclose(found, by_scikit_learn(train, num_labels), atol=0.02)
 
 
 def test_every_class_has_a_column_and_one_without_rows_hardly_a_chance():
     train, notes = dataset(num_labels=3), []
     fitted = fit_linear_path(train, SETTINGS, 5, notes.append)
-    assert fitted.table.shape == (512, 5)
+    assert fitted.table.shape == (3000, 5)
     found = np.exp(log_probabilities(fitted, train))
     assert 0 < found[:, 3:].max() < 1 / len(train)
     assert "knows no row of class 3, 4" in notes[-1]
-    np.testing.assert_allclose(found[:, :3], np.exp(by_scikit_learn(train)), atol=0.02)
+    np.testing.assert_allclose(found[:, :3], np.exp(by_scikit_learn(train, 3)), atol=0.02)
 
 
-def test_rows_of_one_class_alone_give_that_class():
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_several_labels_a_text_have_a_regression_each(num_labels):
+    """One that all texts have, or none, is as likely as half a text more would make it."""
+    train, rng = dataset(num_labels=num_labels), np.random.default_rng(0)
+    assert train.labels is not None
+    truth = (np.eye(num_labels + 2)[train.labels] + (rng.random((len(train), num_labels + 2)) < 0.2) > 0).astype(
+        np.uint8
+    )
+    truth[:, -2:] = [0, 1]
+    several, notes = replace(train, labels=truth), []
+    found = logits_of(fit_linear_path(several, SETTINGS, num_labels + 2, notes.append), train)
+    np.testing.assert_allclose(found[:, :-2], logits_by_scikit_learn(several, num_labels), atol=0.02)
+    np.testing.assert_allclose(found[:, -2:], np.log(np.array([[1 / 161, 161.0]] * 80)), rtol=1e-6)
+    assert f"no row of class {num_labels}:" in notes[-1]
+
+
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_rows_of_one_class_alone_give_that_class(num_labels):
     train = dataset()
-    one = Dataset(train.path, train.input_ids, train.lengths, np.full(len(train), 1, np.int32), "", ())
-    found = log_probabilities(fit_linear_path(one, SETTINGS, 3, [].append), train)
+    one = replace(train, labels=np.full(len(train), 1, np.int32))
+    found = log_probabilities(fit_linear_path(one, SETTINGS, num_labels, [].append), train)
     assert (found.argmax(axis=1) == 1).all()
     assert np.isfinite(found).all()
 
 
-def test_of_more_features_than_fit_the_most_frequent_stay(monkeypatch):
+def test_of_more_ngrams_than_there_is_room_for_the_most_frequent_are_read():
     train = dataset()
-    buckets = ngrams_of(train, slice(None), SETTINGS).buckets
-    frequency = np.bincount(buckets, minlength=512)
-    monkeypatch.setattr(linear_path, "MAX_COEFFICIENTS", 3 * 20)
-    fitted = fit_linear_path(train, SETTINGS, 3, [].append)
-    kept = fitted.idf > 0
-    assert kept.sum() == 20
-    assert frequency[kept].min() >= frequency[~kept].max()
-    assert not fitted.table[~kept].any()
+    counts = Counter(ngram for text in texts_of(train) for ngram in text)
+    settings = SETTINGS.model_copy(update={"max_features": 40})
+    assert sorted(counts.values())[-41:-39] == [14, 14], "a tie, which the keys decide"
+    fitted = fit_linear_path(train, settings, 3, [].append)
+    keys = restored_keys(fitted.keys)
+    assert (np.diff(keys.astype(object)) > 0).all()
+    tokens, sizes = train.first_tokens(slice(None), tiny.MAX_LENGTH)
+    _, every = keys_of_ngrams(tokens, sizes, max_n=2)
+    frequency = Counter(every.tolist())
+    assert keys.tolist() == sorted(sorted(frequency, key=lambda key: (-frequency[key], key))[:40])
+    assert sorted(frequency.values()) == sorted(counts.values())
+
+
+def test_room_that_is_not_needed_changes_nothing():
+    train, notes = dataset(), []
+    number = len({ngram for text in texts_of(train) for ngram in text})
+    exact, roomy = (
+        fit_linear_path(train, SETTINGS.model_copy(update={"max_features": room}), 3, notes.append)
+        for room in (number, number + 7)
+    )
+    assert f"{number:,} n-grams" in notes[0]
+    for name, array in exact._asdict().items():
+        np.testing.assert_array_equal(array, getattr(roomy, name)[: len(array)])
+    assert not roomy.idf[number:].any()
+    assert not roomy.table[number:].any()
+    assert exact.idf.min() >= 1
 
 
 def test_more_rows_than_fit_are_drawn_and_told(monkeypatch):
@@ -112,12 +175,26 @@ def test_more_rows_than_fit_are_drawn_and_told(monkeypatch):
     assert fitted[0].table.tobytes() == fitted[1].table.tobytes()
 
 
+def test_rows_counted_some_at_a_time_give_the_same(monkeypatch):
+    whole = fit_linear_path(dataset(), SETTINGS, 3, [].append)
+    monkeypatch.setattr(linear_path, "ROWS_AT_ONCE", 7)
+    parts = fit_linear_path(dataset(), SETTINGS, 3, [].append)
+    assert all(one.tobytes() == other.tobytes() for one, other in zip(whole, parts, strict=True))
+
+
+def test_an_unfinished_fit_is_told(monkeypatch):
+    monkeypatch.setattr(linear_path, "MAX_ITERATIONS", 1)
+    notes: list[str] = []
+    fit_linear_path(dataset(), SETTINGS, 3, notes.append)
+    assert "not fitted to the end after 1 iterations" in notes[-1]
+
+
 # --- runs -------------------------------------------------------------------------------------------------------
 
 
 def test_the_encoder_trains_as_without_a_linear_path(data, tmp_path):
     """To the bit; of the last state, since another model may be the best."""
-    sections = {"data": {"val": {"dataset_path": None}}}
+    sections: dict[str, Any] = {"data": {"val": {"dataset_path": None}}}
     plain = run(tiny.finetuning(data, **sections), tmp_path / "plain")
     beside = run(tiny.finetuning(data, classification_head=HEAD, **sections), tmp_path / "beside")
     ours, theirs = (load_model(folder / "model.ckpt").variables for folder in (beside, plain))
@@ -177,18 +254,46 @@ def test_texts_are_classified_as_their_rows_are(finished, data, tmp_path):
 def test_an_export_tells_what_it_loses(finished):
     told = lost_in_export(load_model(finished / "model.ckpt"))
     results = json.loads((finished / "summary.json").read_text())["results"]["val"]
-    assert f"{results['encoder_accuracy']:.4f}, that of both together {results['accuracy']:.4f}" in told
+    assert f"accuracy is {results['encoder_accuracy']:.4f}, that of both together {results['accuracy']:.4f}" in told
+
+
+def test_several_labels_a_text_are_learned_by_both_parts_together(tmp_path, monkeypatch, capsys):
+    """To the same bits where the run is stopped; thresholds and export are of the mixture."""
+    data = several_labels.write_data(tmp_path / "data")
+    head = {"linear": {"enabled": True, "max_features": 1500}}
+    config = several_labels.finetuning(data, classification_head=head, training={"epochs": 3})
+    whole = run(config, tmp_path / "whole")
+    shown = capsys.readouterr().out
+    results = json.loads((whole / "summary.json").read_text())["results"]
+    for figures in results.values():
+        assert figures["f1_micro_at_half"] > 0.95
+        assert figures["loss"] < min(figures["encoder_loss"], figures["linear_loss"]) + 0.02
+    assert 0.8 < results["test"]["linear_f1_micro"] <= 1
+    assert "what each part gives (f1_micro at the threshold 0.5)" in shown
+    saved = load_model(whole / "model.ckpt")
+    parts = saved.metadata["parts"]
+    assert parts == {
+        "f1_micro": results["val"]["f1_micro_at_half"],
+        **{name: results["val"][name] for name in ("encoder_f1_micro", "linear_f1_micro")},
+    }
+    assert f"f1_micro is {parts['encoder_f1_micro']:.4f}" in lost_in_export(saved)
+    assert evaluate_saved(whole / "model.ckpt", "test", note=[].append).metrics == results["test"]
+    predictor, (ids, _, labels) = Predictor(whole / "model.ckpt"), several_labels.rows(60, seed=2)
+    found = list(predictor([several_labels.text_of(row) for row in ids]))
+    wrong = np.array([[name in p.labels for name in several_labels.CLASSES] for p in found]) != labels.astype(bool)
+    assert wrong.mean() == pytest.approx(results["test"]["hamming_loss"])
+    check_same_run(whole, run(config, interrupted(config, tmp_path / "stopped", monkeypatch, at_update=25)))
 
 
 def test_another_run_starts_from_its_encoder_alone(finished, data, tmp_path, capsys):
     pretrained = load_pretrained(finished / "model.ckpt")
-    head = {"num_labels": 3, "linear": {"enabled": True, "buckets": 300}}
+    head = {"num_labels": 3, "linear": {"enabled": True, "max_features": 300}}
     assert (
         fit(tiny.finetuning(data, classification_head=head), tmp_path / "x", pretrained=pretrained, dry_run=True) == 0
     )
     shown = capsys.readouterr().out
     assert "new: classifier/bias, classifier/kernel, pooler/bias, pooler/kernel, linear/linear_path/bias" in shown
-    assert "300 buckets x 3 classes" in shown
+    assert "the 300 most frequent x 3 classes" in shown
 
 
 def test_the_linear_path_reads_what_the_encoder_does_not(data, tmp_path):

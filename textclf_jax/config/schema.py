@@ -198,7 +198,7 @@ class Linear(Section):
 
     enabled: bool = False
     max_n: Annotated[int, Field(ge=1, le=8)] = 2
-    buckets: Annotated[int, Field(ge=2, le=2**24)] = 2**18
+    max_features: Annotated[int, Field(ge=1, le=2**24)] = 100_000
     inverse_regularisation: PositiveFloat = 10.0
     max_tokens: Positive | None = None
 

@@ -1,4 +1,4 @@
-"""N-grams of token ids, hashed to buckets and counted: the features of a linear path.
+"""N-grams of token ids, each known by a 64-bit key, and counted: the features of a linear path.
 
 Fitting and every batch count them by `count_ngrams` alone. It is integer arithmetic, equal on all machines.
 """
@@ -6,7 +6,7 @@ Fitting and every batch count them by `count_ngrams` alone. It is integer arithm
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt64
+from jaxtyping import Float, Int, UInt32, UInt64
 
 from textclf_jax.config.schema import Linear
 from textclf_jax.data.dataset import Dataset
@@ -14,19 +14,22 @@ from textclf_jax.data.dataset import Dataset
 # of the splitmix64 generator (Steele et al. 2014)
 INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+HALF = np.uint64(32)  # bits
+
+Keys = UInt64[np.ndarray, " F"]
 
 
 class NgramCounts(NamedTuple):
-    """How often each of N texts has n-grams: M pairs of text and bucket, by text, then by bucket.
+    """How often each of N texts has the n-grams that are read: M pairs of text and n-gram, by text, then by n-gram.
 
     Attributes:
       starts: [N + 1], the first pair of each text, and M.
-      buckets: [M] int32.
+      ids: [M] int32, places of the n-grams among the keys.
       counts: [M] int32, 1 or more.
     """
 
     starts: Int[np.ndarray, " N+1"]
-    buckets: Int[np.ndarray, " M"]
+    ids: Int[np.ndarray, " M"]
     counts: Int[np.ndarray, " M"]
 
     @property
@@ -35,41 +38,60 @@ class NgramCounts(NamedTuple):
         return 1.0 + np.log(self.counts)
 
 
+NO_NGRAMS = NgramCounts(np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
+
+
 def tokens_read(settings: Linear) -> int:
     """How many first tokens of a row the linear path reads, which a run knows once it knows its training split."""
     assert settings.max_tokens is not None, "data/splits.py::with_tokens_read"
     return settings.max_tokens
 
 
-def ngrams_of(data: Dataset, rows: Int[np.ndarray, " N"] | slice, settings: Linear) -> NgramCounts:
+def ngrams_of(data: Dataset, rows: Int[np.ndarray, " N"] | slice, settings: Linear, keys: Keys) -> NgramCounts:
     """Counts the n-grams that a linear path sees in some rows: of all tokens that are not padding, special ones too."""
     tokens, sizes = data.first_tokens(rows, tokens_read(settings))
-    return count_ngrams(tokens, sizes, max_n=settings.max_n, num_buckets=settings.buckets)
+    return count_ngrams(tokens, sizes, keys, max_n=settings.max_n)
 
 
-def count_ngrams(
-    tokens: Int[np.ndarray, " T"], sizes: Int[np.ndarray, " N"], *, max_n: int, num_buckets: int
-) -> NgramCounts:
-    """Counts the n-grams of 1 to `max_n` tokens of each text.
+def count_ngrams(tokens: Int[np.ndarray, " T"], sizes: Int[np.ndarray, " N"], keys: Keys, *, max_n: int) -> NgramCounts:
+    """Counts the n-grams of 1 to `max_n` tokens of each text; those that are not among `keys` are left out.
 
     Args:
       tokens: [T] the tokens of all texts, one text after the other.
       sizes: [N] tokens of each text.
+      keys: [F] of the n-grams to count, sorted; F is 1 or more.
       max_n: the longest n-gram.
-      num_buckets: each n-gram falls on one of so many buckets, by its hash.
+    """
+    text, found = keys_of_ngrams(tokens, sizes, max_n=max_n)
+    place = np.minimum(np.searchsorted(keys, found), len(keys) - 1)
+    is_read = keys[place] == found
+    pairs, counts = np.unique(text[is_read] * len(keys) + place[is_read], return_counts=True)
+    of_text, ids = np.divmod(pairs, len(keys))
+    starts = np.searchsorted(of_text, np.arange(len(sizes) + 1))
+    return NgramCounts(starts, ids.astype(np.int32), counts.astype(np.int32))
+
+
+def keys_of_ngrams(
+    tokens: Int[np.ndarray, " T"], sizes: Int[np.ndarray, " N"], *, max_n: int
+) -> tuple[Int[np.ndarray, " M"], Keys]:
+    """Gives each n-gram of 1 to `max_n` tokens a number of 64 bits that depends on its tokens alone.
+
+    Two of a million different n-grams share a key with a probability of 3 in 100 million.
+
+    Args: those of `count_ngrams`.
+
+    Returns:
+      The text and the key of all M n-grams; one that occurs several times is there as often.
     """
     text = np.repeat(np.arange(len(sizes)), sizes)
-    ids, hashes, pairs = tokens.astype(np.uint64), np.zeros(len(tokens), np.uint64), []
+    ids, hashes, found = tokens.astype(np.uint64), np.zeros(len(tokens), np.uint64), []
     for n in range(1, max_n + 1):
         # of the n-grams that begin at each token; they go on where those of n - 1 tokens end
         hashes = _mixed(hashes[: max(0, len(ids) - n + 1)] + INCREMENT + ids[n - 1 :])
         lies_within = text[n - 1 :] == text[: len(hashes)]
-        bucket = (hashes % np.uint64(num_buckets)).astype(np.int64)
-        pairs.append((text[: len(hashes)] * num_buckets + bucket)[lies_within])
-    found, counts = np.unique(np.concatenate(pairs), return_counts=True)
-    of_text, buckets = np.divmod(found, num_buckets)
-    starts = np.searchsorted(of_text, np.arange(len(sizes) + 1))
-    return NgramCounts(starts, buckets.astype(np.int32), counts.astype(np.int32))
+        found.append((text[: len(hashes)][lies_within], hashes[lies_within]))
+    of_text, keys = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return of_text, keys
 
 
 def _mixed(x: UInt64[np.ndarray, " T"]) -> UInt64[np.ndarray, " T"]:
@@ -79,7 +101,15 @@ def _mixed(x: UInt64[np.ndarray, " T"]) -> UInt64[np.ndarray, " T"]:
     return x ^ (x >> np.uint64(31))
 
 
-NO_NGRAMS = count_ngrams(np.zeros(0, np.int64), np.zeros(0, np.int64), max_n=1, num_buckets=1)
+def stored_keys(keys: Keys) -> UInt32[np.ndarray, "F 2"]:
+    """Keys as a model has them, whose integers have 32 bits: [F, 2] uint32, upper and lower half."""
+    return np.stack([keys >> HALF, keys], axis=1).astype(np.uint32)
+
+
+def restored_keys(stored: UInt32[np.ndarray, "F 2"]) -> Keys:
+    """The keys that were `stored_keys`."""
+    upper, lower = stored.astype(np.uint64).T
+    return (upper << HALF) | lower
 
 
 def padded_ngrams(counts: NgramCounts, size: int, width: int) -> dict[str, np.ndarray]:
@@ -97,5 +127,5 @@ def padded_ngrams(counts: NgramCounts, size: int, width: int) -> dict[str, np.nd
     each = np.diff(counts.starts)
     row = np.repeat(np.arange(len(each)), each)
     column = np.arange(len(row)) - np.repeat(counts.starts[:-1], each)
-    ids[row, column], values[row, column] = counts.buckets, counts.values
+    ids[row, column], values[row, column] = counts.ids, counts.values
     return {"ngram_ids": ids, "ngram_values": values}

@@ -126,11 +126,12 @@ class Evaluator:
 
     def results(self, variables: PyTree, data: Dataset) -> Generator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""
-        seed, plans = self.task.config.experiment.seed, self.batching.evaluation(data.lengths)
+        task = self.task.of_model(variables)
+        seed, plans = task.config.experiment.seed, self.batching.evaluation(data.lengths)
 
         def prepare(item: tuple[int, BatchRows]) -> tuple[BatchRows, Batch]:
             index, batch = item
-            arrays = self.task.batch(data, batch, (seed, EVALUATION_MASKS, index), train=False)
+            arrays = task.batch(data, batch, (seed, EVALUATION_MASKS, index), train=False)
             return batch, jax.device_put(arrays)
 
         previous = None

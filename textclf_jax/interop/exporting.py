@@ -91,8 +91,9 @@ def lost_in_export(saved: SavedModel) -> str:
     told = "exported without its linear path, which the format has no place for: the encoder predicts alone"
     if "parts" not in saved.metadata:
         return f"warning: {told}. What that costs is not known: there was no validation split."
-    both, alone = (saved.metadata["parts"][name] for name in ("accuracy", "encoder_accuracy"))
-    return f"warning: {told}. On the validation split its accuracy is {alone:.4f}, that of both together {both:.4f}."
+    parts, score = saved.metadata["parts"], "f1_micro" if config.classification_head.multi_label else "accuracy"
+    alone, both = parts[f"encoder_{score}"], parts[score]
+    return f"warning: {told}. On the validation split its {score} is {alone:.4f}, that of both together {both:.4f}."
 
 
 def model_of(saved: SavedModel) -> tuple[AnyConfig, Head]:

@@ -135,7 +135,7 @@ class TextClassifier(nn.Module):
         self.dropout = Dropout(self.head.classifier_dropout)
         self.classifier = Linear(self.head.num_labels)
         if self.head.linear.enabled:
-            self.linear_path = LinearPath(self.head.num_labels, self.head.linear.buckets)
+            self.linear_path = LinearPath(self.head.num_labels, self.head.linear.max_features)
 
     def __call__(
         self,
@@ -185,7 +185,7 @@ class TextClassifier(nn.Module):
         if "ngram_ids" not in batch:
             return loss(logits, batch["targets"]), logits
         beside = self.linear_path(batch["ngram_ids"], batch["ngram_values"])
-        parts = jnp.stack([log_scores(logits), log_scores(beside)], axis=1)
+        parts = jnp.stack([log_scores(x, multi_label=self.head.multi_label) for x in (logits, beside)], axis=1)
         return loss(self.linear_path.mix(parts), batch["targets"]), parts
 
     def redraw(self, collections: Any, step: Array, key: Array) -> Any:

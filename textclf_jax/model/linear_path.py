@@ -1,4 +1,4 @@
-"""A linear path beside the encoder: logistic regression on hashed n-grams, fitted before training, never by gradient.
+"""A linear path beside the encoder: logistic regression on n-grams, fitted before training, never by gradient.
 
 Source: Cheng et al. 2016, Wide & Deep Learning. There both parts are trained together; here the linear one is fitted
 alone, since an encoder beside a model that fits the training split already would learn little.
@@ -19,23 +19,24 @@ class LinearPath(nn.Module):
 
     Attributes:
       num_labels: C.
-      buckets: number of places that n-grams are hashed to.
+      max_features: F, room for so many n-grams.
 
-    Variables: `table` [buckets, C]; `bias` [C]; `idf` [buckets], 0 for n-grams that are not read; and `weights` [2] of
-    encoder and linear path.
+    Variables: `table` [F, C]; `bias` [C]; `idf` [F], 0 where there is no n-gram; `weights` [2] of encoder and linear
+    path; and `keys` [F, 2] of the n-grams, by which the host finds their places (`data/ngrams.py`).
     """
 
     num_labels: int
-    buckets: int
+    max_features: int
 
     def setup(self):
-        self.table = self.variable(LINEAR, "table", jnp.zeros, (self.buckets, self.num_labels))
+        self.table = self.variable(LINEAR, "table", jnp.zeros, (self.max_features, self.num_labels))
         self.bias = self.variable(LINEAR, "bias", jnp.zeros, (self.num_labels,))
-        self.idf = self.variable(LINEAR, "idf", jnp.zeros, (self.buckets,))
+        self.idf = self.variable(LINEAR, "idf", jnp.zeros, (self.max_features,))
+        self.variable(LINEAR, "keys", jnp.zeros, (self.max_features, 2), jnp.uint32)
         self.weights = self.variable(LINEAR, "weights", jnp.full, (2,), EQUAL_WEIGHT)
 
     def __call__(self, ids: Int[Array, "N K"], values: Float[Array, "N K"]) -> Float[Array, "N C"]:
-        """Computes logits [N, C] from the buckets of n-grams and their counts on a sublinear scale, 0 at padding."""
+        """Computes logits [N, C] from the places of n-grams and their counts on a sublinear scale, 0 at padding."""
         scaled = values * self.idf.value[ids]
         norm = jnp.sqrt((scaled**2).sum(axis=1, keepdims=True))
         scaled = scaled / jnp.where(norm > 0, norm, 1.0)
@@ -46,6 +47,6 @@ class LinearPath(nn.Module):
         return (parts * self.weights.value[:, None]).sum(axis=1)
 
 
-def log_scores(logits: Float[Array, "N C"]) -> Float[Array, "N C"]:
-    """What is mixed: the log probabilities of one part alone."""
-    return jax.nn.log_softmax(logits)
+def log_scores(logits: Float[Array, "N C"], *, multi_label: bool) -> Float[Array, "N C"]:
+    """What is mixed: the log probabilities of one part alone, or with several labels a text the log odds of each."""
+    return logits if multi_label else jax.nn.log_softmax(logits)

@@ -1,14 +1,16 @@
 """Text classification: one label a text, or any number of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from textclf_jax.config.schema import FinetuningConfig
+from textclf_jax.constants import LINEAR, LINEAR_PATH
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import Dataset
-from textclf_jax.data.ngrams import NO_NGRAMS, ngrams_of, padded_ngrams, tokens_read
+from textclf_jax.data.ngrams import NO_NGRAMS, Keys, ngrams_of, padded_ngrams, restored_keys, tokens_read
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.model.flops import classifier_flops
 from textclf_jax.model.heads import TextClassifier
@@ -26,15 +28,23 @@ class ClassificationTask:
     Attributes:
       config: of the run.
       tokenizer: the vocabulary.
+      ngram_keys: of the n-grams that the linear path of the evaluated model reads; see `of_model`.
     """
 
     config: FinetuningConfig
     tokenizer: LoadedTokenizer
+    ngram_keys: Keys | None = field(default=None, compare=False)
 
     def module(self, precision: Precision) -> TextClassifier:
         """See `Task`."""
         config = self.config
         return TextClassifier(config.architecture, config.classification_head, self.tokenizer.vocab_size, precision)
+
+    def of_model(self, variables: Any) -> "ClassificationTask":
+        """See `Task`."""
+        if not self.config.classification_head.linear.enabled:
+            return self
+        return replace(self, ngram_keys=restored_keys(np.asarray(variables[LINEAR][LINEAR_PATH]["keys"])))
 
     def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...], *, train: bool = True) -> Arrays:
         """See `Task`; the arrays of `gather_tokens`, targets and weights [N], 0 for missing texts.
@@ -51,7 +61,10 @@ class ClassificationTask:
         arrays |= {"targets": targets, "weights": weights}
         if train or not self.config.classification_head.linear.enabled:
             return arrays
-        counts = NO_NGRAMS if data is None else ngrams_of(data, batch.rows, self.config.classification_head.linear)
+        counts = NO_NGRAMS
+        if data is not None:
+            assert self.ngram_keys is not None, "of_model"
+            counts = ngrams_of(data, batch.rows, self.config.classification_head.linear, self.ngram_keys)
         return arrays | padded_ngrams(counts, size, self._most_ngrams(batch.shape[1]))
 
     def _most_ngrams(self, length: int) -> int:

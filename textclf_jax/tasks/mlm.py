@@ -1,6 +1,7 @@
 """Masked language modelling (MLM): predict the tokens that were masked."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,11 @@ class MlmTask:
     def module(self, precision: Precision) -> MaskedLanguageModel:
         """See `Task`."""
         return MaskedLanguageModel(self.config.architecture, self.config.mlm_head, self.tokenizer.vocab_size, precision)
+
+    def of_model(self, variables: Any) -> "MlmTask":
+        """See `Task`."""
+        del variables
+        return self
 
     def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...], *, train: bool = True) -> Arrays:
         """See `Task`; the arrays of `gather_tokens`, masked, and those of `Predictions`."""

@@ -1,6 +1,6 @@
 """What every task has in common: its interface, and the arrays that say which tokens a batch holds."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import flax.linen as nn
 import numpy as np
@@ -29,6 +29,10 @@ class Task(Protocol):
 
     def module(self, precision: Precision) -> nn.Module:
         """The model, computing in a precision."""
+        ...
+
+    def of_model(self, variables: Any) -> "Task":
+        """The task for the evaluation of a model with these variables, which may tell what its batches hold."""
         ...
 
     def batch(self, data: Dataset | None, batch: BatchRows, seed: tuple[int, ...], *, train: bool = True) -> Arrays:

@@ -20,6 +20,7 @@ from textclf_jax.runtime.device import explained_exhaustion, set_up_device, step
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.training.batches import plan_epoch, training_batches
 from textclf_jax.training.budget import RunCost
+from textclf_jax.training.linear_path import fitted_collections
 from textclf_jax.training.loop import on_device
 from textclf_jax.training.plan import Plan, make_plan
 from textclf_jax.training.schedule import epochs_begun
@@ -114,7 +115,7 @@ def measure_cost(config: RunConfig, root: Path, minutes: float, started: float, 
     longer = config.training.model_copy(update={"epochs": ENOUGH_EPOCHS, "max_updates": None})
     plan = make_plan(config.model_copy(update={"training": longer}), root)
     programs, compiling = _compiled_twice(plan.training_program, plan.batching.shapes, clock)
-    state = plan.initial_state(plan.draw_variables())
+    state = plan.initial_state({**plan.draw_variables(), **fitted_collections(plan, lambda line: None)})
     held_out = [data for data in (plan.val, plan.splits.get("test")) if data is not None]
     evaluation, shapes = plan.evaluation_program, plan.eval_batching.shapes if held_out else ()
     evaluators, more_compiling = _compiled_twice(evaluation, shapes, clock)

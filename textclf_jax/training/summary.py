@@ -10,7 +10,7 @@ from textclf_jax.config.schema import RunConfig
 from textclf_jax.config.scores import is_lower_better
 from textclf_jax.data.collate import padding_waste
 from textclf_jax.errors import listed
-from textclf_jax.evaluation.mixing import PART_NAMES
+from textclf_jax.evaluation.mixing import PART_NAMES, score_of_both, score_of_parts
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.pretrained import start_path
 from textclf_jax.tasks.metrics import shown
@@ -191,17 +191,16 @@ def show_results(
 
 def show_parts(results: Mapping[str, Mapping[str, float]]) -> None:
     """Prints what encoder and linear path give alone and together, by split; nothing without a linear path."""
-    rows = []
+    rows, score = [], score_of_parts(next(iter(results.values()), {}))
+    if score is None:
+        return
     for split, metrics in results.items():
-        if "linear_weight" not in metrics:
-            return
-        rows += [
-            (split, f"{PART_LABELS[part]} alone", metrics[f"{part}_accuracy"], metrics[f"{part}_loss"], weight)
-            for part, weight in ((part, f"{metrics[f'{part}_weight']:.3f}") for part in PART_NAMES)
-        ]
-        rows.append((split, "both", metrics["accuracy"], metrics["loss"], ""))
-    if rows:
-        print_table("what each part gives", rows, ("split", "part", "accuracy", "loss", "weight"))
+        for part in PART_NAMES:
+            figures = (metrics[f"{part}_{score}"], metrics[f"{part}_loss"], f"{metrics[f'{part}_weight']:.3f}")
+            rows.append((split, f"{PART_LABELS[part]} alone", *figures))
+        rows.append((split, "both", score_of_both(metrics), metrics["loss"], ""))
+    at_half = " (f1_micro at the threshold 0.5)" if score == "f1_micro" else ""
+    print_table(f"what each part gives{at_half}", rows, ("split", "part", score, "loss", "weight"))
 
 
 def more_epochs(config: RunConfig, name: str, evaluations: Sequence[Mapping[str, float]]) -> str:
