@@ -63,7 +63,7 @@ def test_flags_reach_the_options():
     parser = argparse.ArgumentParser()
     prepare.add_parser(parser.add_subparsers())
     args = parser.parse_args(["prepare", *FLAGS.split()])
-    options = prepare._options(args)
+    options = prepare.prepare_options(args)
     assert [path.name for path in options.train] == ["a.csv", "b.csv"]
     assert [path.name for paths in (options.val, options.test, options.extra_text) for path in paths] == [
         "c.csv",

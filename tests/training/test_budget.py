@@ -1,5 +1,7 @@
 """How many updates fit into a time: against runs counted step by step."""
 
+import itertools
+
 import pytest
 
 from tests import tiny

@@ -93,7 +93,7 @@ def test_the_count_goes_on_when_resumed_and_starts_anew_with_other_data_or_in_an
 
     assert resumed(changed_data=False) == ({}, restored)
     assert resumed(changed_data=True) == ({}, anew)
-    assert resuming.continue_earlier(tmp_path, None, {}, epochs=9, steps=9) == ({}, anew)
+    assert resuming.continue_earlier(tmp_path, None, {}, length="training.epochs to more than 9", steps=9) == ({}, anew)
 
 
 # --- whole runs --------------------------------------------------------------------------------------------------

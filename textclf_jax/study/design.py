@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from textclf_jax.config.file import Kind
 from textclf_jax.config.schema import ClassificationHead
 from textclf_jax.errors import UserError, listed
 from textclf_jax.experiments.folders import validate_name
-from textclf_jax.prepare.options import PrepareOptions, check_options
+
+if TYPE_CHECKING:
+    from textclf_jax.prepare.options import PrepareOptions
 
 FINETUNING_SHARE = 0.15  # of the time of a seed, for finetuning after pretraining
 MAJORITY, TFIDF, SCRATCH, PRETRAINED, LINEAR = "majority", "tfidf", "scratch", "pretrained", "pretrained+linear"
@@ -67,7 +69,7 @@ class Design:
     """
 
     out: Path
-    data: PrepareOptions
+    data: "PrepareOptions"
     minutes: float
     seeds: int
     methods: tuple[str, ...]
@@ -127,6 +129,8 @@ def check_design(design: Design) -> None:
         raise UserError(f"--methods names {twice[0]} twice")
     validate_name(f"{design.out.name}-pretrained-linear-seed{design.seeds}")
     data = design.data
+    from textclf_jax.prepare.options import check_options  # it imports numpy, for which --help need not wait
+
     check_options(data)
     for split, has_rows in (("val", data.val or data.val_share), ("test", data.test or data.test_share)):
         if not has_rows:
