@@ -54,7 +54,7 @@ FLAGS = """
     --train a.csv b.csv --val c.csv --test d.csv --extra-text e.txt --out o --force --seed 7 --text-column t
     --label-column l --label-names n --no-quotes --delimiter pipe --encoding cp1252 --text-unit paragraph
     --deduplicate --skip-empty --unlabelled-rows drop --task cls
-    --max-length 9 --long-texts truncate --vocab v --no-lowercase --min-frequency 4
+    --max-length 9 --cls-max-length 20 --long-texts truncate --vocab v --no-lowercase --min-frequency 4
     --strip-accents --limit-alphabet 50 --max-word-length 60
 """
 
@@ -74,6 +74,7 @@ def test_flags_reach_the_options():
     assert options.unlabelled_rows == "drop"
     assert (options.force, options.deduplicate, options.skip_empty, options.lowercase) == (True, True, True, False)
     assert (options.seed, options.max_length, options.min_frequency, options.vocab_size) == (7, 9, 4, None)
+    assert options.cls_max_length == 20
     assert (options.strip_accents, options.limit_alphabet, options.max_word_length) == (True, 50, 60)
     assert (options.task, options.long_texts, str(options.vocab), str(options.label_names)) == (
         "cls",

@@ -84,6 +84,8 @@ def _add_rows(parser: argparse.ArgumentParser) -> None:
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("vocabulary and rows").add_argument
     add("--max-length", type=int, default=128, metavar="L", help="ids a row, [CLS] and [SEP] included (default 128)")
+    cls_length = "ids a row of classification, where a linear path is to read beyond --max-length (default: the same)"
+    add("--cls-max-length", type=int, metavar="L", help=cls_length)
     add("--long-texts", choices=("split", "truncate"), help="in MLM rows (default split)")
     add("--vocab", type=Path, metavar="PATH", help="use this vocab.txt, tokenizer.json or folder; train none")
     add("--vocab-size", type=int, metavar="V", help="train one of this size on the training rows (default 30000)")
@@ -132,6 +134,7 @@ def prepare_options(args: argparse.Namespace) -> "PrepareOptions":
         limit_alphabet=args.limit_alphabet,
         max_word_length=args.max_word_length,
         max_length=args.max_length,
+        cls_max_length=args.cls_max_length,
         val_fraction=args.val_fraction,
         test_fraction=args.test_fraction,
         seed=args.seed,
@@ -182,7 +185,7 @@ def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -
         console.print(line, markup=False)
     for warning in report.warnings():
         console.print(f"warning: {warning}", markup=False)
-    for advice in (*report.notes, *report.advice(options.max_length)):
+    for advice in (*report.notes, *report.advice(options.max_length, options.cls_max_length)):
         console.print(f"note: {advice}", markup=False)
     console.print(f"{options.out} is ready after {seconds:.1f} s", markup=False)
 

@@ -102,7 +102,7 @@ class RowWriter:
         if labels is not None:
             encoded = self._encode(name, texts, mlm=False)
             write_tensors(self._path("cls", name), encoded.input_ids, encoded.attention_mask, labels)
-            self.equal_rows.add(rows, encoded, labels, self.options.max_length - NUM_SPECIAL)
+            self.equal_rows.add(rows, encoded, labels, self.options.cls_length - NUM_SPECIAL)
             self.tokenless.extend(rows[i] for i in np.flatnonzero(encoded.num_tokens == 0))
             with_extra = report.unknown_rates if extra and report.mlm_rows else None
             report = self._describe(name, texts, encoded, mlm_rows=report.mlm_rows)
@@ -114,7 +114,7 @@ class RowWriter:
         self.stage(what, 0, len(texts))
         return self.tokenizer.encode(
             texts,
-            max_length=self.options.max_length,
+            max_length=self.options.max_length if mlm else self.options.cls_length,
             overflow=self.options.overflow if mlm else "truncate",
             progress=lambda done: self.stage(what, done, len(texts)),
         )
@@ -166,6 +166,7 @@ def write_description(folder: Path, task: str, options: PrepareOptions, report: 
     described = {
         "task": task,
         "max_length": options.max_length,
+        "cls_max_length": options.cls_length,
         "long_texts": options.overflow,
         "seed": options.seed if report.is_drawn else None,
         "sources": [

@@ -27,7 +27,8 @@ class PrepareOptions:
       vocab: a vocabulary to use, instead of training one of vocab_size (None: 30,000) with
         min_frequency (None: 2), lowercase (None: yes), strip_accents, limit_alphabet (None: all characters that there
         is room for) and max_word_length (None: 100 characters; longer words are [UNK]).
-      max_length: L of all rows.
+      max_length: L of all rows, and what a generated config has as the encoder's maximum length.
+      cls_max_length: L of CLS rows where they go on for a linear path to read; None: that of all rows.
       val_fraction, test_fraction: shares of all texts; None: 0.1 of those that are split.
       seed: decides the split.
       deduplicate: drop texts that occur before, in train first.
@@ -57,6 +58,7 @@ class PrepareOptions:
     limit_alphabet: int | None = None
     max_word_length: int | None = None
     max_length: int = 128
+    cls_max_length: int | None = None
     val_fraction: float | None = None
     test_fraction: float | None = None
     seed: int = 42
@@ -97,6 +99,11 @@ class PrepareOptions:
         return "split" if self.long_texts is None else self.long_texts
 
     @property
+    def cls_length(self) -> int:
+        """L of CLS rows."""
+        return self.max_length if self.cls_max_length is None else self.cls_max_length
+
+    @property
     def label_flags(self) -> list[str]:
         """The flags given that nothing has a use for where only MLM rows are made.
 
@@ -107,6 +114,7 @@ class PrepareOptions:
             "--label-names": self.label_names is not None,
             "--accept-labels": self.accept_labels,
             "--skip-empty": self.skip_empty,
+            "--cls-max-length": self.cls_max_length is not None,
             "--label-column": self.read.label_column is not None and self.task is None,
             "--label-separator": self.read.label_separator is not None and self.task is None,
         }
@@ -123,6 +131,11 @@ def check_options(options: PrepareOptions) -> None:
     _check_fractions(options)
     if options.max_length < 3:
         raise UserError(f"--max-length {options.max_length} must be at least 3: [CLS], a token, [SEP]")
+    if options.cls_length < options.max_length:
+        raise UserError(
+            f"--cls-max-length {options.cls_max_length} is below --max-length {options.max_length}: it is for rows of "
+            "classification that go on where the encoder ends. Lower --max-length, or leave it out."
+        )
     if options.task == "mlm" and (unused := options.label_flags):
         raise UserError(f"--task mlm uses rows with and without labels alike: leave {unused[0]} out")
     if options.task == "cls" and options.long_texts is not None:

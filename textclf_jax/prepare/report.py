@@ -168,11 +168,16 @@ class Report:
         parts += [f"{count:,} {what}, left out" for what, count in left_out.items() if count]
         return f"rows: {self.rows_read:,} read = {' + '.join(parts)}"
 
-    def advice(self, max_length: int) -> Iterator[str]:
-        """Yields a sentence for everything that the user may want to change."""
+    def advice(self, max_length: int, cls_max_length: int | None = None) -> Iterator[str]:
+        """Yields a sentence for everything that the user may want to change.
+
+        Args:
+          max_length: L of all rows.
+          cls_max_length: L of CLS rows where they are longer.
+        """
         train = self.splits["train"]
         yield from self._class_advice(train)
-        yield from _length_advice(train, max_length)
+        yield from _length_advice(train, max_length, cls_max_length)
         yield from unknown_advice(self._unknown_rates, self.vocabulary, warned=False)
         yield from self.vocabulary.notes()
         if any(" in " in name for name in self.duplicates) and not self.deduplicated:
@@ -192,18 +197,23 @@ class Report:
                 yield f"{what} in the training rows: {listed(names)}."
 
 
-def _length_advice(train: SplitReport, max_length: int) -> Iterator[str]:
-    _, p95, p99, _ = train.length_percentiles
+def _length_advice(train: SplitReport, max_length: int, cls_max_length: int | None) -> Iterator[str]:
+    _, p95, p99, longest = train.length_percentiles
+    flag, length = ("--max-length", max_length) if cls_max_length is None else ("--cls-max-length", cls_max_length)
     if train.dropped_rate > 0.05:
-        yield (
-            f"--max-length {max_length} cuts off {train.dropped_rate:.0%} of the training tokens. "
-            f"{_round_up(p95)} would hold 95% of the texts whole."
-        )
-    elif p99 <= max_length // 2 and max_length > 16 and train.unknown_rate <= WARNED_RATE:
-        yield (
-            f"--max-length {max_length} is much: 99% of the texts have at most {p99} tokens, "
-            f"so {_round_up(p99)} would do."
-        )
+        share, needed = next((s, n) for s, n in ((95, p95), (99, p99), (100, longest)) if n > length)
+        told = f"{flag} {length} cuts off {train.dropped_rate:.0%} of the training tokens. "
+        told += f"{_round_up(needed)} would hold {share}% of the texts whole."
+        if cls_max_length is None and train.cls_rows:
+            told += (
+                f" Where that is more than the encoder can read, --cls-max-length {_round_up(needed)} gives it to the "
+                "linear path of a classifier alone."
+            )
+        yield told
+    elif p99 <= length // 2 and length > 16 and train.unknown_rate <= WARNED_RATE:
+        fitting = _round_up(p99) if cls_max_length is None else max(_round_up(p99), max_length)
+        if fitting < length:
+            yield f"{flag} {length} is much: 99% of the texts have at most {p99} tokens, so {fitting} would do."
 
 
 def _round_up(length: int) -> int:
