@@ -8,7 +8,7 @@ from tests.study.cases import design
 from textclf_jax.config.schema import ClassificationHead
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.options import PrepareOptions
-from textclf_jax.study.design import LINEAR, LINEAR_KEY, TITLES, check_design, known_methods
+from textclf_jax.study.design import ENCODER_ALONE, LINEAR, LINEAR_KEY, TITLES, check_design, known_methods
 
 
 def data(**changes) -> PrepareOptions:
@@ -31,6 +31,7 @@ FILE = (Path("a.csv"),)
         ({"data": data(train=FILE, test=FILE, val_fraction=0.0)}, "there would be no val split"),
         ({"out": Path("studies/.toy")}, 'begins with "."'),
         ({"pretraining_keys": ("training.epochs=3",)}, "--set-pretraining training.epochs=3: a study chooses this key"),
+        ({"finetuning_keys": ("classification_head.linear.enabled=true",)}, "a study chooses this key"),
         ({"finetuning_keys": ("experiment.seed=3",)}, "--set-finetuning experiment.seed=3: a study chooses this key"),
     ],
 )
@@ -59,7 +60,9 @@ def test_the_linear_path_is_the_same_finetuning_with_its_key():
     plain, linear = made.parts("pretrained"), made.parts(LINEAR)
     assert plain[0] == linear[0]
     assert plain[0].keys == ("mlm_head.mask_p=0.3", "data.test.dataset_path=null")
-    assert linear[1].keys == (*plain[1].keys, LINEAR_KEY) == ("training.batch_size=8", LINEAR_KEY)
+    assert linear[1].keys == ("training.batch_size=8", LINEAR_KEY)
+    for part in (plain[1], *made.parts("scratch")):  # the template has a linear path
+        assert part.keys == ("training.batch_size=8", ENCODER_ALONE)
     assert linear[1].share == plain[1].share
 
 

@@ -23,9 +23,10 @@ TITLES = {
     LINEAR: "pretrained encoder + linear path",
 }
 NO_TEST = "data.test.dataset_path=null"
-LINEAR_KEY = "classification_head.linear.enabled=true"
+# the template has a linear path: an encoder is compared without one
+LINEAR_KEY, ENCODER_ALONE = "classification_head.linear.enabled=true", "classification_head.linear.enabled=false"
 # chosen by the study for each of its runs
-OWN_KEYS = ("training.epochs", "training.max_updates", "experiment.seed")
+OWN_KEYS = ("training.epochs", "training.max_updates", "experiment.seed", "classification_head.linear.enabled")
 
 
 class Part(NamedTuple):
@@ -90,13 +91,14 @@ class Design:
         share, keys = self.finetuning_share, self.finetuning_keys
         if method in BASELINES:
             return ()
+        alone = (*keys, ENCODER_ALONE)
         if method == SCRATCH:
             return (
-                Part("scratch-short", "finetuning", share, True, keys),
-                Part("scratch-long", "finetuning", 1 - share, True, keys),
+                Part("scratch-short", "finetuning", share, True, alone),
+                Part("scratch-long", "finetuning", 1 - share, True, alone),
             )
         if method == PRETRAINED:
-            return self.pretraining, Part("pretrained", "finetuning", share, keys=keys)
+            return self.pretraining, Part("pretrained", "finetuning", share, keys=alone)
         return self.pretraining, Part("pretrained-linear", "finetuning", share, keys=(*keys, LINEAR_KEY))
 
     @property
