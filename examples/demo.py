@@ -44,7 +44,6 @@ class Size:
     max_length: int
     pretraining: tuple[str, ...]
     finetuning: tuple[str, ...]
-    scratch: tuple[str, ...]
 
     @property
     def architecture(self) -> tuple[str, ...]:
@@ -52,6 +51,9 @@ class Size:
         return tuple(setting for setting in self.pretraining if setting.startswith("architecture."))
 
 
+DROPOUT_RATES = ("mlp_dropout", "embedding_dropout", "attention.attn_out_dropout")
+DROPOUT = tuple(f"architecture.{name}=0.1" for name in DROPOUT_RATES)
+NO_DROPOUT = tuple(f"architecture.{name}=0.0" for name in DROPOUT_RATES)
 FULL = Size(
     num_packages=8,
     rows_per_package={"train": 1200, "val": 100, "test": 250},
@@ -64,16 +66,18 @@ FULL = Size(
         "architecture.num_layers=2",
         "architecture.attention.num_heads=4",
         "training.batch_size=32",
-        "training.epochs=1",
-        "training.learning_rate=1e-3",
+        "training.epochs=3",
+        "training.learning_rate=2e-3",
+        # so little pretraining overfits nothing
+        *NO_DROPOUT,
     ),
     finetuning=(
         "classification_head.pooling=mean",
         "training.batch_size=32",
-        "training.epochs=1",
-        "training.learning_rate=5e-4",
+        "training.epochs=2",
+        "training.learning_rate=1e-3",
+        *DROPOUT,
     ),
-    scratch=("training.learning_rate=1e-3",),  # fresh weights need a higher one
 )
 QUICK = Size(
     num_packages=3,
@@ -90,7 +94,6 @@ QUICK = Size(
         "data.num_length_buckets=1",
     ),
     finetuning=("training.epochs=10", "training.learning_rate=3e-3", "data.num_length_buckets=1"),
-    scratch=(),
 )
 
 
@@ -132,7 +135,7 @@ def main() -> None:
         generate("finetuning", FINETUNING, [NAME], size.finetuning)
         run(*TEXTCLF, "finetune", NAME)
     with timed("the same without pretraining", seconds):
-        generate("finetuning", SCRATCH, ["--from-scratch"], (*size.architecture, *size.finetuning, *size.scratch))
+        generate("finetuning", SCRATCH, ["--from-scratch"], (*size.architecture, *size.finetuning))
         run(*TEXTCLF, "finetune", SCRATCH.name)
     with timed("baselines", seconds):
         files = "--train", TEXTS / "train.csv", "--test", TEXTS / "test.csv"
