@@ -5,10 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.study.cases import design
-from textclf_jax.config.schema import ClassificationHead
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.options import PrepareOptions
-from textclf_jax.study.design import ENCODER_ALONE, LINEAR, LINEAR_KEY, TITLES, check_design, known_methods
+from textclf_jax.study.design import ENCODER_ALONE, LINEAR, LINEAR_KEY, check_design
 
 
 def data(**changes) -> PrepareOptions:
@@ -64,8 +63,3 @@ def test_the_linear_path_is_the_same_finetuning_with_its_key():
     for part in (plain[1], *made.parts("scratch")):  # the template has a linear path
         assert part.keys == ("training.batch_size=8", ENCODER_ALONE)
     assert linear[1].share == plain[1].share
-
-
-def test_the_linear_path_is_offered_where_there_is_one():
-    assert (LINEAR in known_methods()) == ("linear" in ClassificationHead.model_fields)
-    assert set(known_methods()) | {LINEAR} == set(TITLES)

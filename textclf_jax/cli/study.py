@@ -9,7 +9,7 @@ from textclf_jax.cli.prepare import add_data_flags, prepare_options, prepare_wit
 from textclf_jax.cli.training import train_run
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import project_root
-from textclf_jax.study.design import FINETUNING_SHARE, Design, check_design, known_methods
+from textclf_jax.study.design import FINETUNING_SHARE, METHODS, Design, check_design
 
 EPILOG = """examples:
   textclf study news.csv --out studies/news --minutes 20
@@ -36,7 +36,6 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 
 def _add_design(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("study").add_argument
-    methods = known_methods()
     add("--out", type=Path, metavar="FOLDER", help="of the study, such as studies/NAME; NAME begins those of its runs")
     add(
         "--minutes",
@@ -45,7 +44,7 @@ def _add_design(parser: argparse.ArgumentParser) -> None:
         help="for one seed of a method, in all: data and vocabulary, pretraining, finetuning, tests",
     )
     add("--seeds", type=int, default=3, metavar="N", help="how many: 1 to N (default 3)")
-    add("--methods", nargs="+", choices=methods, default=list(methods), help=f"default: {' '.join(methods)}")
+    add("--methods", nargs="+", choices=METHODS, default=list(METHODS), help=f"default: {' '.join(METHODS)}")
     add("--preset", default="bert-mini", metavar="NAME", help="architecture and training (default bert-mini)")
     share = f"of the minutes, for finetuning after pretraining (default {FINETUNING_SHARE:g})"
     add("--finetuning-share", type=float, default=FINETUNING_SHARE, metavar="SHARE", help=share)
@@ -116,7 +115,7 @@ def _design(args: argparse.Namespace, given: dict[str, Any]) -> Design:
         data=prepare_options(data),
         minutes=args.minutes,
         seeds=args.seeds,
-        methods=tuple(name for name in known_methods() if name in args.methods),
+        methods=tuple(name for name in METHODS if name in args.methods),
         preset=args.preset,
         finetuning_share=args.finetuning_share,
         pretraining_keys=tuple(args.set_pretraining),

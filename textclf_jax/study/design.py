@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from textclf_jax.config.file import Kind
-from textclf_jax.config.schema import ClassificationHead
 from textclf_jax.errors import UserError, listed
 from textclf_jax.experiments.folders import validate_name
 
@@ -22,6 +21,7 @@ TITLES = {
     PRETRAINED: "pretrained encoder",
     LINEAR: "pretrained encoder + linear path",
 }
+METHODS = tuple(TITLES)  # in the order of the tables
 NO_TEST = "data.test.dataset_path=null"
 # the template has a linear path: an encoder is compared without one
 LINEAR_KEY, ENCODER_ALONE = "classification_head.linear.enabled=true", "classification_head.linear.enabled=false"
@@ -45,11 +45,6 @@ class Part(NamedTuple):
     share: float
     from_scratch: bool = False
     keys: tuple[str, ...] = ()
-
-
-def known_methods() -> tuple[str, ...]:
-    """The methods that this version can compare, in the order of the tables."""
-    return tuple(name for name in TITLES if name != LINEAR or "linear" in ClassificationHead.model_fields)
 
 
 @dataclass(frozen=True)
@@ -124,9 +119,9 @@ def check_design(design: Design) -> None:
         raise UserError(f"--seeds {design.seeds} must be at least 1")
     if not 0 < design.finetuning_share < 1:
         raise UserError(f"--finetuning-share {design.finetuning_share:g} must be above 0 and below 1")
-    unknown = [name for name in design.methods if name not in known_methods()]
+    unknown = [name for name in design.methods if name not in METHODS]
     if unknown or not design.methods:
-        raise UserError(f"--methods {listed(unknown)}: there are {', '.join(known_methods())}")
+        raise UserError(f"--methods {listed(unknown)}: there are {', '.join(METHODS)}")
     if twice := [name for name in design.methods if design.methods.count(name) > 1]:
         raise UserError(f"--methods names {twice[0]} twice")
     validate_name(f"{design.out.name}-pretrained-linear-seed{design.seeds}")
