@@ -46,7 +46,8 @@ def _section(results: dict[str, Any], heading: str) -> str:
         parts.append(_table(*_difference_rows(results)))
     if results["parts"]:
         parts.append(_table(*_part_rows(results)))
-    parts.append(f"On {devices} ({made['machine']}), with {versions}. To repeat it:")
+    cores = f", {made['cores']} core{'s' * (made['cores'] > 1)}" if "cores" in made else ""
+    parts.append(f"On {devices} ({made['machine']}{cores}), with {versions}. To repeat it:")
     parts.append(f"```\n{results['command']}\n```")
     return "\n\n".join(parts)
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
@@ -135,8 +136,14 @@ def _made_with(design: Design) -> dict[str, Any]:
     return {
         "devices": sorted({record["device"] for record in records}),
         "machine": f"{platform.system()} {platform.machine()}",
+        "cores": _usable_cores(),
         "versions": versions | {"scikit-learn": version("scikit-learn")},
     }
+
+
+def _usable_cores() -> int:
+    """How many cores this process may use: on Linux its affinity tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # --- files ----------------------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ from textclf_jax.runs.signals import Stopped, StopRequest
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device, training_with_less_memory
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.tasks.thresholds import Thresholds
-from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.early_stopping import decided_by, is_over
 from textclf_jax.training.keeper import Keeper
 from textclf_jax.training.linear_path import fitted_collections
@@ -145,7 +144,7 @@ def _first_state(plan: Plan, start: Start, programs: Programs, note: Callable[[s
         epoch, index = divmod(start.position.step, plan.length.steps_per_epoch)
         ended = is_over(start.position, plan.config.training.early_stopping)
         if start.position.step < plan.length.steps and not ended:
-            programs.compile(plan_epoch(plan.task, plan.train, plan.batching, epoch)[index].shape)
+            programs.compile(plan.epoch(epoch)[index].shape)
     if drawn is None:
         assert start.state is not None
         return start.state

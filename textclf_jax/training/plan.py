@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from textclf_jax.config.schema import RunConfig
-from textclf_jax.data.collate import Batching, Bucketed, choose_buckets
+from textclf_jax.data.collate import Batching, BatchRows, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.packing import Packed, candidate_packings
 from textclf_jax.data.splits import load_splits, with_tokens_read
@@ -24,6 +24,7 @@ from textclf_jax.runtime.device import compute_precision
 from textclf_jax.runtime.programs import Shape, compiled, shapes_of
 from textclf_jax.tasks import Task, make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
+from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.class_weights import class_weights
 from textclf_jax.training.optimizer import make_optimizer
 from textclf_jax.training.schedule import TrainingLength, make_schedule, training_length
@@ -75,6 +76,15 @@ class Plan:
     def module(self) -> nn.Module:
         """The model."""
         return self.settings.module
+
+    def epoch(self, number: int) -> list[BatchRows]:
+        """The batches of an epoch of training, by its number from 0."""
+        return plan_epoch(self.task, self.train, self.batching, number) if number else self._first_epoch
+
+    @functools.cached_property
+    def _first_epoch(self) -> list[BatchRows]:
+        # several ask for it before the first step, and to plan packed rows takes a while
+        return plan_epoch(self.task, self.train, self.batching, 0)
 
     @property
     def state_shapes(self) -> TrainState:

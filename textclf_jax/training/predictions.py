@@ -11,7 +11,6 @@ from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
 from textclf_jax.tasks.mlm import MlmTask
 from textclf_jax.tasks.task import EVALUATION_MASKS, TRAINING_MASKS, Task
-from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.plan import Plan
 
 ENOUGH = 1000  # so many are counted; the rest is estimated from them
@@ -38,7 +37,7 @@ def count_predictions(plan: Plan) -> dict[str, PredictionCount]:
     task, seed, counts = plan.task, plan.config.experiment.seed, {}
     for name, data in plan.splits.items():
         if name == "train":
-            batches, prefix = plan_epoch(task, data, plan.batching, 0), (seed, TRAINING_MASKS, 0)
+            batches, prefix = plan.epoch(0), (seed, TRAINING_MASKS, 0)
         else:
             batches, prefix = plan.eval_batching.evaluation(data.lengths), (seed, EVALUATION_MASKS)
         counts[name] = _count(task, data, batches, prefix)
@@ -71,7 +70,7 @@ def require_training_predictions(plan: Plan, counts: dict[str, PredictionCount])
     for epoch in range(1, plan.length.epochs):
         if epoch * expected >= ENOUGH:
             break
-        batches = plan_epoch(task, data, plan.batching, epoch)
+        batches = plan.epoch(epoch)
         if _count(task, data, batches, (plan.config.experiment.seed, TRAINING_MASKS, epoch)).count:
             return
     remedy = "Put more text into it, or set mlm_head.mask_p to a higher share."

@@ -18,7 +18,7 @@ from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.runs.checkpoint import Checkpoints, save_model
 from textclf_jax.runtime.device import explained_exhaustion, set_up_device, steps_in_flight, training_with_less_memory
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
-from textclf_jax.training.batches import plan_epoch, training_batches
+from textclf_jax.training.batches import training_batches
 from textclf_jax.training.budget import RunCost
 from textclf_jax.training.linear_path import fitted_collections
 from textclf_jax.training.loop import on_device
@@ -177,7 +177,7 @@ def _time_steps(
                 break
     jax.block_until_ready(state)
     elapsed = clock() - begin
-    epoch = plan_epoch(plan.task, plan.train, plan.batching, 0)
+    epoch = plan.epoch(0)
     return state, elapsed / flops * sum(plan.task.flops(rows.shape, train=True) for rows in epoch) / len(epoch)
 
 

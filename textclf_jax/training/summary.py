@@ -14,7 +14,6 @@ from textclf_jax.evaluation.mixing import PART_NAMES, score_of_both, score_of_pa
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.pretrained import start_path
 from textclf_jax.tasks.metrics import shown
-from textclf_jax.training.batches import plan_epoch
 from textclf_jax.training.linear_path import linear_path_facts
 from textclf_jax.training.optimizer import group_of, path_names, starts_frozen
 from textclf_jax.training.plan import Plan
@@ -63,7 +62,7 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
     for name, data in plan.splits.items():
         tokens = int(data.lengths.sum())
         facts.append((f"{name} data", f"{len(data):,} rows, {tokens:,} real tokens ({data.path})"))
-    waste = padding_waste(plan.train.lengths, plan_epoch(plan.task, plan.train, plan.batching, 0))
+    waste = padding_waste(plan.train.lengths, plan.epoch(0))
     facts.append(("training batches", f"{plan.batching}; {waste:.1%} padding"))
     held_out = [data for name, data in plan.splits.items() if name != "train"]
     if held_out:
