@@ -277,7 +277,7 @@ def test_finetuning_from_scratch_takes_a_preset(project):
 
 
 @pytest.mark.parametrize(
-    ("preset", "rate"), [("bert-tiny", 1e-3), ("bert-mini", 4e-4), ("bert-small", 1e-4), ("bert-base", 7e-5)]
+    ("preset", "rate"), [("bert-tiny", 5e-4), ("bert-mini", 2e-4), ("bert-small", 6e-5), ("bert-base", 3e-5)]
 )
 def test_the_learning_rate_fits_the_pretrained_model(project, preset, rate):
     generate_pretraining("pre", data="data/news", preset=preset, root=project)

@@ -29,6 +29,7 @@ FILE = (Path("a.csv"),)
         ({"data": data(inputs=FILE, test_fraction=0.0)}, "there would be no test split"),
         ({"data": data(train=FILE, test=FILE, val_fraction=0.0)}, "there would be no val split"),
         ({"out": Path("studies/.toy")}, 'begins with "."'),
+        ({"finetuning_keys": ("training.max_updates=3",)}, "--set-finetuning training.max_updates=3: a study chooses"),
         ({"pretraining_keys": ("training.epochs=3",)}, "--set-pretraining training.epochs=3: a study chooses this key"),
         ({"finetuning_keys": ("classification_head.linear.enabled=true",)}, "a study chooses this key"),
         ({"finetuning_keys": ("experiment.seed=3",)}, "--set-finetuning experiment.seed=3: a study chooses this key"),

@@ -47,6 +47,17 @@ def test_every_run_is_an_ordinary_experiment(machine, capsys):
     assert "TF-IDF + logistic regression" in capsys.readouterr().out
 
 
+def test_the_epochs_of_finetuning_end_it_before_its_time(machine):
+    """Not those from scratch, nor pretraining: these fill the time that was measured, 12 updates here."""
+    run(machine, finetuning_keys=("training.epochs=2",))
+    lengths = {}
+    for part in ("scratch-short", "scratch-long", "pretraining", "pretrained"):
+        kind = "pretraining" if part == "pretraining" else "finetuning"
+        config: Any = load_config(Path(f"experiments/{kind}/toy-{part}-seed1/config.yaml")).config
+        lengths[part] = config.training.max_updates
+    assert lengths == {"scratch-short": 12, "scratch-long": 12, "pretraining": 12, "pretrained": 8}
+
+
 def test_the_minutes_are_shared_out(machine):
     """What the data took is nobody's; the rest is divided."""
     run(machine)

@@ -11,9 +11,10 @@ from textclf_jax.config.schema import RunConfig
 from textclf_jax.errors import UserError
 from textclf_jax.training import speed
 from textclf_jax.training.batches import training_batches
+from textclf_jax.training.budget import RunCost
 from textclf_jax.training.loop import due_after
 from textclf_jax.training.plan import Plan, make_plan
-from textclf_jax.training.speed import length_within
+from textclf_jax.training.speed import MeasuredLength, length_within
 
 COMPILING, FROM_CACHE, SAVING = 11.0, 0.5, 2.0
 SECONDS_PER_FLOP = {True: 1e-7, False: 2e-8}  # in training, and without
@@ -120,3 +121,12 @@ def test_minutes_that_are_too_few_are_refused_and_a_short_run_is_told(data, monk
     assert "too few updates for a warm-up" in told
     assert "note" not in speed.MeasuredLength(300, 30, cost, 0.5).facts(warmup_ratio=0.1)
     assert np.isfinite(cost).all()
+
+
+@pytest.mark.parametrize(("epochs", "updates"), [(1, 3), (2, 5), (4, 10), (5, 10)])
+def test_a_length_can_end_with_its_epochs(epochs, updates):
+    """Five steps an epoch, two an update; ten updates fit into the time."""
+    cost = RunCost(1.0, 2.0, 3.0, 4.0, 5, 2, 0)
+    length = MeasuredLength(10, 4, cost, 9.0).at_most(epochs)
+    assert (length.max_updates, length.epochs) == (updates, min(epochs, 4))
+    assert length.minutes == (9.0 if epochs >= 4 else pytest.approx(cost.seconds(updates) / 60))

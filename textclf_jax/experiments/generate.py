@@ -127,9 +127,9 @@ def check_settings(kind: Kind, preset: str | None, overrides: Sequence[str], roo
 def finetuning_rate(width: int) -> float:
     """A peak learning rate for finetuning a pretrained encoder, to one digit: narrow ones need a higher one.
 
-    1e-3 up to a width of 128, then falling with its power of 1.5: 4e-4 at 256, 1e-4 at 512, 7e-5 at 768.
+    5e-4 up to a width of 128, then falling with its power of 1.5: 2e-4 at 256, 6e-5 at 512, 3e-5 at 768.
     """
-    return float(f"{1e-3 * min(1.0, (128 / width) ** 1.5):.0e}")
+    return float(f"{5e-4 * min(1.0, (128 / width) ** 1.5):.0e}")
 
 
 def fill(text: str, values: Mapping[KeyPath, object], source: str) -> str:

@@ -25,8 +25,9 @@ METHODS = tuple(TITLES)  # in the order of the tables
 NO_TEST = "data.test.dataset_path=null"
 # the template has a linear path: an encoder is compared without one
 LINEAR_KEY, ENCODER_ALONE = "classification_head.linear.enabled=true", "classification_head.linear.enabled=false"
-# chosen by the study for each of its runs
-OWN_KEYS = ("training.epochs", "training.max_updates", "experiment.seed", "classification_head.linear.enabled")
+# chosen by the study for each of its runs; the epochs of finetuning are an upper limit
+OWN_KEYS = ("training.max_updates", "experiment.seed", "classification_head.linear.enabled")
+EPOCHS = "training.epochs"
 
 
 class Part(NamedTuple):
@@ -37,6 +38,7 @@ class Part(NamedTuple):
       kind: pretraining or finetuning.
       share: of the time that is left when the data is prepared.
       from_scratch: finetuned from fresh weights.
+      fills_time: otherwise it ends after `training.epochs` where these are over earlier.
       keys: overrides of its config.
     """
 
@@ -44,6 +46,7 @@ class Part(NamedTuple):
     kind: Kind
     share: float
     from_scratch: bool = False
+    fills_time: bool = True
     keys: tuple[str, ...] = ()
 
 
@@ -79,6 +82,7 @@ class Design:
     def parts(self, method: str) -> tuple[Part, ...]:
         """The runs of a method, in their order. Pretraining is shared by the methods that start from it.
 
+        A pretrained encoder soon knows the labelled texts by heart: it is finetuned for a few epochs at most.
         What is trained from scratch cannot spend much time well: it is trained twice, as long as the others are
         finetuned and as long as they are pretrained, both together taking the minutes. The better one on the
         validation split counts.
@@ -89,12 +93,13 @@ class Design:
         alone = (*keys, ENCODER_ALONE)
         if method == SCRATCH:
             return (
-                Part("scratch-short", "finetuning", share, True, alone),
-                Part("scratch-long", "finetuning", 1 - share, True, alone),
+                Part("scratch-short", "finetuning", share, True, keys=alone),
+                Part("scratch-long", "finetuning", 1 - share, True, keys=alone),
             )
         if method == PRETRAINED:
-            return self.pretraining, Part("pretrained", "finetuning", share, keys=alone)
-        return self.pretraining, Part("pretrained-linear", "finetuning", share, keys=(*keys, LINEAR_KEY))
+            return self.pretraining, Part("pretrained", "finetuning", share, fills_time=False, keys=alone)
+        with_linear = (*keys, LINEAR_KEY)
+        return self.pretraining, Part("pretrained-linear", "finetuning", share, fills_time=False, keys=with_linear)
 
     @property
     def pretraining(self) -> Part:
@@ -135,7 +140,8 @@ def check_design(design: Design) -> None:
                 f"there would be no {split} split, and a study needs one: give --{split} FILE beside --train, or INPUT "
                 f"files and --{split}-fraction above 0"
             )
-    for flag, keys in (("--set-pretraining", design.pretraining_keys), ("--set-finetuning", design.finetuning_keys)):
+    given = ("--set-pretraining", design.pretraining_keys, (*OWN_KEYS, EPOCHS))
+    for flag, keys, own in (given, ("--set-finetuning", design.finetuning_keys, OWN_KEYS)):
         for key in keys:
-            if key.partition("=")[0].strip() in OWN_KEYS:
+            if key.partition("=")[0].strip() in own:
                 raise UserError(f"{flag} {key}: a study chooses this key itself; leave it out")

@@ -215,6 +215,7 @@ class Study:
                     f"{part.name} gets {part.share:.0%} of the {self.design.minutes:g} minutes, less {prepared:.0f} s"
                 )
                 raise UserError(f"{told} that the data took: {error}") from None
+            found = found if part.fills_time else found.at_most(config.training.epochs)
             print(found.facts(config.training.warmup_ratio), flush=True)
             seconds = self.clock() - begin
             self.progress.lengths[part.name] = Measured(found.max_updates, found.epochs, found.remark, seconds)

@@ -56,6 +56,13 @@ class MeasuredLength(NamedTuple):
             f"{self.cost.evaluation:.2g} s an evaluation, {self.cost.start + self.cost.end:.2g} s before and after"
         )
 
+    def at_most(self, epochs: int) -> "MeasuredLength":
+        """This length, or so many epochs where they are over earlier."""
+        updates = -(-epochs * self.cost.steps_per_epoch // self.cost.accumulation)
+        if updates >= self.max_updates:
+            return self
+        return self._replace(max_updates=updates, epochs=epochs, minutes=self.cost.seconds(updates) / 60)
+
     def facts(self, warmup_ratio: float) -> str:
         """What fits into the time, with what there is hardly time for."""
         cost, steps = self.cost, self.max_updates * self.cost.accumulation
