@@ -51,10 +51,6 @@ class Size:
         return tuple(setting for setting in self.pretraining if setting.startswith("architecture."))
 
 
-DROPOUT_RATES = ("mlp_dropout", "embedding_dropout", "attention.attn_out_dropout")
-DROPOUT = tuple(f"architecture.{name}=0.1" for name in DROPOUT_RATES)
-NO_DROPOUT = tuple(f"architecture.{name}=0.0" for name in DROPOUT_RATES)
-
 FULL = Size(
     num_packages=8,
     rows_per_package={"train": 1200, "val": 100, "test": 250},
@@ -69,15 +65,12 @@ FULL = Size(
         "training.batch_size=32",
         "training.epochs=3",
         "training.learning_rate=2e-3",
-        # three epochs are too few to overfit
-        *NO_DROPOUT,
     ),
     finetuning=(
         "classification_head.pooling=mean",
         "training.batch_size=32",
         "training.epochs=2",
         "training.learning_rate=1e-3",
-        *DROPOUT,
     ),
 )
 QUICK = Size(

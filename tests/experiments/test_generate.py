@@ -17,6 +17,7 @@ from textclf_jax.experiments.generate import (
     SHIPPED_CONFIGS,
     Length,
     fill,
+    flatten,
     generate_finetuning,
     generate_pretraining,
 )
@@ -230,10 +231,23 @@ def test_a_broken_dataset_description_is_named(project, content):
 # --- finetuning -----------------------------------------------------------------------------------------------
 
 
+def without_dropout(config):
+    """The values of an architecture that weights depend on."""
+    values = flatten(config.architecture.model_dump())
+    return {path: value for path, value in values.items() if not path[-1].endswith("dropout")}
+
+
 def test_finetuning_takes_over_architecture_and_tokenizer(project):
-    old = pretraining_config(generate_pretraining("pre", data="data/news", preset="bert-tiny", root=project))
+    """But not rates of dropout, which no weight depends on."""
+    keys = ["architecture.num_layers=3", "architecture.mlp_dropout=0.3", "architecture.attention.attn_dropout=0.3"]
+    old = pretraining_config(
+        generate_pretraining("pre", data="data/news", preset="bert-tiny", overrides=keys, root=project)
+    )
     config = finetuning_config(generate_finetuning("fine", "pre", data="data/news", root=project))
-    assert (config.architecture, config.tokenizer) == (old.architecture, old.tokenizer)
+    assert config.tokenizer == old.tokenizer
+    assert without_dropout(config) == without_dropout(old)
+    architecture = config.architecture
+    assert (architecture.num_layers, architecture.mlp_dropout, architecture.attention.attn_dropout) == (3, 0.1, 0.0)
     assert config.pretrained_experiment.path == "experiments/pretraining/pre"
     assert config.pretrained_experiment.checkpoint == "model.ckpt"
     assert config.classification_head.num_labels == 3
@@ -270,7 +284,7 @@ def test_finetuning_from_scratch_takes_a_preset(project):
     path = generate_finetuning("fine", None, data="data/news", preset="bert-tiny", root=project)
     config = finetuning_config(path)
     assert (config.architecture.embedding_dim, config.architecture.attention.num_heads) == (128, 2)
-    assert (config.training.learning_rate, config.architecture.max_sequence_length) == (1e-3, 96)
+    assert (config.training.learning_rate, config.architecture.max_sequence_length) == (2e-3, 96)
     generate_pretraining("pre", data="data/news", root=project)
     with pytest.raises(UserError, match="--preset goes with --from-scratch: the architecture is that of pre"):
         generate_finetuning("other", "pre", preset="bert-tiny", root=project)
@@ -308,7 +322,7 @@ def test_finetuning_from_a_run_of_the_reference(golden, tmp_path, file):
     source = golden.path / f"configs/{file}_pretraining.yaml"
     (run / "config.yaml").write_bytes(source.read_bytes())
     config = finetuning_config(generate_finetuning("fine", "old", root=tmp_path))
-    assert config.architecture == load_config(source).config.architecture
+    assert without_dropout(config) == without_dropout(load_config(source).config)
     assert config.pretrained_experiment.checkpoint == "checkpoints/model.ckpt"
 
 

@@ -43,7 +43,7 @@ def test_every_run_is_an_ordinary_experiment(machine, capsys):
         assert config.pretrained_experiment.path == f"experiments/pretraining/toy-pretraining-seed{seed}"
         assert (config.experiment.seed, config.classification_head.num_labels) == (seed, 3)
         config = load_config(Path(f"experiments/finetuning/toy-scratch-long-seed{seed}/config.yaml")).config
-        assert (config.pretrained_experiment.path, config.training.learning_rate) == (None, 1e-3)
+        assert (config.pretrained_experiment.path, config.training.learning_rate) == (None, 2e-3)
     assert "TF-IDF + logistic regression" in capsys.readouterr().out
 
 
@@ -146,7 +146,7 @@ def test_a_changed_config_is_refused(machine):
     run(machine, methods=("pretrained",))
     path = Path("experiments/pretraining/toy-pretraining-seed1/config.yaml")
     text = path.read_text()
-    path.write_text(text.replace("mask_p: 0.15", "mask_p: 0.25"))
+    path.write_text(text.replace("mask_p: 0.2", "mask_p: 0.25"))
     with pytest.raises(UserError, match=r"config\.yaml: has changed since the study wrote it"):
         run(machine, methods=("pretrained",))
     path.write_text(text)

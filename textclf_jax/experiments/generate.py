@@ -81,7 +81,8 @@ def generate_finetuning(
 ) -> Path:
     """Makes a finetuning run with the architecture and tokenizer of a pretraining run; returns the path of its config.
 
-    The learning rate is one that a pretrained model of this width takes.
+    The learning rate is one that a pretrained model of this width takes. Rates of dropout are those of the template:
+    finetuning, whose texts are few, needs some where pretraining needed none.
 
     Args:
       name: name of the new run.
@@ -102,7 +103,8 @@ def generate_finetuning(
     if pretrain_name is not None:
         folder = find_run("pretraining", pretrain_name, root)
         old = _config_of_run(folder)
-        values |= {path: value for path, value in old.items() if path[0] in ("architecture", "tokenizer")}
+        shared = (path for path in old if path[0] in ("architecture", "tokenizer"))
+        values |= {path: old[path] for path in shared if not path[-1].endswith("dropout")}
         values["training", "learning_rate"] = finetuning_rate(int(str(old["architecture", "embedding_dim"])))
         values["pretrained_experiment", "path"] = f"experiments/pretraining/{pretrain_name}"
         written = (checkpoint for checkpoint in CHECKPOINTS if (folder / checkpoint).exists())
