@@ -35,7 +35,7 @@ def linear(
     if precision.rounds_products:
         return _rounded_product(x.astype(jnp.float32), kernel, transposed)
     x, kernel = x.astype(precision.activations), kernel.astype(precision.activations)
-    return jnp.matmul(x, kernel.T if transposed else kernel)
+    return jnp.matmul(x, kernel.T if transposed else kernel, precision=precision.of_dot)
 
 
 def linear_reference(x, kernel, *, transposed: bool = False):
@@ -58,7 +58,8 @@ def kernel_gradient(
     """
     if precision.rounds_products:
         return _rounded_kernel_gradient(x, cotangent, transposed)
-    return jnp.einsum("...i,...o->oi" if transposed else "...i,...o->io", x, cotangent)
+    axes = "...i,...o->oi" if transposed else "...i,...o->io"
+    return jnp.einsum(axes, x, cotangent, precision=precision.of_dot)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

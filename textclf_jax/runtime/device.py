@@ -51,12 +51,12 @@ def usable_cache(folder: Path | None) -> Path | None:
 
 
 def set_up_device(training: Training) -> str:
-    """Makes JAX use the configured device, the persistent compilation cache, and full precision where asked to.
+    """Makes JAX use the configured device and the persistent compilation cache.
 
     To be called before anything touches JAX arrays.
 
     Args:
-      training: `device` auto takes CUDA if there is one; cpu and cuda force it. `use_amp`: see `compute_precision`.
+      training: `device` auto takes CUDA if there is one; cpu and cuda force it.
 
     Returns:
       A name to show, such as "cpu" or "cuda (NVIDIA H200)".
@@ -69,8 +69,6 @@ def set_up_device(training: Training) -> str:
     folder = usable_cache(cache_folder())
     jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    if compute_precision(training) == FULL:
-        jax.config.update("jax_default_matmul_precision", "highest")
     if platform() == "gpu":
         return f"cuda ({jax.devices()[0].device_kind})"
     if training.device == "cuda":
