@@ -1,6 +1,6 @@
 """GELU against its definition, and its gradients against float64 and autodiff."""
 
-from math import erf, sqrt
+from math import erf, pi, sqrt
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,17 @@ def test_what_is_kept_is_rounded_and_the_result_is_not():
     )
     assert exact[0] == rounded[0]
     assert 0 < np.abs(exact[1] - rounded[1]).max() < 0.02 * np.abs(exact[1]).max()
+
+
+def test_bfloat16_is_rounded_once():
+    """Value and gradient are the nearest of bfloat16 to the exact ones, but for float32's last digits."""
+    x = jnp.asarray(np.linspace(-3, 3, 2001), jnp.bfloat16)
+    found, vjp = jax.vjp(lambda x: gelu(x, HALF), x)
+    wide = np.asarray(x, np.float64)
+    cdf = np.array([0.5 * (1 + erf(v / sqrt(2))) for v in wide])
+    slope = cdf + wide * np.exp(-0.5 * wide**2) / sqrt(2 * pi)
+    for ours, exact in ((found, wide * cdf), (vjp(jnp.ones_like(x))[0], slope)):
+        np.testing.assert_allclose(np.asarray(ours, np.float64), exact, rtol=2**-9 + 1e-4, atol=1e-6)
 
 
 def results(function, x, kernel):

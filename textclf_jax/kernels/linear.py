@@ -1,4 +1,4 @@
-"""Products of activations and one kernel: `linear`, in the precision of the model.
+"""Products of activations and one kernel: `linear`, in the precision of the model, and the bias after it.
 
 XLA's CPU compiler (jax 0.10) multiplies bfloat16 only where a product reaches it with the contracted axis of the left
 operand last, or with two leading axes contracted; anything else it computes in float32 at half the speed. It also folds
@@ -36,6 +36,14 @@ def linear(
         return _rounded_product(x.astype(jnp.float32), kernel, transposed)
     x, kernel = x.astype(precision.activations), kernel.astype(precision.activations)
     return jnp.matmul(x, kernel.T if transposed else kernel, precision=precision.of_dot)
+
+
+def add_bias(y: Float[Array, "*N O"], bias: Float[Array, " O"]) -> Float[Array, "*N O"]:
+    """y plus a bias in float32, in y's dtype."""
+    if y.dtype == bias.dtype:
+        return y + bias
+    # rounded after it is spread out: its gradient is then widened before it is summed over all vectors
+    return y + jnp.broadcast_to(bias, y.shape).astype(y.dtype)
 
 
 def linear_reference(x, kernel, *, transposed: bool = False):
