@@ -189,6 +189,20 @@ def test_fault_22_cuda_without_cuda(project):
     )
 
 
+def test_fault_22_flash_attention_without_cuda(project):
+    import jax
+
+    if jax.default_backend() == "gpu":
+        pytest.skip("there is CUDA")
+    implementation = "architecture.attention.mha.implementation"
+    project.refused(
+        f"{implementation} is cudnn, flash attention, but it needs a CUDA device",
+        "Set it to auto",
+        flags=("--set", f"{implementation}=cudnn"),
+    )
+    project.train("pretraining", "--dry-run", "--set", f"{implementation}=auto")
+
+
 # --- 23: the user's tokenizer wrapper -------------------------------------------------------------------------
 
 WRAPPER = """
