@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -97,7 +98,7 @@ class Predictor:
         self._frame_ids = [tokens.index(token) for token in FRAME_TOKENS if token in tokens]
         self._task = ClassificationTask(config, self._tokenizer)
         self._module = self._task.module(FULL)
-        self._variables = saved.variables
+        self._variables = jax.device_put(saved.variables)
         self._batch_size = config.training.batch_size
         self._programs = Programs("prediction", self._program)
         self.multi_label = config.classification_head.multi_label
