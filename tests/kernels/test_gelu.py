@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.kernels.cases import ROUNDED
+from tests.kernels.cases import ROUNDED, rounded
 from tests.model.cases import HALF, check_float64_gradients, normal
 from textclf_jax.kernels.gelu import gelu, gelu_linear, gelu_reference
 from textclf_jax.kernels.precision import FULL
@@ -35,14 +35,14 @@ def test_what_is_kept_is_rounded_and_the_result_is_not():
 
 
 def test_bfloat16_is_rounded_once():
-    """Value and gradient are the nearest of bfloat16 to the exact ones, but for float32's last digits."""
+    """Value and gradient are the nearest of bfloat16 to the exact ones, but where float32's last digits decide."""
     x = jnp.asarray(np.linspace(-3, 3, 2001), jnp.bfloat16)
     found, vjp = jax.vjp(lambda x: gelu(x, HALF), x)
     wide = np.asarray(x, np.float64)
     cdf = np.array([0.5 * (1 + erf(v / sqrt(2))) for v in wide])
     slope = cdf + wide * np.exp(-0.5 * wide**2) / sqrt(2 * pi)
     for ours, exact in ((found, wide * cdf), (vjp(jnp.ones_like(x))[0], slope)):
-        np.testing.assert_allclose(np.asarray(ours, np.float64), exact, rtol=2**-9 + 1e-4, atol=1e-6)
+        assert (np.asarray(ours, np.float64) == rounded(exact)).mean() > 0.98
 
 
 def results(function, x, kernel):
