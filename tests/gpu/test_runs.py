@@ -4,10 +4,10 @@ import os
 import signal
 from pathlib import Path
 
+import jax
 import pytest
 
 from tests import tiny
-from tests.conftest import ON_GPU
 from tests.faults.harness import end_of, process
 from tests.model.cases import HALF
 from tests.trained import check_same_run, read_column, run
@@ -77,7 +77,8 @@ def test_a_killed_run_goes_on_to_the_same_bits(data, whole, tmp_path):
 
 
 def test_losses_of_200_steps_in_bfloat16_are_those_of_float32(data, tmp_path, monkeypatch):
-    if not ON_GPU:
+    on_gpu = jax.default_backend() == "gpu"
+    if not on_gpu:
         monkeypatch.setattr(plan, "compute_precision", lambda training: HALF if training.use_amp else FULL)
     losses = {}
     for use_amp in (True, False):
@@ -87,7 +88,7 @@ def test_losses_of_200_steps_in_bfloat16_are_those_of_float32(data, tmp_path, mo
             training={"use_amp": use_amp, "device": "auto", "epochs": 4},
             logging={"log_interval_updates": 20},
         )
-        assert not ON_GPU or compute_precision(config.training) == (HALF if use_amp else FULL)
+        assert not on_gpu or compute_precision(config.training) == (HALF if use_amp else FULL)
         losses[use_amp] = read_column(run(config, tmp_path / str(use_amp)), "train/loss")
     assert len(losses[True]) == 10
     assert losses[True] != losses[False]

@@ -122,11 +122,11 @@ def compute_precision(training: Training) -> Precision:
     With `use_amp`: bfloat16 on a GPU that has it; on a CPU that multiplies bfloat16 natively, float32 with products of
     operands rounded to bfloat16. Otherwise float32 at full precision.
     """
-    if training.use_amp and gpu_has_bf16():
-        return Precision(activations=jnp.bfloat16, products=jnp.bfloat16)
-    if training.use_amp and cpu_multiplies_bf16():
-        return Precision(activations=jnp.float32, products=jnp.bfloat16)
-    return FULL
+    if not training.use_amp:
+        return FULL
+    if platform() == "gpu":
+        return Precision(activations=jnp.bfloat16, products=jnp.bfloat16) if gpu_has_bf16() else FULL
+    return Precision(activations=jnp.float32, products=jnp.bfloat16) if cpu_multiplies_bf16() else FULL
 
 
 def require_flash_attention(config: RunConfig) -> None:
@@ -144,12 +144,13 @@ def require_flash_attention(config: RunConfig) -> None:
 
 def on_any_device(config: Config) -> Config:
     """The configuration of a trained model without what it asks of the device, which need not be the one here."""
-    training, architecture = config.training, config.architecture
+    training, architecture, attention = config.training, config.architecture, config.architecture.attention
     if training.device == "cuda":
         training = training.model_copy(update={"device": "auto"})
-    mha = architecture.attention.mha.model_copy(update={"implementation": "auto"})
-    attention = architecture.attention.model_copy(update={"mha": mha})
-    architecture = architecture.model_copy(update={"attention": attention})
+    if attention.mha.implementation == "cudnn":
+        mha = attention.mha.model_copy(update={"implementation": "auto"})
+        attention = attention.model_copy(update={"mha": mha})
+        architecture = architecture.model_copy(update={"attention": attention})
     return config.model_copy(update={"training": training, "architecture": architecture})
 
 
