@@ -15,6 +15,7 @@ def write_plain_tensors(path: Path, *arrays: np.ndarray) -> None:
     tensors = b"".join(_tensor(str(i), array) for i, array in enumerate(arrays))
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02(" + tensors + b"t.")
+        archive.writestr("archive/version", b"3\n")
         archive.writestr("archive/byteorder", b"little")
         for i, array in enumerate(arrays):
             archive.writestr(f"archive/data/{i}", np.ascontiguousarray(array).tobytes())
