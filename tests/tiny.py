@@ -1,10 +1,12 @@
 """A tiny vocabulary, tiny data and tiny configurations for tests that train."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tests.plain_torch_files import write_plain_tensors
 from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
 from textclf_jax.data.torch_files import write_tensors
 
@@ -38,11 +40,12 @@ def rows(count: int, *, seed: int = 0, length: int = MAX_LENGTH, num_labels: int
 def write_data(folder: Path, *, train: int = 50, val: int = 12, test: int = 12) -> Path:
     """`vocab/`, `mlm/` and `cls/` with train, val and test files, as `textclf prepare` lays them out."""
     write_vocabulary(folder / "vocab")
+    write = write_tensors if find_spec("torch") else write_plain_tensors
     for seed, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
         ids, mask, labels = rows(count, seed=seed)
         for task, arrays in {"mlm": (ids, mask), "cls": (ids, mask, labels)}.items():
             (folder / task).mkdir(exist_ok=True)
-            write_tensors(folder / task / f"{split}.pt", *arrays)
+            write(folder / task / f"{split}.pt", *arrays)
     return folder
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.plain_torch_files import write_plain_tensors
 from tests.trained import assert_same
 from textclf_jax.data.torch_files import read_tensors, write_tensors
 from textclf_jax.errors import UserError
@@ -41,6 +42,14 @@ def test_round_trip(path, arrays):
         assert isinstance(torch.load(path, weights_only=True), TensorDataset)  # readable without this package
     write_tensors(path, ids)  # replaces
     assert_same(read_tensors(path), [ids])
+
+
+def test_files_of_tests_without_torch_are_such_files(path, arrays):
+    import torch
+
+    write_plain_tensors(path, *arrays)
+    assert_same(read_tensors(path), arrays)
+    assert_same([tensor.numpy() for tensor in torch.load(path, weights_only=True)], arrays)
 
 
 def test_arrays_are_read_only(path, arrays):

@@ -189,6 +189,19 @@ def test_fault_22_cuda_without_cuda(project):
     )
 
 
+def test_fault_22_flash_attention_without_cuda(project):
+    import jax
+
+    if jax.default_backend() == "gpu":
+        pytest.skip("there is CUDA")
+    implementation = "architecture.attention.mha.implementation"
+    project.refused(
+        f"{implementation} is cudnn, flash attention, but it needs a CUDA device",
+        "Set it to auto",
+        flags=("--set", f"{implementation}=cudnn"),
+    )
+
+
 # --- 23: the user's tokenizer wrapper -------------------------------------------------------------------------
 
 WRAPPER = """

@@ -35,7 +35,8 @@ def compiled_gradients(precision, options):
 def test_heeded_barriers_change_memory_alone(precision):
     usual, expected = compiled_gradients(precision, None)
     heeding, found = compiled_gradients(precision, COMPILER_OPTIONS["cpu"])
-    if precision == ROUNDED:
+    # XLA of jax 0.11 keeps less by itself
+    if precision == ROUNDED and jax.__version_info__ < (0, 11):
         assert heeding < 0.8 * usual
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=(1e-5 if precision == FULL else 1e-2) * np.abs(b).max())

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from tests.kernels.cases import ROUNDED, close, rounded
-from tests.model.cases import normal
+from tests.model.cases import HALF, normal
 from textclf_jax.kernels.batched import batched_matmul, sum_over_rows
 from textclf_jax.kernels.precision import FULL
 
@@ -31,8 +31,18 @@ def test_products_round_the_operands_and_nothing_else(lead, transposed, precisio
 
 
 @pytest.mark.parametrize("rows", [1, 6, 8, 24])
-@pytest.mark.parametrize(("precision", "operand"), [(FULL, lambda x: x), (ROUNDED, rounded)], ids=["full", "rounded"])
+@pytest.mark.parametrize(
+    ("precision", "operand"),
+    [(FULL, lambda x: x), (ROUNDED, rounded), (HALF, rounded)],
+    ids=["full", "rounded", "half"],
+)
 def test_sums_over_rows(rows, precision, operand):
     a, b = normal((3, rows, 4)), normal((3, rows, 5), seed=1)
     found = jax.jit(lambda a, b: sum_over_rows(a, b, precision))(a, b)
     close(found, operand(a).swapaxes(-1, -2) @ operand(b))
+
+
+def test_operands_in_float32_are_rounded_beside_activations_in_bfloat16():
+    """And not multiplied in whatever a device multiplies float32 in."""
+    a, b = normal((3, 6, 8)), normal((3, 8, 4), seed=1)
+    close(batched_matmul(a, b, HALF), rounded(a) @ rounded(b))

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textclf_jax.kernels.casts import cast
+from tests.kernels.cases import rounded
+from tests.model.cases import normal
+from textclf_jax.kernels.casts import cast, scaled
 
 ALL_BFLOAT16 = np.arange(2**16, dtype=np.uint16).view(jnp.bfloat16)
 
@@ -55,3 +57,12 @@ def test_the_gradient_is_converted_back(dtype, other):
 def test_other_dtypes_are_converted_as_ever(dtype):
     x = jnp.linspace(-2, 2, 9, dtype=jnp.float16)
     np.testing.assert_array_equal(cast(x, dtype), x.astype(dtype))
+
+
+def test_a_factor_is_not_rounded_before_it_is_used():
+    """In bfloat16 it would be 0.1% off, for all elements alike."""
+    x, factor = jnp.asarray(normal((1000,)), jnp.bfloat16), 1 / 0.9
+    found = scaled(x, factor)
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(rounded(found), rounded(rounded(x) * factor))
+    assert float(scaled(jnp.float32(3), factor)) == np.float32(3) * np.float32(factor)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from tests.model.cases import normal
 from textclf_jax.kernels.cross_entropy import (
@@ -51,6 +50,7 @@ def test_values_and_gradients_are_those_of_the_reference():
 @pytest.mark.parametrize("weights", [None, [0.5, 0.02, 3.0, 1.0, 7.0]])
 def test_smoothing_and_class_weights_are_those_of_torch(smoothing, weights):
     """Values, and gradients of the mean over the weights of the targets."""
+    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     logits, targets = rng.normal(size=(40, 5)) * 6, rng.integers(0, 5, 40)
     scores = torch.tensor(logits, requires_grad=True)
@@ -71,6 +71,7 @@ def test_smoothing_and_class_weights_are_those_of_torch(smoothing, weights):
 
 def test_binary_cross_entropy_is_torch_s_in_float64():
     """Its mean over texts is the mean over all decisions, in values and gradients, far out too."""
+    torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(24, 5)) * np.array([1, 30, 1e3, 1e-3])[:, None].repeat(6, 0).reshape(24, 1)
     logits[0, 0] = 0.0

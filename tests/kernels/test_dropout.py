@@ -30,6 +30,14 @@ def test_rate_and_mean(rate):
     np.testing.assert_allclose(out[out != 0], 1 / (1 - rate), rtol=1e-6)
 
 
+def test_bfloat16_keeps_the_mean():
+    """The factor 1 / 0.9 in bfloat16 is 1.1094, 0.15% off."""
+    x = jnp.asarray(np.random.default_rng(0).uniform(1, 2, SIZE), jnp.bfloat16)
+    out = np.asarray(dropout(x, 0.1, jax.random.key(3)), np.float64)
+    kept = out != 0
+    assert abs(out[kept].sum() / np.asarray(x, np.float64)[kept].sum() * 0.9 - 1) < 1e-4
+
+
 @pytest.mark.parametrize("lag", [1, 2, 3, 16, 64, 128, 512, 768, 4096])
 def test_elements_are_independent_of_their_neighbours(lag):
     mask = dropped(jax.random.key(1))

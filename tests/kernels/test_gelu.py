@@ -1,13 +1,13 @@
 """GELU against its definition, and its gradients against float64 and autodiff."""
 
-from math import erf, sqrt
+from math import erf, pi, sqrt
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.kernels.cases import ROUNDED
+from tests.kernels.cases import ROUNDED, rounded
 from tests.model.cases import HALF, check_float64_gradients, normal
 from textclf_jax.kernels.gelu import gelu, gelu_linear, gelu_reference
 from textclf_jax.kernels.precision import FULL
@@ -32,6 +32,17 @@ def test_what_is_kept_is_rounded_and_the_result_is_not():
     )
     assert exact[0] == rounded[0]
     assert 0 < np.abs(exact[1] - rounded[1]).max() < 0.02 * np.abs(exact[1]).max()
+
+
+def test_bfloat16_is_rounded_once():
+    """Value and gradient are the nearest of bfloat16 to the exact ones, but where float32's last digits decide."""
+    x = jnp.asarray(np.linspace(-3, 3, 2001), jnp.bfloat16)
+    found, vjp = jax.vjp(lambda x: gelu(x, HALF), x)
+    wide = np.asarray(x, np.float64)
+    cdf = np.array([0.5 * (1 + erf(v / sqrt(2))) for v in wide])
+    slope = cdf + wide * np.exp(-0.5 * wide**2) / sqrt(2 * pi)
+    for ours, exact in ((found, wide * cdf), (vjp(jnp.ones_like(x))[0], slope)):
+        assert (np.asarray(ours, np.float64) == rounded(exact)).mean() > 0.98
 
 
 def results(function, x, kernel):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.kernels.cases import ROUNDED, close, rounded
 from tests.model.cases import HALF, normal
-from textclf_jax.kernels.linear import kernel_gradient, linear, linear_reference
+from textclf_jax.kernels.linear import add_bias, kernel_gradient, linear, linear_reference
 from textclf_jax.kernels.precision import FULL
 
 SHAPES = [(5, 8), (16, 8), (2, 3, 8), (1, 1, 8), (2, 3, 4, 8)]
@@ -54,3 +54,14 @@ def test_the_gradient_of_a_kernel_does_not_depend_on_its_shape(sizes, transposed
 def test_each_precision_gives_its_dtype():
     x, w = jnp.ones((2, 4)), jnp.ones((4, 3))
     assert [linear(x, w, p).dtype for p in (FULL, ROUNDED, HALF)] == [jnp.float32, jnp.float32, jnp.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_gradient_of_a_bias_is_summed_in_float32(dtype):
+    """In bfloat16 256 ones are as far as a sum of them comes."""
+    y, bias = jnp.asarray(normal((8, 512, 4)), dtype), normal((4,), seed=1)
+    found, vjp = jax.vjp(add_bias, y, bias)
+    np.testing.assert_array_equal(found, y + jnp.asarray(bias, dtype))
+    dy, dbias = vjp(jnp.ones_like(y))
+    assert (found.dtype, dy.dtype, dbias.dtype) == (dtype, dtype, jnp.float32)
+    np.testing.assert_array_equal(dbias, np.full(4, 4096, np.float32))

@@ -125,6 +125,7 @@ def test_flash_attention_is_chosen_where_it_fits(monkeypatch):
 
     assert implementation() == "xla"
     monkeypatch.setattr(backend, "platform", lambda: "gpu")
+    monkeypatch.setattr(backend, "compute_capability", lambda: (9, 0))
     assert implementation() == implementation(attn_dropout=0.5) == "cudnn"
     assert implementation(q=q.astype(jnp.float32)) == "xla"
     assert implementation(train=True, attn_dropout=0.5) == "xla"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 
+import jax
 import pytest
 
 from tests import tiny
@@ -20,6 +21,7 @@ def test_a_run_keeps_what_it_depends_on(tmp_path):
     assert kept["config"]["experiment"]["seed"] == 1
     assert set(kept["data"]) == {"train", "val", "test"}
     assert {"python", "jax", "jaxlib", "numpy", "textclf-jax"} <= set(kept["versions"])
+    assert kept["versions"]["jax"] == jax.__version__
     assert kept["device"]
     assert kept.items() <= load_model(folder / "model.ckpt").metadata.items()
 

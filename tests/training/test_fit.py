@@ -45,6 +45,7 @@ def test_the_same_run_twice_is_bitwise_the_same(data, tmp_path, build):
 
 @pytest.mark.parametrize("kind", ["pretraining", "finetuning"])
 def test_an_interrupted_run_goes_on_bitwise(data, tmp_path, monkeypatch, kind):
+    pytest.importorskip("torch")
     (tmp_path / "mine.py").write_text(WRAPPER)
     sections = {**FEATURES[kind], "data": {"num_length_buckets": 1}}
     sections["training"] = {**sections["training"], "epochs": 4}

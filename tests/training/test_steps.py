@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from tests import several_labels, tiny
 from textclf_jax.kernels.cross_entropy import binary_cross_entropy
@@ -119,6 +118,7 @@ class Table(nn.Module):
 @pytest.mark.parametrize("accumulation", [1, 3])
 def test_updates_of_several_labels_have_the_gradient_of_the_whole_window(tmp_path, accumulation):
     """21 texts in batches of 8: the last batch, and with 3 in an update its last one, has 5; against torch's mean."""
+    torch = pytest.importorskip("torch")
     data = several_labels.write_data(tmp_path, train=21, val=3, test=3)
     training = {"batch_size": 8, "grad_accum_steps": accumulation, "epochs": 1}
     plan = make_plan(several_labels.finetuning(data, training=training), tiny.Path("/"))

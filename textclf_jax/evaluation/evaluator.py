@@ -127,6 +127,8 @@ class Evaluator:
     def results(self, variables: PyTree, data: Dataset) -> Generator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""
         task = self.task.of_model(variables)
+        # once, where they are in the host's memory, and not for each batch
+        variables = jax.device_put(variables)
         seed, plans = task.config.experiment.seed, self.batching.evaluation(data.lengths)
 
         def prepare(item: tuple[int, BatchRows]) -> tuple[BatchRows, Batch]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -18,7 +19,7 @@ from textclf_jax.evaluation.mixing import mix, weights_of
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.prepare.report import NUM_SPECIAL
 from textclf_jax.runs.checkpoint import load_model
-from textclf_jax.runtime.device import set_up_device
+from textclf_jax.runtime.device import on_any_device, set_up_device
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
 from textclf_jax.tasks.multi_label import predicted_labels
@@ -87,7 +88,7 @@ class Predictor:
         config = config_of(saved.metadata["config"])
         if not isinstance(config, FinetuningConfig):
             raise UserError(f"{folder}: this is a pretrained encoder, not a classifier. Finetune it first.")
-        # the device that trained it need not be here
+        config = on_any_device(config)
         set_up_device(config.training.model_copy(update={"device": "auto", "use_amp": False}))
         self._tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
         # the tokens around a text; a wrapper of the user's may add none
@@ -97,7 +98,7 @@ class Predictor:
         self._frame_ids = [tokens.index(token) for token in FRAME_TOKENS if token in tokens]
         self._task = ClassificationTask(config, self._tokenizer)
         self._module = self._task.module(FULL)
-        self._variables = saved.variables
+        self._variables = jax.device_put(saved.variables)
         self._batch_size = config.training.batch_size
         self._programs = Programs("prediction", self._program)
         self.multi_label = config.classification_head.multi_label

@@ -18,6 +18,7 @@ from textclf_jax.kernels.backend import platform
 from textclf_jax.kernels.barriers import delay_until, materialize
 from textclf_jax.kernels.batched import batched_matmul, sum_over_rows
 from textclf_jax.kernels.blocks import loop_over_parts
+from textclf_jax.kernels.casts import scaled
 from textclf_jax.kernels.dropout import dropout
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.kernels.reductions import sum_of_products
@@ -119,7 +120,7 @@ def attention(
     Source: Vaswani et al. 2017, eq. 1; Dao et al. 2022, FlashAttention, appendix B.2 (the gradient).
     """
     # scaled before the product: XLA would write out an array of the scores' size with nothing but this number
-    q = q * q.shape[-1] ** -0.5
+    q = scaled(q, q.shape[-1] ** -0.5)
     blocks = _blocks()
     num_keys = jax.eval_shape(expand, k).shape[-2]
     is_whole = math.prod(q.shape[:-1]) * num_keys <= blocks.from_scores

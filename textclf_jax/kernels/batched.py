@@ -28,8 +28,7 @@ def batched_matmul(
     """
     if precision.rounds_products:
         return _rounded_product(a, b, transposed)
-    wide = jnp.promote_types(a.dtype, jnp.float32)
-    return jnp.einsum("...lk,...sk->...ls" if transposed else "...lk,...ks->...ls", a, b, preferred_element_type=wide)
+    return _einsum("...lk,...sk->...ls" if transposed else "...lk,...ks->...ls", a, b, precision)
 
 
 def sum_over_rows(a: Float[Array, "*N L K"], b: Float[Array, "*N L S"], precision: Precision) -> Float[Array, "*N K S"]:
@@ -45,7 +44,15 @@ def sum_over_rows(a: Float[Array, "*N L K"], b: Float[Array, "*N L S"], precisio
     """
     if precision.rounds_products:
         return _rounded_sum_over_rows(a, b)
-    return jnp.einsum("...lk,...ls->...ks", a, b, preferred_element_type=jnp.promote_types(a.dtype, jnp.float32))
+    return _einsum("...lk,...ls->...ks", a, b, precision)
+
+
+def _einsum(axes: str, a, b, precision: Precision):
+    """A product whose sums are float32 or wider, on devices that need no special shapes."""
+    wide = jnp.promote_types(a.dtype, jnp.float32)
+    if precision.products == jnp.bfloat16:
+        a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    return jnp.einsum(axes, a, b, precision=precision.of_dot, preferred_element_type=wide)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

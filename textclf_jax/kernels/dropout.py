@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt32
 
+from textclf_jax.kernels.casts import scaled
+
 WEYL = np.uint32(0x9E3779B9)
 WEYL_INVERSE = np.uint32(pow(int(WEYL), -1, 2**32))
 
@@ -55,4 +57,4 @@ def dropout(x: Float[Array, "..."], rate: float, key: Array | None) -> Float[Arr
         return x
     dropped = jnp.uint32(round(rate * 2**32))
     keep = hash_bits(key, x.size).reshape(x.shape) >= dropped
-    return jnp.where(keep, x * jnp.asarray(1.0 / (1.0 - rate), x.dtype), jnp.zeros((), x.dtype))
+    return jnp.where(keep, scaled(x, 1.0 / (1.0 - rate)), jnp.zeros((), x.dtype))

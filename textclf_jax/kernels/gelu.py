@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from textclf_jax.kernels.barriers import delay_until, materialize
-from textclf_jax.kernels.casts import cast
+from textclf_jax.kernels.casts import at_least_float32, cast
 from textclf_jax.kernels.linear import kernel_gradient, linear
 from textclf_jax.kernels.precision import FULL, Precision
 
@@ -55,9 +55,16 @@ def _slope(x):
     return _normal_cdf(x) + x * jnp.exp(-0.5 * x * x) * (2.0 * math.pi) ** -0.5
 
 
+def _times_slope(cotangent, x):
+    """The gradient by x of what has this gradient by gelu(x), in the same dtype."""
+    wide = at_least_float32(cotangent)
+    return (wide * _slope(cast(x, wide.dtype))).astype(cotangent.dtype)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _gelu(x, precision: Precision):
-    return x * _normal_cdf(x)
+    wide = at_least_float32(x)
+    return (wide * _normal_cdf(wide)).astype(x.dtype)
 
 
 def _gelu_forward(x, precision: Precision):
@@ -67,7 +74,7 @@ def _gelu_forward(x, precision: Precision):
 def _gelu_backward(precision: Precision, x, cotangent):
     del precision
     x, cotangent = delay_until(x, cotangent)
-    return (cotangent * _slope(cast(x, cotangent.dtype)),)
+    return (_times_slope(cotangent, x),)
 
 
 _gelu.defvjp(_gelu_forward, _gelu_backward)
@@ -88,7 +95,7 @@ def _gelu_linear_backward(precision: Precision, residuals, cotangent):
     dgelu = linear(cotangent, kernel, precision, transposed=True)
     # two arrays to XLA: what both have in common it would write out
     again, dgelu = delay_until(x, dgelu)
-    dx = cast(dgelu * _slope(cast(again, dgelu.dtype)), x.dtype)
+    dx = cast(_times_slope(dgelu, again), x.dtype)
     return dx, kernel_gradient(_operand(x, precision), cotangent, precision).astype(kernel.dtype)
 
 

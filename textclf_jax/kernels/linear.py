@@ -1,4 +1,4 @@
-"""Products of activations and one kernel: `linear`, in the precision of the model.
+"""Products of activations and one kernel: `linear`, in the precision of the model, and the bias after it.
 
 XLA's CPU compiler (jax 0.10) multiplies bfloat16 only where a product reaches it with the contracted axis of the left
 operand last, or with two leading axes contracted; anything else it computes in float32 at half the speed. It also folds
@@ -35,7 +35,15 @@ def linear(
     if precision.rounds_products:
         return _rounded_product(x.astype(jnp.float32), kernel, transposed)
     x, kernel = x.astype(precision.activations), kernel.astype(precision.activations)
-    return jnp.matmul(x, kernel.T if transposed else kernel)
+    return jnp.matmul(x, kernel.T if transposed else kernel, precision=precision.of_dot)
+
+
+def add_bias(y: Float[Array, "*N O"], bias: Float[Array, " O"]) -> Float[Array, "*N O"]:
+    """y plus a bias in float32, in y's dtype."""
+    if y.dtype == bias.dtype:
+        return y + bias
+    # rounded after it is spread out: its gradient is then widened before it is summed over all vectors
+    return y + jnp.broadcast_to(bias, y.shape).astype(y.dtype)
 
 
 def linear_reference(x, kernel, *, transposed: bool = False):
@@ -58,7 +66,8 @@ def kernel_gradient(
     """
     if precision.rounds_products:
         return _rounded_kernel_gradient(x, cotangent, transposed)
-    return jnp.einsum("...i,...o->oi" if transposed else "...i,...o->io", x, cotangent)
+    axes = "...i,...o->oi" if transposed else "...i,...o->io"
+    return jnp.einsum(axes, x, cotangent, precision=precision.of_dot)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from textclf_jax.kernels.dropout import dropout
 from textclf_jax.kernels.gelu import gelu_linear
 from textclf_jax.kernels.layer_norm import layer_norm
-from textclf_jax.kernels.linear import linear
+from textclf_jax.kernels.linear import add_bias, linear
 from textclf_jax.kernels.precision import FULL, Precision
 
 
@@ -33,9 +33,7 @@ class Linear(nn.Module):
         """Computes all features, or a part of them."""
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         y = self.product(x, kernel[:, part])
-        if self.use_bias:
-            y = y + self.param("bias", self.bias_init, (self.features,))[part].astype(y.dtype)
-        return y
+        return add_bias(y, self.param("bias", self.bias_init, (self.features,))[part]) if self.use_bias else y
 
     def product(self, x, kernel):
         """x [..., I] and kernel [I, O] to [..., O]."""

@@ -23,15 +23,13 @@ KNOWN_PEAKS = {
     "L40S": 362e12,
     "L40": 181e12,
     "L4": 121e12,
-    "V100": 125e12,
-    "T4": 65e12,
     "RTX 4090": 165e12,
     "RTX 3090": 71e12,
 }
 
 
 def known_peak(device_kind: str) -> float | None:
-    """The data sheet's dense bfloat16 FLOP/s of a GPU (of float16, where it has no bfloat16); None if unknown."""
+    """The data sheet's dense bfloat16 FLOP/s of a GPU; None if unknown."""
     name = device_kind.upper()
     return next((peak for known, peak in KNOWN_PEAKS.items() if known in name), None)
 

@@ -5,6 +5,7 @@ Flax modules and named scopes each operation comes from.
 """
 
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -20,7 +21,8 @@ CALLED = re.compile(r"(?:calls|to_apply|body)=%?([\w.\-]+)")
 MODULE = re.compile(r"^HloModule ([\w.\-]+)")
 WRAPPED_SCOPE = re.compile(r"(?:transpose\()?jvp\(([\w.]+)\)+")
 LOOPS = ("while", "cond", "body", "closed_call")
-IGNORED = (*LOOPS, "encoder", "setup", "checkpoint", "rematted_computation")
+# the last one is jax 0.11's name for calls, which can stand anywhere in a path
+IGNORED = (*LOOPS, "encoder", "setup", "checkpoint", "rematted_computation", "eval_jaxpr")
 OTHER = "not attributed"
 
 # (scope, "forward", "backward" or "")
@@ -58,7 +60,10 @@ def read_trace(path: Path, programs: Iterable[jax.stages.Compiled]) -> Trace:
     texts = [program.as_text() or "" for program in programs]
     places = {match[1]: places_of(text) for text in texts if (match := MODULE.match(text))}
     seconds: dict[Place, float] = defaultdict(float)
-    threads = list(operations_by_thread(jax.profiler.ProfileData.from_file(str(path))))
+    with warnings.catch_warnings():
+        # Python 3.12 warns of the types that jaxlib makes when events are first read
+        warnings.simplefilter("ignore", DeprecationWarning)
+        threads = list(operations_by_thread(jax.profiler.ProfileData.from_file(str(path))))
     for operation, own in chain.from_iterable(map(own_times, threads)):
         if operation.module in places:
             seconds[places[operation.module].get(operation.name, (OTHER, ""))] += own * 1e-9

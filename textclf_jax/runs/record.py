@@ -4,7 +4,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,19 @@ def record_of(
             for name, data in splits.items()
         },
         "versions": {"textclf-jax": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in PACKAGES},
+        | {name: number for name in PACKAGES if (number := _installed(name))},
         "device": jax.devices()[0].device_kind,
         "machine": f"{platform.system()} {platform.machine()}",
         "git_commit": git_commit(root),
     }
+
+
+def _installed(package: str) -> str | None:
+    """Its version; None where it is not there, as torch need not be to train."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def renamed_classes(run_dir: Path, names: list[str] | None) -> str | None:

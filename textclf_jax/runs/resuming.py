@@ -29,6 +29,7 @@ FREE = (
     "config.training.eval_interval_updates",
     "config.training.early_stopping.metric",
     "config.training.early_stopping.patience",
+    "config.architecture.attention.mha.implementation",
     "config.training.device",
     "config.training.use_amp",
     "config.training.resume.path",

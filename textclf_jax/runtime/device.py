@@ -1,4 +1,4 @@
-"""Chooses the device, the precision and the cache of compiled programs."""
+"""Chooses the device, the precision and the cache of compiled programs, and checks what a run asks of the device."""
 
 import functools
 import os
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,12 @@ from textclf_jax.config.schema import FinetuningConfig, RunConfig
 from textclf_jax.config.training import Training
 from textclf_jax.errors import UserError
 from textclf_jax.files import why_not_writable
-from textclf_jax.kernels.backend import platform
+from textclf_jax.kernels.backend import gpu_has_bf16, platform, why_no_flash_attention
 from textclf_jax.kernels.precision import FULL, Precision
 
 CACHE = Path("textclf_jax") / "xla"
+
+Config = TypeVar("Config", bound=RunConfig)
 
 
 def cache_folder() -> Path | None:
@@ -51,15 +54,15 @@ def usable_cache(folder: Path | None) -> Path | None:
 
 
 def set_up_device(training: Training) -> str:
-    """Makes JAX use the configured device, the persistent compilation cache, and full precision where asked to.
+    """Makes JAX use the configured device and the persistent compilation cache.
 
     To be called before anything touches JAX arrays.
 
     Args:
-      training: `device` auto takes CUDA if there is one; cpu and cuda force it. `use_amp`: see `compute_precision`.
+      training: `device` auto takes CUDA if there is one; cpu and cuda force it.
 
     Returns:
-      A name to show, such as "cpu" or "cuda (NVIDIA H200)".
+      A name to show, such as "cpu" or "cuda (NVIDIA H200)", with the precision where it is not the one asked for.
 
     Raises:
       UserError: cuda is asked for, but JAX finds no CUDA device.
@@ -69,10 +72,9 @@ def set_up_device(training: Training) -> str:
     folder = usable_cache(cache_folder())
     jax.config.update("jax_compilation_cache_dir", None if folder is None else str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    if compute_precision(training) == FULL:
-        jax.config.update("jax_default_matmul_precision", "highest")
     if platform() == "gpu":
-        return f"cuda ({jax.devices()[0].device_kind})"
+        lacks_bf16 = training.use_amp and not gpu_has_bf16()
+        return f"cuda ({jax.devices()[0].device_kind})" + ", in float32: it has no bfloat16" * lacks_bf16
     if training.device == "cuda":
         raise UserError(
             "training.device is cuda, but JAX finds no CUDA device. Check `nvidia-smi`, and install JAX for it with "
@@ -117,14 +119,39 @@ def training_with_less_memory(config: RunConfig) -> str:
 def compute_precision(training: Training) -> Precision:
     """What the model computes with.
 
-    With `use_amp`: bfloat16 on a GPU; on a CPU that multiplies bfloat16 natively, float32 with products of operands
-    rounded to bfloat16. Otherwise float32 at full precision.
+    With `use_amp`: bfloat16 on a GPU that has it; on a CPU that multiplies bfloat16 natively, float32 with products of
+    operands rounded to bfloat16. Otherwise float32 at full precision.
     """
-    if training.use_amp and platform() == "gpu":
-        return Precision(activations=jnp.bfloat16, products=jnp.bfloat16)
-    if training.use_amp and cpu_multiplies_bf16():
-        return Precision(activations=jnp.float32, products=jnp.bfloat16)
-    return FULL
+    if not training.use_amp:
+        return FULL
+    if platform() == "gpu":
+        return Precision(activations=jnp.bfloat16, products=jnp.bfloat16) if gpu_has_bf16() else FULL
+    return Precision(activations=jnp.float32, products=jnp.bfloat16) if cpu_multiplies_bf16() else FULL
+
+
+def require_flash_attention(config: RunConfig) -> None:
+    """Raises UserError where a run is to use flash attention, and it or this device cannot."""
+    attention = config.architecture.attention
+    if attention.mha.implementation != "cudnn":
+        return
+    dtype, head_dim = compute_precision(config.training).activations, config.architecture.head_dim
+    if reason := why_no_flash_attention(dtype, head_dim, drops_weights=attention.attn_dropout > 0):
+        raise UserError(
+            f"architecture.attention.mha.implementation is cudnn, flash attention, but {reason}. Set it to auto, which "
+            "takes flash attention wherever it can be had."
+        )
+
+
+def on_any_device(config: Config) -> Config:
+    """The configuration of a trained model without what it asks of the device, which need not be the one here."""
+    training, architecture, attention = config.training, config.architecture, config.architecture.attention
+    if training.device == "cuda":
+        training = training.model_copy(update={"device": "auto"})
+    if attention.mha.implementation == "cudnn":
+        mha = attention.mha.model_copy(update={"implementation": "auto"})
+        attention = attention.model_copy(update={"mha": mha})
+        architecture = architecture.model_copy(update={"attention": attention})
+    return config.model_copy(update={"training": training, "architecture": architecture})
 
 
 def steps_in_flight() -> int:

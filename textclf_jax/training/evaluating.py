@@ -16,7 +16,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
 from textclf_jax.runs.checkpoint import SavedModel, load_model, read_metadata
 from textclf_jax.runs.pretrained import require_head
-from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device
+from textclf_jax.runtime.device import compute_precision, explained_exhaustion, on_any_device, set_up_device
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.tasks import make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_kept
@@ -67,7 +67,7 @@ def _load_all(
     folder: Path, split: str, file: Path | None, root: Path, note: Note
 ) -> tuple[SavedModel, Evaluator, Dataset]:
     """A saved model, what evaluates it, and the rows."""
-    config = _where_it_can_run(config_of(read_metadata(folder)["config"]))
+    config = on_any_device(config_of(read_metadata(folder)["config"]))
     set_up_device(config.training)  # JAX must know its device before arrays are loaded
     saved = load_model(folder)
     require_head(saved)
@@ -80,13 +80,6 @@ def _load_all(
         "evaluation", lambda shape: evaluation_program(task, module, batching.empty(shape), saved.variables), note
     )
     return saved, Evaluator(task, programs, batching), data
-
-
-def _where_it_can_run(config: RunConfig) -> RunConfig:
-    if config.training.device != "cuda":
-        return config
-    # where there is none, the CPU will do
-    return config.model_copy(update={"training": config.training.model_copy(update={"device": "auto"})})
 
 
 def _load_data(

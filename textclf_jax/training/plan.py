@@ -20,7 +20,7 @@ from textclf_jax.evaluation.evaluator import evaluation_program
 from textclf_jax.model.attention import tells_texts_apart
 from textclf_jax.runs.record import record_of
 from textclf_jax.runs.resuming import fingerprint_of
-from textclf_jax.runtime.device import compute_precision
+from textclf_jax.runtime.device import compute_precision, require_flash_attention
 from textclf_jax.runtime.programs import Shape, compiled, shapes_of
 from textclf_jax.tasks import Task, make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
@@ -147,8 +147,9 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
       root: the folder that relative paths start from.
 
     Raises:
-      UserError: anything about tokenizer or data that would go wrong later.
+      UserError: anything about device, tokenizer or data that would go wrong later.
     """
+    require_flash_attention(config)
     tokenizer = load_wrapper(config.tokenizer.wrapper_path, config.tokenizer.vocab_dir, root=root)
     require_pad_first(tokenizer.pad_id, tokenizer.source or config.tokenizer.vocab_dir)
     splits = load_splits(config, tokenizer, root)

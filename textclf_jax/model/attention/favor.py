@@ -65,7 +65,8 @@ def orthonormal_rows(x: Float[Array, "*N K K"]) -> Float[Array, "*N K K"]:
         row = rows[..., i, :]
         earlier = jnp.where((jnp.arange(x.shape[-2]) < i)[:, None], rows, 0)
         for _ in range(2):
-            row = row - jnp.einsum("...jk,...j->...k", earlier, jnp.einsum("...jk,...k->...j", earlier, row))
+            along = jnp.einsum("...jk,...k->...j", earlier, row, precision=FULL.of_dot)
+            row = row - jnp.einsum("...jk,...j->...k", earlier, along, precision=FULL.of_dot)
         return rows.at[..., i, :].set(row / jnp.linalg.norm(row, axis=-1, keepdims=True))
 
     return jax.lax.fori_loop(0, x.shape[-2], orthonormalise, x)

@@ -70,7 +70,7 @@ def hash_and_sort(
 
     Source: Reformer, section 2: h(x) = argmax([xR; -xR]).
     """
-    projected = jnp.einsum("bhlk,rhkn->bhlrn", qk, rotations)
+    projected = jnp.einsum("bhlk,rhkn->bhlrn", qk, rotations, precision=FULL.of_dot)
     codes = jnp.argmax(jnp.concatenate([projected, -projected], axis=-1), axis=-1)
     pad_code = -1 if settings.variant == "reference" else 2 * rotations.shape[-1]
     codes = jnp.moveaxis(jnp.where(real[..., None], codes, pad_code), 3, 1)
