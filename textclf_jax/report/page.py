@@ -107,7 +107,7 @@ def model_card(run: RunFacts) -> str:
 
 def render(template: str, **values: Any) -> str:
     """Fills in a template: texts in HTML are escaped, whatever they hold."""
-    text = environment().get_template(template).render(version=__version__, most=SHOWN_ROWS, **values)
+    text = environment().get_template(template).render(**values)
     return well_formed(text)
 
 
@@ -127,6 +127,7 @@ def environment() -> "Environment":
     made.filters |= {"score": views.score, "count": views.count, "plain": views.plain, "words": in_words}
     made.filters |= {"md": markdown, "columns": columns_of, "cells": cells_of}
     made.tests["tabular"] = is_table
+    made.globals |= {"version": __version__, "most": SHOWN_ROWS}
     # our own, and nobody else's text
     made.globals["style"] = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
     return made
