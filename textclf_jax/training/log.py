@@ -97,8 +97,10 @@ class TrainingLog:
             "skipped_steps": p.skipped,
         }
         logger.log("train", row, **place)
-        memory = {name: value for name, value in (("peak_memory_mb", peak_memory_mb()),) if value is not None}
-        logger.log_throughput(self.throughput.speed().figures() | memory, **place)
+        speed = self.throughput.speed().figures()
+        if (peak := peak_memory_mb()) is not None:
+            speed["peak_memory_mb"] = peak
+        logger.log_throughput(speed, **place)
         p.loss = p.correct = p.count = 0.0
         p.skipped = 0
         self.throughput.forget()
