@@ -4,13 +4,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tests import several_labels, tiny
 from tests.trained import run
 from textclf_jax.config.file import dump_config
+from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.files import json_text
+from textclf_jax.runs.checkpoint import save_model
+from textclf_jax.tasks.thresholds import Thresholds
+from textclf_jax.training.plan import make_plan
 
 NAMES = ["<script>alert('x')</script>", 'sport | "games" & more', "नमस्ते"]
 MARKUP = "<script>alert(1)</script>"  # a token of the vocabulary
@@ -31,21 +33,33 @@ def write_single(folder: Path) -> Path:
     return folder
 
 
-def finetune(kind: str, name: str, **changes: Any) -> Path:
-    """A run of the current folder whose data is in `single/` or `several/`."""
-    if kind == "single":
-        head = {"num_labels": 3, "linear": {"enabled": True, "max_features": 2000}}
-        training = {"learning_rate": 3e-3, "batch_size": 16, "epochs": 3}
-        sections = {"classification_head": head, "training": training, "data": {"num_length_buckets": 1}}
-        config = tiny.finetuning(
-            Path("single"), name, architecture=tiny.architecture(num_layers=1), **sections, **changes
-        )
-    else:
-        config = several_labels.finetuning(Path("several"), name, **changes)
-    folder = Path("experiments/finetuning") / name
+def _begin(config: FinetuningConfig) -> Path:
+    folder = Path(config.experiment.output_dir)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
-    return run(config, folder)
+    return folder
+
+
+def finetune(name: str) -> Path:
+    """A run of the current folder with a linear path, whose data is in `single/`."""
+    head = {"num_labels": 3, "linear": {"enabled": True, "max_features": 2000}}
+    training = {"learning_rate": 3e-3, "batch_size": 16, "epochs": 3}
+    sections = {"classification_head": head, "training": training, "data": {"num_length_buckets": 1}}
+    config = tiny.finetuning(Path("single"), name, architecture=tiny.architecture(num_layers=1), **sections)
+    return run(config, _begin(config))
+
+
+def untrained(name: str) -> Path:
+    """The files of a run of several labels a text whose model was drawn and not trained; its data is in `several/`."""
+    config = several_labels.finetuning(Path("several"), name)
+    folder, plan = _begin(config), make_plan(config, Path())
+    (folder / "config.resolved.yaml").write_text(dump_config(plan.config), encoding="utf-8")
+    record, place = plan.record(), {"step": 1, "update": 1, "epoch": 1, "which": "last", "metric": None, "score": None}
+    (folder / "record.json").write_text(json_text(record), encoding="utf-8")
+    (folder / "summary.json").write_text(json_text({"model": "last", "metric": None, "results": {}}), encoding="utf-8")
+    thresholds = Thresholds([0.5, 0.4, 0.6, 0.45], []).stored()
+    save_model(folder, plan.draw_variables(), record | place | thresholds, plan.tokenizer.save)
+    return folder
 
 
 def write_finished(
@@ -111,9 +125,3 @@ class Page(HTMLParser):
         if self._open and self._open[-1] in ("h1", "h2", "h3", "h4"):
             level, text = self.headings[-1]
             self.headings[-1] = level, text + data
-
-
-def probabilities(logits: np.ndarray) -> np.ndarray:
-    """Softmax in float64."""
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -10,14 +10,17 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from tests import several_labels
-from tests.report.cases import FLIPPED, MARKUP, NAMES, finetune, write_single
+from tests.report.cases import FLIPPED, MARKUP, NAMES, finetune, untrained, write_single
 from textclf_jax.config.file import load_config
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.prediction import Predictor
 from textclf_jax.files import json_text
+from textclf_jax.report import mistakes
+from textclf_jax.report.answers import answers_of
 from textclf_jax.report.gathering import gather
 from textclf_jax.report.page import report_page, write_report
 from textclf_jax.report.run_files import commands_of, read_run
+from textclf_jax.report.views import mistake_view
 from textclf_jax.runs.metrics_files import read_metrics
 from textclf_jax.training.evaluating import load_for_evaluation
 
@@ -31,8 +34,8 @@ def project(tmp_path_factory):
         write_single(root / "single")
         (root / "several").mkdir()
         several_labels.write_data(root / "several", train=120, val=40, test=40)
-        finetune("single", "news")
-        finetune("several", "topics", training={"epochs": 2})
+        finetune("news")
+        untrained("topics")
     return root
 
 
@@ -60,13 +63,19 @@ def facts_of(root, name):
         return gather(Path("experiments/finetuning") / name, note=lambda line: None)
 
 
-def answers(root, name):
-    """True labels, and the logits and thresholds of the saved model, by its evaluator."""
+@pytest.fixture(scope="module")
+def loaded(project):
+    """The saved models with their test rows, by the name of the run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        folder = Path("experiments/finetuning") / name / "model.ckpt"
-        saved, evaluator, data = load_for_evaluation(folder, "test", None, root, lambda line: None)
-        return data.labels, evaluator.outcome(saved.variables, data).logits, saved.metadata
+        patch.chdir(project)
+        folders = {name: Path("experiments/finetuning") / name / "model.ckpt" for name in ("news", "topics")}
+        return {n: load_for_evaluation(f, "test", None, Path(), lambda line: None) for n, f in folders.items()}
+
+
+def answers(loaded):
+    """True labels, the logits of a saved model, and its metadata."""
+    saved, evaluator, data = loaded
+    return data.labels, evaluator.outcome(saved.variables, data).logits, saved.metadata
 
 
 def test_the_facts_are_json_and_those_of_the_run(project, single):
@@ -81,8 +90,8 @@ def test_the_facts_are_json_and_those_of_the_run(project, single):
     assert "jax" in single.environment
 
 
-def test_figures_classes_and_confusion_are_those_of_scikit_learn(project, single):
-    labels, logits, _ = answers(project, "news")
+def test_figures_classes_and_confusion_are_those_of_scikit_learn(loaded, single):
+    labels, logits, _ = answers(loaded["news"])
     predicted, found = logits.argmax(axis=1), {figure.name: figure for figure in single.answers.figures}
     assert found["accuracy"].value == pytest.approx(accuracy_score(labels, predicted))
     assert found["f1_macro"].value == pytest.approx(f1_score(labels, predicted, average="macro"))
@@ -92,17 +101,17 @@ def test_figures_classes_and_confusion_are_those_of_scikit_learn(project, single
     assert [row["label"] for row in single.answers.classes] == NAMES
 
 
-def test_mistakes_are_the_rows_whose_labels_were_flipped(project, single):
-    labels, logits, _ = answers(project, "news")
+def test_mistakes_are_the_rows_whose_labels_were_flipped(loaded, single):
+    labels, logits, _ = answers(loaded["news"])
     wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
-    mistakes = single.answers.mistakes
+    found = single.answers.mistakes
     assert single.answers.wrong == len(wrong)
-    assert set(FLIPPED) <= {each.row - 1 for each in mistakes}
+    assert set(FLIPPED) <= {each.row - 1 for each in found}
     probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     of_truth = [probabilities[i, labels[i]] for i in wrong]
-    assert [each.true_probability for each in mistakes] == pytest.approx(sorted(of_truth)[:10])
-    for each in mistakes:
+    assert [each.true_probability for each in found] == pytest.approx(sorted(of_truth)[:10])
+    for each in found:
         row = each.row - 1
         assert (each.true, each.predicted) == (NAMES[labels[row]], NAMES[logits[row].argmax()])
         assert each.probability == pytest.approx(probabilities[row].max())
@@ -137,8 +146,8 @@ def test_parts_are_those_of_the_metrics(single):
     assert right / 30 == pytest.approx(metrics["encoder_accuracy"])
 
 
-def test_several_labels_have_thresholds_and_no_confusion(project, several):
-    labels, logits, metadata = answers(project, "topics")
+def test_several_labels_have_thresholds_and_no_confusion(loaded, several):
+    labels, logits, metadata = answers(loaded["topics"])
     probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
     predicted, truth = probabilities >= np.array(metadata["thresholds"]["values"]), labels.astype(bool)
     found = {figure.name: figure.value for figure in several.answers.figures}
@@ -151,6 +160,7 @@ def test_several_labels_have_thresholds_and_no_confusion(project, several):
     for each in several.answers.mistakes:
         number = several.labels.index(each.true)
         assert predicted[each.row - 1, number] == (each.predicted == "given")
+        assert each.threshold == metadata["thresholds"]["values"][number]
         assert truth[each.row - 1, number] != predicted[each.row - 1, number]
 
 
@@ -183,12 +193,13 @@ def test_what_an_older_or_unfinished_run_lacks_is_said(changed, tmp_path):
     shutil.rmtree(folder / "model.ckpt")
     throughput = folder / "metrics/train/throughput.csv"
     throughput.write_text("step,update,epoch,throughput/tokens_per_second\n10,10,1,50.0\n", encoding="utf-8")
+    (folder / "metrics/eval/metrics.csv").write_text("step,update,epoch,eval/loss\n1,what\n", encoding="utf-8")
     facts = gather(folder)
     assert (facts.state, facts.answers, facts.cost.minutes) == ("unfinished", None, None)
     assert facts.cost.tokens_per_second == 50.0
     told = {each.what.split(":")[0]: each.why for each in facts.missing}
     assert "textclf finetune news" in told["answers of the model"]
-    assert "environment and data" in told
+    assert {"environment and data", "what metrics.csv of eval holds"} <= told.keys()
     page = write_report(facts, folder, tmp_path / "out")[0].read_text(encoding="utf-8")
     assert "There is no result yet." in page
     assert "not recorded" in page
@@ -199,6 +210,15 @@ def test_an_unfinished_run_does_not_touch_its_test_split(changed):
     facts = gather(changed / "news", note=lambda line: None)
     assert facts.answers.split == "val"
     assert facts.answers.rows == 24
+
+
+def test_of_long_texts_the_first_is_explained(loaded, monkeypatch):
+    monkeypatch.setattr(mistakes, "MOST_TOKENS", 1)
+    first, *others = answers_of(loaded["news"], "test").mistakes
+    assert all(word.effect is not None for word in first.words)
+    assert others
+    assert all(word.effect is None for each in others for word in each.words)
+    assert "too long to leave its words out" in mistake_view(others[0], 2)["details"]
 
 
 def test_other_rows_than_those_of_the_run_are_not_taken_for_them(changed):

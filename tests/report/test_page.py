@@ -78,6 +78,7 @@ def facts(**changes):
         "config_text": f"name: {EVIL}",
         "environment": {"device": "cpu", "git_commit": "abc-dirty"},
         "cost": Cost(1.5, 1000.0, None, 8, 1234),
+        "starts_from": "experiments/pretraining/start/model.ckpt",
         "commands": ("textclf finetune 'news<b>' --fresh",),
         "remarks": (f"remark {EVIL}",),
         "missing": (Missing("something", f"since {EVIL}"),),
@@ -175,17 +176,19 @@ def test_the_page_tells_the_facts(html):
         "1.5 minutes",
         "textclf finetune 'news<b>' --fresh",
         "had changes that were not committed",
+        "starts from experiments/pretraining/start/model.ckpt",
         "Label suspects",
     ):
         assert told in text, told
 
 
 def test_several_labels_and_nothing_wrong_and_words_that_are_not_known():
-    mistake = replace(answers().mistakes[0], predicted="not given", words=())
+    mistake = replace(answers().mistakes[0], predicted="not given", words=(), threshold=0.25)
     view = answers(confusion=None, parts=None, mistakes=(mistake,), unexplained="no tokens")
     text = Page(report_page(facts(answers=view, multi_label=True), {})).text
     assert "Confusion matrix" not in text
     assert "is not given" in text
+    assert "threshold of the class 0.2500" in text
     assert "The words are not shown: no tokens." in text
     perfect = answers(mistakes=(), wrong=0)
     assert "There are none on the test split." in Page(report_page(facts(answers=perfect), {})).text

@@ -233,7 +233,7 @@ def _group(keys: dict[str, str], runs: Sequence[RunFiles], split: str) -> Group:
     found: dict[str, list[float]] = {}
     for run in runs:
         told = {name: run.results[split].get(name) for name in METRICS[run.kind]}
-        told["minutes"] = cost_of(run, None).minutes
+        told["minutes"] = cost_of(run, None, []).minutes
         for name, value in told.items():
             if value is not None:
                 found.setdefault(name, []).append(float(value))

@@ -113,7 +113,7 @@ class Word:
     Attributes:
       text: with the space before it.
       effect: what it adds to the log odds of the answer that was given; below 0 it speaks against it. None: not
-        computed.
+        computed, for the text is too long.
     """
 
     text: str
@@ -133,6 +133,7 @@ class Mistake:
       words: the text as the model read it.
       tokens, read: of the text, and how many of them the model reads.
       from_parts: by part what it adds to the log odds of the answer; empty without a linear path.
+      threshold: of the class, with several labels a text; else None.
     """
 
     row: int
@@ -144,6 +145,7 @@ class Mistake:
     tokens: int
     read: int
     from_parts: dict[str, float] = field(default_factory=dict)
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -256,6 +258,7 @@ class RunFacts:
       environment: versions, device and the like, by name.
       cost: of the run.
       commands: that repeat it.
+      starts_from: the model that it starts from; empty: from none.
       remarks: what else is to be known.
       missing: what is not told, and why.
     """
@@ -277,5 +280,6 @@ class RunFacts:
     environment: dict[str, str]
     cost: Cost
     commands: tuple[str, ...]
+    starts_from: str
     remarks: tuple[str, ...]
     missing: tuple[Missing, ...]

@@ -1,12 +1,14 @@
 """Gathers what is to be said of a run from its folder, its model and its data."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 
+from textclf_jax.config.file import dump_config
 from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import MODEL_FOLDER
@@ -16,13 +18,14 @@ from textclf_jax.report.run_files import (
     COMMANDS,
     RunFiles,
     commands_of,
-    config_text,
     cost_of,
     data_of,
     environment_of,
     read_run,
 )
+from textclf_jax.runs.checkpoint import SavedModel, load_model
 from textclf_jax.runs.metrics_files import POSITION_COLUMNS
+from textclf_jax.runs.pretrained import start_path
 from textclf_jax.runtime.device import explained_exhaustion
 from textclf_jax.training.early_stopping import decided_by
 from textclf_jax.training.evaluating import WITH_LESS_MEMORY, Loaded, load_for_evaluation
@@ -50,22 +53,19 @@ def gather(folder: Path, *, check: Path | None = None, note: Note = print) -> Ru
     missing: list[Missing] = []
     run = read_run(folder, missing)
     remarks: list[str] = []
-    loaded, answers = _answers(run, missing, remarks, note)
-    summary = run.summary or {}
-    metadata: dict[str, Any] = loaded.saved.metadata if loaded else {}
-    config = run.config
-    which = metadata.get("which", summary.get("model"))
-    place = {name: int(metadata[name]) for name in POSITION_COLUMNS if isinstance(metadata.get(name), int)}
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(loaded.saved.variables["params"])) if loaded else None
+    saved, answers = _model_and_answers(run, missing, remarks, note)
+    summary, metadata, config = run.summary or {}, run.metadata or {}, run.config
+    start = start_path(config)
     stopped = summary.get("stopped_early")
     if isinstance(stopped, dict):
         remarks.append(f"stopped early, after update {stopped.get('update')}: {stopped.get('why')}")
+    told = {**summary, **metadata}
     return RunFacts(
         name=run.name,
         kind=run.kind,
         state=_state(run),
-        which=which,
-        place=place or {name: summary[name] for name in POSITION_COLUMNS if name in summary},
+        which=metadata.get("which", summary.get("model")),
+        place={name: int(told[name]) for name in POSITION_COLUMNS if isinstance(told.get(name), int)},
         chosen_by=decided_by(metadata) if metadata else summary.get("metric"),
         labels=tuple(run.record.get("labels") or ()),
         multi_label=isinstance(config, FinetuningConfig) and config.classification_head.multi_label,
@@ -74,13 +74,18 @@ def gather(folder: Path, *, check: Path | None = None, note: Note = print) -> Ru
         data=data_of(run, Path.cwd(), missing),
         check=found,
         config=config.model_dump(mode="json"),
-        config_text=config_text(run),
+        config_text=dump_config(config),
         environment=environment_of(run),
-        cost=cost_of(run, parameters),
+        cost=cost_of(run, None if saved is None else _parameters(saved), missing),
         commands=commands_of(run, missing),
+        starts_from="" if start is None else str(start),
         remarks=tuple(remarks),
         missing=tuple(missing),
     )
+
+
+def _parameters(saved: SavedModel) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(saved.variables["params"]))
 
 
 def _state(run: RunFiles) -> str:
@@ -104,35 +109,36 @@ def read_check(path: Path) -> dict[str, Any]:
     return content
 
 
-def _answers(
+def _model_and_answers(
     run: RunFiles, missing: list[Missing], remarks: list[str], note: Note
-) -> tuple[Loaded | None, Answers | None]:
-    """The model with the split that it answers, and the answers; None where there are none."""
+) -> tuple[SavedModel | None, Answers | None]:
+    """The model, and what it answers; None where there is none."""
     what = "answers of the model: intervals, classes, calibration and mistakes"
-    if not run.has_model:
-        why = f"there is no {MODEL_FOLDER} yet"
+    if run.metadata is None:
+        why = f"there is no {MODEL_FOLDER} that can be read"
         if run.summary is None:
-            why += f"; the run goes on, or begins, with: textclf {COMMANDS[run.kind]} {run.name}"
+            why += f"; the run begins, or goes on, with: textclf {COMMANDS[run.kind]} {shlex.quote(run.name)}"
         missing.append(Missing(what, why))
         return None, None
-    split = _split_of(run)
-    if split is None:
-        missing.append(Missing(what, "the run has neither a test split nor a validation split"))
-        return None, None
+    split, saved = _split_of(run), None
     try:
+        if run.kind == "pretraining" or split is None:
+            saved = load_model(run.folder / MODEL_FOLDER)
+            if split is None:
+                missing.append(Missing(what, "the run has neither a test split nor a validation split"))
+            return saved, None
         with explained_exhaustion(WITH_LESS_MEMORY):
             loaded = load_for_evaluation(run.folder / MODEL_FOLDER, split, None, Path.cwd(), note)
-            if run.kind == "pretraining":  # its figures are those of its summary
-                return loaded, None
+            saved = loaded.saved
             if reason := _other_data(loaded, split):
                 missing.append(Missing(what, reason))
-                return loaded, None
+                return saved, None
             answers = answers_of(loaded, split)
     except UserError as error:
         missing.append(Missing(what, str(error)))
-        return None, None
+        return saved, None
     remarks += _differences(run, answers)
-    return loaded, answers
+    return saved, answers
 
 
 def _split_of(run: RunFiles) -> str | None:

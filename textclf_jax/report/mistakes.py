@@ -14,13 +14,14 @@ from textclf_jax.evaluation.occlusion import Span, effects, spans_of
 from textclf_jax.report.facts import Mistake, Word
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.tasks.classification import ClassificationTask
+from textclf_jax.tasks.multi_label import HALF
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.training.evaluating import Loaded
 from textclf_jax.training.summary import PART_LABELS
 
 SHOWN = 10
-MOST_SPANS = 100  # of a text: each is a further text to classify
-MOST_TOKENS = 200_000  # that the model reads in all of them; a test split often has more
+MOST_SPANS, FEWEST_SPANS = 100, 20  # of a text: each is a further text to classify
+MOST_TOKENS = 300_000  # that the model reads in all of them; a test split often has more
 GIVEN, NOT_GIVEN = "given", "not given"
 
 Texts = list[Int[np.ndarray, " _"]]
@@ -70,29 +71,34 @@ def find_mistakes(
     """
     saved, evaluator, data = loaded
     assert data.labels is not None
-    wrong, worst = worst_answers(probabilities, predicted, data.labels, Thresholds.of_model(saved.metadata))
+    wrong, worst = worst_answers(probabilities, predicted, data.labels, _limits(saved))
     reader = _Reader(task, saved, evaluator, data)
     texts = [reader.text(each.row) for each in worst]
     words, unexplained = _words(reader, worst, texts)
-    names, mistakes = saved.metadata["labels"], []
-    weighted = None if parts is None else parts.astype(np.float64) * weights_of(saved.variables)[:, None]
+    names, mistakes, limits = saved.metadata["labels"], [], _limits(saved)
     for each, of_text in zip(worst, words, strict=True):
-        added = {}
-        if weighted is not None:
-            added = dict(zip(PART_LABELS.values(), _margin(each, weighted[each.row]).tolist(), strict=True))
+        added, several = {}, each.answer == each.right
+        if parts is not None:
+            weighted = parts[each.row].astype(np.float64) * weights_of(saved.variables)[:, None]
+            added = dict(zip(PART_LABELS.values(), _margin(each, weighted).tolist(), strict=True))
         chances = _chances(each, probabilities[each.row])
-        several = each.answer == each.right
         answer = (GIVEN if each.sign > 0 else NOT_GIVEN) if several else names[each.answer]
-        tokens, read = reader.sizes(each.row)
-        mistakes.append(Mistake(each.row + 1, names[each.right], answer, *chances, of_text, tokens, read, added))
+        place, limit = (each.row + 1, names[each.right], answer), float(limits[each.answer]) if several else None
+        mistakes.append(Mistake(*place, *chances, of_text, *reader.sizes(each.row), added, limit))
     return Found(tuple(mistakes), wrong, unexplained)
+
+
+def _limits(saved: SavedModel) -> Float[np.ndarray, " C"]:
+    """The thresholds of a model; 0.5 where it has none."""
+    thresholds = Thresholds.of_model(saved.metadata)
+    return np.full(len(saved.metadata["labels"]), HALF) if thresholds is None else np.asarray(thresholds.values)
 
 
 def worst_answers(
     probabilities: Float[np.ndarray, "N C"],
     predicted: Int[np.ndarray, " N"] | Bool[np.ndarray, "N C"],
     labels: np.ndarray,
-    thresholds: Thresholds | None,
+    thresholds: Float[np.ndarray, " C"],
 ) -> tuple[int, list[Wrong]]:
     """How many answers are wrong, and those whose right answer has the lowest probability, the worst first.
 
@@ -103,7 +109,7 @@ def worst_answers(
         order = rows[np.argsort(probabilities[rows, labels[rows]], kind="stable")][:SHOWN].tolist()
         return len(rows), [Wrong(i, int(predicted[i]), int(labels[i]), 1) for i in order]
     truth = labels.astype(bool)
-    limits = np.clip(0.5 if thresholds is None else np.asarray(thresholds.values), 1e-9, 1 - 1e-9)
+    limits = np.clip(thresholds, 1e-9, 1 - 1e-9)
     clipped = np.clip(probabilities, 1e-12, 1 - 1e-12)
     # how far the log odds lie on the wrong side of the threshold
     beyond = np.abs(np.log(clipped / (1 - clipped)) - np.log(limits / (1 - limits)))
@@ -167,10 +173,14 @@ def _words(reader: _Reader, worst: list[Wrong], texts: Texts) -> tuple[list[tupl
         return [], ""
     # each text is read once for each of its spans
     affordable = MOST_TOKENS // max(sum(len(ids) for ids in texts), 1)
-    most = max(1, min(MOST_SPANS, affordable))
+    most = min(max(affordable, FEWEST_SPANS), MOST_SPANS)
     spans = [spans_of(ids, tokenizer.tokens, tokenizer.is_special, most) for ids in texts]
-    found = effects(texts, spans, reader.logits, lambda i, scores: _margin(worst[i], scores))
-    return [_shown(*each) for each in zip(spans, found, strict=True)], ""
+    # of long texts not all can be explained, but the first one is
+    costs = np.cumsum([len(ids) * (len(of_text) + 1) for ids, of_text in zip(texts, spans, strict=True)])
+    count = max(1, int((costs <= MOST_TOKENS).sum()))
+    found = effects(texts[:count], spans[:count], reader.logits, lambda i, scores: _margin(worst[i], scores))
+    explained = [_shown(*each) for each in zip(spans, found, strict=False)]
+    return [*explained, *(tuple(Word(span.text, None) for span in each) for each in spans[count:])], ""
 
 
 def _shown(spans: list[Span], found: Float[np.ndarray, " S"]) -> tuple[Word, ...]:

@@ -1,7 +1,6 @@
 """Writes a report: one page that needs nothing else, its figures for slides and papers, and a model card."""
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
@@ -12,16 +11,16 @@ import numpy as np
 
 from textclf_jax import __version__
 from textclf_jax.config.file import config_of
-from textclf_jax.errors import UserError
 from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.confusion_picture import confusion_figure
 from textclf_jax.observe.figures import page_svg, reliability_figure, write_figure
 from textclf_jax.observe.plots import curves_figure
 from textclf_jax.report import views
 from textclf_jax.report.facts import RunFacts
-from textclf_jax.runs.metrics_files import csv_paths
+from textclf_jax.report.run_files import readable_csvs
 from textclf_jax.runs.record import CARD_FILE, FIGURES_FOLDER, PAGE_FILE
 from textclf_jax.tokenizer.text_files import well_formed
+from textclf_jax.training.report import make_folder
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_ROWS = 50  # of a table that another program made
+DRAWN = CURVES, RELIABILITY, CONFUSION = "curves", "reliability", "confusion"
 
 Drawn = Mapping[str, tuple["Figure", str, str]]  # by name: the figure, what it is, and what it shows
 
@@ -49,11 +49,10 @@ def write_report(run: RunFacts, folder: Path, out: Path) -> list[Path]:
     """
     drawn = draw(run, folder)
     figures = out / FIGURES_FOLDER
-    try:
-        shutil.rmtree(figures, ignore_errors=True)  # of an earlier report
-        figures.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(f"{figures}: cannot be made ({error.strerror}). Name another folder with --out.") from error
+    make_folder(figures)
+    for name in DRAWN:  # of an earlier report
+        for path in figures.glob(f"{name}.*"):
+            path.unlink()
     for name, (figure, _, _) in drawn.items():
         write_figure(figure, figures, name)
     write_whole(out / CARD_FILE, model_card(run))
@@ -69,10 +68,10 @@ def facts_json(run: RunFacts) -> str:
 def draw(run: RunFacts, folder: Path) -> Drawn:
     """Draws the figures of a run."""
     drawn = {}
-    curves = curves_figure("", csv_paths(folder, config_of(run.config).logging))
+    curves = curves_figure("", readable_csvs(folder, config_of(run.config), []))
     if curves is not None:
         told = "Loss, scores and learning rate over the updates of the run."
-        drawn["curves"] = curves, f"Learning curves of {run.name}", told
+        drawn[CURVES] = curves, f"Learning curves of {run.name}", told
     answers = run.answers
     if answers:
         found = answers.reliability
@@ -80,11 +79,12 @@ def draw(run: RunFacts, folder: Path) -> Drawn:
         told = [f"{b.low:.2f} to {b.high:.2f}: {b.share:.2f} of {b.count}" for b in found.bins if b.share is not None]
         title = f"Reliability of the {found.of}, {answers.split} split"
         text = f"Share that is right by probability. {'; '.join(told)}."
-        drawn["reliability"] = reliability_figure(bins, found.of, found.error), title, text
+        drawn[RELIABILITY] = reliability_figure(bins, found.of, found.error), title, text
     if answers and answers.confusion:
         title = f"{run.name}, {answers.rows:,} rows ({answers.split})"
         matrix = np.array(answers.confusion, np.int64)
-        drawn["confusion"] = confusion_figure(matrix, run.labels, title), title, ""
+        names = [record["label"] for record in answers.classes]
+        drawn[CONFUSION] = confusion_figure(matrix, names, title), title, ""
     return drawn
 
 
@@ -93,10 +93,10 @@ def report_page(run: RunFacts, drawn: Drawn) -> str:
     from markupsafe import Markup
 
     # the confusion matrix is a table there
-    shown = {name: each for name, each in drawn.items() if name != "confusion"}
+    shown = {name: each for name, each in drawn.items() if name != CONFUSION}
     figures = {name: Markup(page_svg(each[0], f"figure-{name}", *each[1:])) for name, each in shown.items()}
     view = views.context(run)
-    sections = views.sections(view, "curves" in figures)
+    sections = views.sections(view, CURVES in figures)
     return render("report.html.j2", figures=figures, sections=sections, **view)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
-from textclf_jax.config.file import AnyConfig, config_of, dump_config, format_value, load_config
+from textclf_jax.config.file import AnyConfig, config_of, format_value, load_config
 from textclf_jax.constants import DATASET_FILE, SPLITS
 from textclf_jax.data.dataset import fingerprint
 from textclf_jax.errors import UserError
@@ -15,7 +15,6 @@ from textclf_jax.experiments.folders import CONFIG_FILE, METADATA_FILE, MODEL_FO
 from textclf_jax.report.facts import Cost, DataCard, Missing, SplitData
 from textclf_jax.runs.checkpoint import read_metadata
 from textclf_jax.runs.metrics_files import csv_paths, read_metrics
-from textclf_jax.runs.pretrained import start_path
 from textclf_jax.runs.record import RECORD_FILE, SUMMARY_FILE
 
 RESOLVED_FILE = "config.resolved.yaml"
@@ -32,14 +31,14 @@ class RunFiles(NamedTuple):
       config: as it was used.
       record: record.json, or the same of the saved model; empty where there is neither.
       summary: summary.json; None: the run is not finished.
-      has_model: whether there is a `model.ckpt`.
+      metadata: of its `model.ckpt`; None: there is none that can be read.
     """
 
     folder: Path
     config: AnyConfig
     record: dict[str, Any]
     summary: dict[str, Any] | None
-    has_model: bool
+    metadata: dict[str, Any] | None
 
     @property
     def name(self) -> str:
@@ -76,7 +75,7 @@ def read_run(folder: Path, missing: list[Missing]) -> RunFiles:
     config = _config(folder, metadata)
     if record is None and metadata is None:
         missing.append(Missing("environment and data", f"{folder / RECORD_FILE} is not there"))
-    return RunFiles(folder, config, record or metadata or {}, summary, metadata is not None)
+    return RunFiles(folder, config, record or metadata or {}, summary, metadata)
 
 
 def _config(folder: Path, metadata: Mapping[str, Any] | None) -> AnyConfig:
@@ -123,14 +122,14 @@ def commands_of(run: RunFiles, missing: list[Missing]) -> tuple[str, ...]:
     commit = run.record.get("git_commit")
     if commit and not commit.endswith("-dirty"):
         lines.append(f"git checkout {commit}")
-    start = start_path(run.config)
-    if start is not None and start.parent.parent.name in COMMANDS:
-        name = shlex.quote(start.parent.name)
-        lines.append(f"textclf {COMMANDS[start.parent.parent.name]} {name}")
+    what = "the command that repeats the run"
+    if run.folder.resolve().parts[-3:-1] != ("experiments", run.kind):
+        missing.append(Missing(what, f"{run.folder} is not in experiments/{run.kind}/, where commands look for runs"))
+        return ()
     try:
         written = load_config(run.folder / CONFIG_FILE).config
     except UserError as error:
-        missing.append(Missing("the command that repeats the run", f"its configuration cannot be read: {error}"))
+        missing.append(Missing(what, f"its configuration cannot be read: {error}"))
         return ()
     before, used = (dict(flat(config.model_dump())) for config in (written, run.config))
     changed = [f"{key}={format_value(value)}" for key, value in used.items() if before.get(key, ...) != value]
@@ -139,11 +138,6 @@ def commands_of(run: RunFiles, missing: list[Missing]) -> tuple[str, ...]:
     flags = [" --set", *map(shlex.quote, changed)] if changed else []
     lines.append(f"textclf {COMMANDS[run.kind]} {shlex.quote(run.name)} --fresh{' '.join(flags)}")
     return tuple(lines)
-
-
-def config_text(run: RunFiles) -> str:
-    """The configuration as YAML."""
-    return dump_config(run.config)
 
 
 # --- environment and cost ---------------------------------------------------------------------------------------
@@ -159,14 +153,23 @@ def environment_of(run: RunFiles) -> dict[str, str]:
     }
 
 
-def cost_of(run: RunFiles, parameters: int | None) -> Cost:
+def readable_csvs(folder: Path, config: AnyConfig, missing: list[Missing]) -> dict[str, Path]:
+    """The metrics files of a run by split, but for those that hold something else."""
+    paths = csv_paths(folder, config.logging)
+    for split, path in list(paths.items()):
+        try:
+            read_metrics(path)
+        except (OSError, ValueError) as error:
+            missing.append(Missing(f"what {path.name} of {split} holds", f"{path} cannot be read ({error})"))
+            del paths[split]
+    return paths
+
+
+def cost_of(run: RunFiles, parameters: int | None, missing: list[Missing]) -> Cost:
     """What a run has cost, by its log of the speed; older runs have logged less."""
-    paths = csv_paths(run.folder, run.config.logging)
-    rows = [
-        {name.removeprefix("throughput/"): value for name, value in row.items()}
-        for row in read_metrics(paths["throughput"])
-    ]
-    steps = read_metrics(paths["train"])
+    paths = readable_csvs(run.folder, run.config, missing)
+    rows, steps = (read_metrics(paths[name]) if name in paths else [] for name in ("throughput", "train"))
+    rows = [{name.removeprefix("throughput/"): value for name, value in row.items()} for row in rows]
     updates = int(steps[-1]["update"]) if steps else None
     if not rows:
         return Cost(updates=updates, parameters=parameters)

@@ -75,7 +75,7 @@ def context(run: RunFacts) -> dict[str, Any]:
     """What the template of a run shows, but for figures."""
     answers, check = run.answers, dict(run.check or {})
     suspects = next((check.pop(name) for name in SUSPECTS if name in check), None)
-    confusion = confusion_view(answers, run.labels) if answers and answers.confusion else None
+    confusion = confusion_view(answers) if answers and answers.confusion else None
     view = {
         "run": run,
         "headline": headline(run),
@@ -93,7 +93,7 @@ def context(run: RunFacts) -> dict[str, Any]:
     if answers:
         view |= {"classes": classes_view(answers), "parts": parts_view(answers)}
         view |= {"mistakes_sentence": mistakes_sentence(answers)}
-        view |= {"mistakes": [mistake_view(each, i) for i, each in enumerate(answers.mistakes, start=1)]}
+        view["mistakes"] = [mistake_view(each, i) for i, each in enumerate(answers.mistakes, start=1)]
     return view
 
 
@@ -178,9 +178,9 @@ def results_view(run: RunFacts) -> dict[str, Any] | None:
 # --- answers ----------------------------------------------------------------------------------------------------
 
 
-def confusion_view(answers: Answers, names: Sequence[str]) -> dict[str, Any]:
+def confusion_view(answers: Answers) -> dict[str, Any]:
     """The cells of the matrix; of many classes those in most mistakes, and the others as one."""
-    matrix = np.array(answers.confusion, np.int64)
+    matrix, names = np.array(answers.confusion, np.int64), [record["label"] for record in answers.classes]
     chosen = most_mistaken(matrix, MAX_CLASSES)
     cells, labels = grouped(matrix, chosen), [one_line(names[i], 60) for i in chosen]
     remark, others = "", len(names) - len(chosen)
@@ -245,16 +245,19 @@ def mistake_view(mistake: Mistake, number: int) -> dict[str, Any]:
         kind = "" if share < FAINT or not word.effect else "for" if word.effect > 0 else "against"
         text = word.text.lstrip(" ")
         words.append((word.text[: len(word.text) - len(text)], text, kind, round(100 * share)))
-    given = mistake.predicted in ("given", "not given")
+    several = mistake.threshold is not None
     heading = f"{number}. {one_line(mistake.true, 80)} "
-    heading += f"is {mistake.predicted}" if given else f"taken for {one_line(mistake.predicted, 80)}"
-    right = "the right answer" if given else "the true class"
+    heading += f"is {mistake.predicted}" if several else f"taken for {one_line(mistake.predicted, 80)}"
+    right = "the right answer" if several else "the true class"
     details = (
         f"Row {mistake.row:,}; probability {score(mistake.probability)}, of {right} {score(mistake.true_probability)}"
     )
+    details += "" if mistake.threshold is None else f"; threshold of the class {score(mistake.threshold)}"
     details += "".join(f"; {name} {value:+.2f}" for name, value in mistake.from_parts.items())
     if mistake.read < mistake.tokens:
         details += f"; the model reads {mistake.read:,} of the {mistake.tokens:,} tokens"
+    if mistake.words and all(word.effect is None for word in mistake.words):
+        details += "; too long to leave its words out"
     label = f"Text of mistake {number}"
     return {"heading": heading, "details": f"{details}.", "label": label, "words": words, "summary": in_words(mistake)}
 
@@ -317,6 +320,8 @@ def repeat_remark(run: RunFacts) -> str:
     """What the commands need, and what they replace."""
     names = ", ".join(f"{s.path} ({s.fingerprint})" for s in run.data.splits)
     text = f"In the folder of the project, with the same data: {names}. " if names else ""
+    if run.starts_from:
+        text += f"It starts from {run.starts_from}, which has to be there. "
     text += "--fresh replaces the results in the folder of the run: copy what you want to keep."
     if str(run.environment.get("git_commit", "")).endswith("-dirty"):
         text += f" The code had changes that were not committed ({run.environment['git_commit']})."
