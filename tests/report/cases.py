@@ -7,7 +7,7 @@ from typing import Any
 from tests import several_labels, tiny
 from tests.trained import run
 from textclf_jax.config.file import dump_config
-from textclf_jax.config.schema import FinetuningConfig
+from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.files import json_text
 from textclf_jax.runs.checkpoint import save_model
@@ -33,7 +33,7 @@ def write_single(folder: Path) -> Path:
     return folder
 
 
-def _begin(config: FinetuningConfig) -> Path:
+def _begin(config: RunConfig) -> Path:
     folder = Path(config.experiment.output_dir)
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
@@ -49,17 +49,21 @@ def finetune(name: str) -> Path:
     return run(config, _begin(config))
 
 
-def untrained(name: str) -> Path:
-    """The files of a run of several labels a text whose model was drawn and not trained; its data is in `several/`."""
-    config = several_labels.finetuning(Path("several"), name)
+def untrained(config: RunConfig, results: dict[str, dict[str, float]], **metadata: Any) -> Path:
+    """The files of a run of the current folder whose model was drawn and not trained."""
     folder, plan = _begin(config), make_plan(config, Path())
     (folder / "config.resolved.yaml").write_text(dump_config(plan.config), encoding="utf-8")
     record, place = plan.record(), {"step": 1, "update": 1, "epoch": 1, "which": "last", "metric": None, "score": None}
     (folder / "record.json").write_text(json_text(record), encoding="utf-8")
-    (folder / "summary.json").write_text(json_text({"model": "last", "metric": None, "results": {}}), encoding="utf-8")
-    thresholds = Thresholds([0.5, 0.4, 0.6, 0.45], []).stored()
-    save_model(folder, plan.draw_variables(), record | place | thresholds, plan.tokenizer.save)
+    (folder / "summary.json").write_text(json_text({"model": "last", "metric": None, "results": results}))
+    save_model(folder, plan.draw_variables(), record | place | metadata, plan.tokenizer.save)
     return folder
+
+
+def untrained_several(name: str) -> Path:
+    """One of several labels a text, whose data is in `several/`."""
+    thresholds = Thresholds([0.5, 0.4, 0.6, 0.45], []).stored()
+    return untrained(several_labels.finetuning(Path("several"), name), {}, **thresholds)
 
 
 def write_finished(

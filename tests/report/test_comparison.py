@@ -132,7 +132,8 @@ def test_the_command_prints_and_writes(tmp_path, monkeypatch, capsys):
     assert first["training.learning_rate"] == "0.003"
     assert float(first["accuracy_mean"]) == 0.8125
     assert float(second["accuracy_deviation"]) == pytest.approx(statistics.stdev((0.5, 0.75)))
-    assert main(["compare", *names, "--out", "table.html"]) == 0
+    monkeypatch.chdir(tmp_path / "experiments/finetuning")  # paths start there
+    assert main(["compare", *names[:3], "./n0.003-1", "--out", "../../table.html"]) == 0
     page = Page((tmp_path / "table.html").read_text(encoding="utf-8"))
     assert page.faults == []
     assert "0.8125 ± 0.0884" in page.text

@@ -5,12 +5,13 @@ import shutil
 from dataclasses import asdict
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
-from tests import several_labels
-from tests.report.cases import FLIPPED, MARKUP, NAMES, finetune, untrained, write_single
+from tests import several_labels, tiny
+from tests.report.cases import FLIPPED, MARKUP, NAMES, finetune, untrained, untrained_several, write_single
 from textclf_jax.config.file import load_config
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.prediction import Predictor
@@ -21,6 +22,7 @@ from textclf_jax.report.gathering import gather
 from textclf_jax.report.page import report_page, write_report
 from textclf_jax.report.run_files import commands_of, read_run
 from textclf_jax.report.views import mistake_view
+from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runs.metrics_files import read_metrics
 from textclf_jax.training.evaluating import load_for_evaluation
 
@@ -35,7 +37,7 @@ def project(tmp_path_factory):
         (root / "several").mkdir()
         several_labels.write_data(root / "several", train=120, val=40, test=40)
         finetune("news")
-        untrained("topics")
+        untrained_several("topics")
     return root
 
 
@@ -210,6 +212,18 @@ def test_an_unfinished_run_does_not_touch_its_test_split(changed):
     facts = gather(changed / "news", note=lambda line: None)
     assert facts.answers.split == "val"
     assert facts.answers.rows == 24
+
+
+def test_a_pretraining_run_is_told_by_its_summary(changed):
+    results = {"val": {"loss": 2.0, "perplexity": 7.5, "accuracy": 0.25, "num_tokens": 40.0}}
+    folder = untrained(tiny.pretraining(Path("single"), "wiki", architecture=tiny.architecture(num_layers=1)), results)
+    facts = gather(folder)
+    assert (facts.kind, facts.labels, facts.answers, facts.results) == ("pretraining", (), None, results)
+    saved = load_model(folder / "model.ckpt")
+    assert facts.cost.parameters == sum(leaf.size for leaf in jax.tree.leaves(saved.variables["params"]))
+    assert [each.what for each in facts.missing] == ["where the data is from"]
+    assert facts.commands == ("textclf pretrain wiki --fresh",)
+    assert "7.5000" in report_page(facts, {})
 
 
 def test_of_long_texts_the_first_is_explained(loaded, monkeypatch):

@@ -1,6 +1,7 @@
 """`textclf compare RUN RUN ...`: finished runs in one table, seeds taken together."""
 
 import argparse
+import os
 from pathlib import Path
 
 from textclf_jax.cli.training import enter_project
@@ -32,15 +33,16 @@ def run(args: argparse.Namespace) -> int:
     """Prints the table, and writes it where asked for."""
     if len(args.names) < 2:
         raise UserError(f"there is nothing to compare {args.names[0]} with: name two runs or more")
-    args.folders = [find_model(name, ("finetuning", "pretraining")).parent for name in args.names]
+    found = [find_model(name, ("finetuning", "pretraining")).parent.absolute() for name in args.names]
     enter_project(args, "out")
+    folders = [Path(os.path.relpath(folder)) for folder in found]
     if args.out is not None:
         _check_out(args.out)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.report import comparison_page
     from textclf_jax.report.comparison import compare_runs
 
-    compared = compare_runs(args.folders, args.split, different_data=args.different_data)
+    compared = compare_runs(folders, args.split, different_data=args.different_data)
     comparison_page.show(compared)
     if args.out is not None:
         comparison_page.write(compared, args.out)

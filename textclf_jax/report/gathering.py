@@ -15,7 +15,6 @@ from textclf_jax.experiments.folders import MODEL_FOLDER
 from textclf_jax.report.answers import answers_of
 from textclf_jax.report.facts import Answers, Missing, RunFacts
 from textclf_jax.report.run_files import (
-    COMMANDS,
     RunFiles,
     commands_of,
     cost_of,
@@ -29,6 +28,7 @@ from textclf_jax.runs.pretrained import start_path
 from textclf_jax.runtime.device import explained_exhaustion
 from textclf_jax.training.early_stopping import decided_by
 from textclf_jax.training.evaluating import WITH_LESS_MEMORY, Loaded, load_for_evaluation
+from textclf_jax.training.summary import COMMANDS
 
 CLOSE = 1e-3  # last digits differ between machines; more than this is another model or other data
 

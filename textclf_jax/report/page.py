@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from textclf_jax import __version__
 from textclf_jax.config.file import config_of
-from textclf_jax.files import json_text, write_whole
+from textclf_jax.files import write_whole
 from textclf_jax.observe.confusion_picture import confusion_figure
 from textclf_jax.observe.figures import page_svg, reliability_figure, write_figure
 from textclf_jax.observe.plots import curves_figure
@@ -58,11 +57,6 @@ def write_report(run: RunFacts, folder: Path, out: Path) -> list[Path]:
     write_whole(out / CARD_FILE, model_card(run))
     write_whole(out / PAGE_FILE, report_page(run, drawn))
     return [out / PAGE_FILE, out / CARD_FILE, figures]
-
-
-def facts_json(run: RunFacts) -> str:
-    """The facts as JSON."""
-    return json_text(asdict(run))
 
 
 def draw(run: RunFacts, folder: Path) -> Drawn:

@@ -16,9 +16,9 @@ from textclf_jax.report.facts import Cost, DataCard, Missing, SplitData
 from textclf_jax.runs.checkpoint import read_metadata
 from textclf_jax.runs.metrics_files import csv_paths, read_metrics
 from textclf_jax.runs.record import RECORD_FILE, SUMMARY_FILE
+from textclf_jax.training.summary import COMMANDS
 
 RESOLVED_FILE = "config.resolved.yaml"
-COMMANDS = {"pretraining": "pretrain", "finetuning": "finetune"}
 # keys that name a run, or say where its files are and what it logs: they do not change its results
 NAMING_KEYS = ("experiment.name", "experiment.kind", "experiment.output_dir", "logging.")
 
