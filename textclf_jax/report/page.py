@@ -75,7 +75,7 @@ def draw(run: RunFacts, folder: Path) -> Drawn:
         text = f"Share that is right by probability. {'; '.join(told)}."
         drawn[RELIABILITY] = reliability_figure(bins, found.of, found.error), title, text
     if answers and answers.confusion:
-        title = f"{run.name}, {answers.rows:,} rows ({answers.split})"
+        title = f"{answers.rows:,} rows ({answers.split})"  # in letters that the font has
         matrix = np.array(answers.confusion, np.int64)
         names = [record["label"] for record in answers.classes]
         drawn[CONFUSION] = confusion_figure(matrix, names, title), title, ""
