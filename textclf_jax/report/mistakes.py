@@ -58,7 +58,7 @@ def find_mistakes(
     predicted: Int[np.ndarray, " N"] | Bool[np.ndarray, "N C"],
     parts: Float[np.ndarray, "N 2 C"] | None,
 ) -> Found:
-    """Finds the wrong answers that the model was surest of, and leaves out their words in turn.
+    """Finds the wrong answers whose right ones were least likely to the model, and leaves out their words in turn.
 
     With several labels a text, a mistake is a label that is wrongly given, or wrongly not given.
 

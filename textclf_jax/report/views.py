@@ -230,12 +230,13 @@ def parts_view(answers: Answers) -> dict[str, Any] | None:
 
 def mistakes_sentence(answers: Answers) -> str:
     """How many there are, and which are shown."""
-    told = len(answers.mistakes)
-    chosen = f" These {told} are the ones that the model was surest of." if told > 1 else ""
+    told = f" These are the {len(answers.mistakes)} " if len(answers.mistakes) > 1 else ""
     if answers.confusion is None:
         what = "labels are wrongly given, or wrongly not given, on"
-        return f"{answers.wrong:,} {what} {answers.rows:,} texts.{chosen}"
-    return f"{answers.wrong:,} of {answers.rows:,} answers are wrong.{chosen}"
+        told += "that lie furthest on the wrong side of their thresholds." if told else ""
+        return f"{answers.wrong:,} {what} {answers.rows:,} texts.{told}"
+    told += "whose right answers the model found least likely." if told else ""
+    return f"{answers.wrong:,} of {answers.rows:,} answers are wrong.{told}"
 
 
 def mistake_view(mistake: Mistake, number: int) -> dict[str, Any]:
