@@ -33,11 +33,15 @@ ALLOWED = {
         *("config", "tokenizer", "data", "kernels", "model", "runtime"),
         *("tasks", "runs", "observe", "evaluation"),
     },
+    "report": {
+        *("config", "experiments", "tokenizer", "data", "tasks", "runtime"),
+        *("runs", "observe", "evaluation", "training"),
+    },
     "study": {"config", "experiments", "prepare", "runs", "observe", "evaluation", "training"},
     "interop": {"config", "experiments", "tokenizer", "data", "kernels", "model", "tasks", "runs"},
     "cli": {
         *("config", "experiments", "tokenizer", "data", "prepare", "runtime", "runs"),
-        *("observe", "evaluation", "training", "study", "interop"),
+        *("observe", "evaluation", "training", "report", "study", "interop"),
     },
 }
 
@@ -49,11 +53,12 @@ OWNERS = {
     "tokenizers": ("tokenizer/",),
     "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/"),
     "transformers": (),
-    "matplotlib": ("observe/plots.py", "observe/confusion_picture.py"),
+    "matplotlib": ("observe/plots.py", "observe/confusion_picture.py", "observe/figures.py"),
+    "jinja2": ("report/page.py",),
     "benchmarks": ("cli/bench.py",),
 }
 
-LAZY = {"wandb", "torch", "matplotlib", "sklearn", "pandas", "transformers"}
+LAZY = {"wandb", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "transformers"}
 
 # the one place that may ask JAX what it runs on, and those that may hold XLA back
 BACKEND, KERNELS = "kernels/backend.py", "kernels/"

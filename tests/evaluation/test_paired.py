@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from textclf_jax.evaluation.paired import compare, f1_macro, permutation_test
+from textclf_jax.evaluation.paired import compare, f1_macro, label_scores, permutation_test
 
 
 def outcomes(shape, share, seed):
@@ -118,3 +118,41 @@ def test_intervals_of_a_method_without_randomness_cover_the_rows_alone(example):
     interval = compare(predictions, labels, draws=4000).scores["same"].accuracy
     width = 2 * 1.96 * np.sqrt(share * (1 - share) / 90)
     assert interval.high - interval.low == pytest.approx(width, rel=0.1)
+
+
+@pytest.fixture(scope="module")
+def several():
+    """[N, C] labels and predictions of texts with several labels."""
+    rng = np.random.default_rng(3)
+    labels = rng.random((80, 4)) < (0.5, 0.3, 0.1, 0.0)
+    return np.where(rng.random((80, 4)) < 0.15, ~labels, labels), labels
+
+
+def test_scores_of_several_labels_are_those_of_scikit_learn(several):
+    predicted, labels = several
+    found = label_scores(predicted, labels, draws=50)
+    occurs = (predicted | labels).any(axis=0)
+    assert found["f1_micro"].value == pytest.approx(f1_score(labels, predicted, average="micro"))
+    macro = f1_score(labels[:, occurs], predicted[:, occurs], average="macro", zero_division=0)
+    assert found["f1_macro"].value == pytest.approx(macro)
+    assert found["subset_accuracy"].value == pytest.approx(np.mean((predicted == labels).all(axis=1)))
+
+
+def test_intervals_of_several_labels_are_those_of_a_bootstrap_draw_by_draw(several):
+    predicted, labels = several
+    rng, drawn = np.random.default_rng(9), []
+    for _ in range(400):
+        rows = rng.integers(0, 80, 80)
+        drawn.append(f1_score(labels[rows], predicted[rows], average="micro"))
+    found = label_scores(predicted, labels, draws=2000)["f1_micro"]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    assert found.low == pytest.approx(low, abs=0.02)
+    assert found.high == pytest.approx(high, abs=0.02)
+    assert found.low < found.value < found.high
+
+
+def test_texts_without_any_label_have_no_f1():
+    nothing = np.zeros((5, 2), bool)
+    found = label_scores(nothing, nothing, draws=20)
+    assert np.isnan(found["f1_micro"].value)
+    assert found["subset_accuracy"] == (1.0, 1.0, 1.0)

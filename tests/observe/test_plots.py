@@ -117,17 +117,17 @@ def test_matplotlib_gets_a_folder_where_there_is_none(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("MPLCONFIGDIR", "")
     monkeypatch.setattr(Path, "home", no_home)
-    plots._give_matplotlib_a_folder()
+    plots.give_matplotlib_a_folder()
     assert os.environ["MPLCONFIGDIR"] == ""
     (tmp_path / "file").touch()
     for name, value in (("XDG_CACHE_HOME", str(tmp_path / "file")), ("XDG_CONFIG_HOME", "")):
         monkeypatch.setenv(name, value)
         monkeypatch.setenv("MPLCONFIGDIR", "")
-        plots._give_matplotlib_a_folder()
+        plots.give_matplotlib_a_folder()
         assert Path(os.environ["MPLCONFIGDIR"]).is_dir()
-    plots._give_matplotlib_a_folder()
+    plots.give_matplotlib_a_folder()
     monkeypatch.setenv("MPLCONFIGDIR", "/mine")
-    plots._give_matplotlib_a_folder()
+    plots.give_matplotlib_a_folder()
     assert os.environ["MPLCONFIGDIR"] == "/mine"
 
 

@@ -19,7 +19,7 @@ def test_speed_counts_real_tokens_padding_and_flops(clock):
     counter.add((4, 10), 30)
     clock[0] += 1.5
     counter.add((4, 20), 60)
-    assert counter.speed() == Speed(45.0, pytest.approx(4000 / 2 / 8000), pytest.approx(1 - 90 / 120))
+    assert counter.speed() == Speed(45.0, pytest.approx(4000 / 2 / 8000), pytest.approx(1 - 90 / 120), 2.0)
 
 
 def test_pauses_do_not_count_and_a_restart_forgets(clock):
@@ -29,10 +29,10 @@ def test_pauses_do_not_count_and_a_restart_forgets(clock):
         clock[0] += 4.0
     clock[0] += 0.5
     counter.add((4, 10), 30)
-    assert counter.speed() == Speed(30.0, None, 0.25)
+    assert counter.speed() == Speed(30.0, None, 0.25, 1.0)
     clock[0] += 1.0
     counter.restart()
-    assert counter.speed() == Speed(0.0, None, 1.0)
+    assert counter.speed() == Speed(0.0, None, 1.0, 0.0)
     clock[0] += 2.0
     counter.add((4, 10), 30)
     assert counter.speed().tokens_per_second == 15.0

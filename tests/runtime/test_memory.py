@@ -84,3 +84,11 @@ def test_what_was_returned_is_not_filled_again_by_huge_pages():
         "print(any(before), small()[0])\n"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False True\n"
+
+
+def test_peak_memory_is_at_least_what_is_held_now():
+    held = bytearray(50_000_000)
+    before = memory.peak_memory_mb()
+    assert before is not None
+    assert before > len(held) / 1e6
+    assert memory.peak_memory_mb() >= before

@@ -32,6 +32,8 @@ def old(data, tmp_path_factory):
     folder = run(config(data), tmp_path_factory.mktemp("old") / "run")
     (folder / "profile").mkdir()
     (folder / "profile" / "old.trace").touch()
+    (folder / "report.html").touch()
+    (folder / "report_figures").mkdir()
     return folder
 
 
@@ -47,7 +49,7 @@ def left(folder):
 
 def test_a_fresh_run_that_ends_early_has_no_results_of_the_old_one(data, folder, monkeypatch):
     """The old model would be taken for the new one by whatever reads it next."""
-    assert len(left(folder)) == 5
+    assert len(left(folder)) == 7
     with monkeypatch.context() as patch:
         patch.setattr(log, "MAX_SKIPPED_IN_A_ROW", 3)
         poison(patch, range(99))
@@ -72,7 +74,7 @@ def test_a_start_that_is_refused_leaves_everything(data, folder):
     wrong = config(data).model_copy(update={"tokenizer": config(data).tokenizer.model_copy(update={"vocab_dir": "no"})})
     with pytest.raises(UserError):
         fit(wrong, folder, fresh=True)
-    assert len(left(folder)) == 5
+    assert len(left(folder)) == 7
 
 
 def test_the_model_that_a_run_starts_from_stays_until_there_is_a_new_one(data, folder, monkeypatch):

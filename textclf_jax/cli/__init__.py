@@ -51,6 +51,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     from textclf_jax.cli import (
         baseline,
         bench,
+        compare,
         evaluate,
         export,
         finetune,
@@ -59,6 +60,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         predict,
         prepare,
         pretrain,
+        report,
         study,
     )
 
@@ -71,6 +73,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         "predict": predict,
         "baseline": baseline,
         "study": study,
+        "report": report,
+        "compare": compare,
         "bench": bench,
         "import": import_,
         "export": export,

@@ -3,11 +3,9 @@
 import argparse
 from pathlib import Path
 
-from textclf_jax.cli.training import enter_project
+from textclf_jax.cli.training import check_out_folder, enter_project
 from textclf_jax.constants import SPLITS
-from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import find_model
-from textclf_jax.files import why_not_writable
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -30,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     args.model = find_model(args.name, ("finetuning", "pretraining"))
     enter_project(args, "model", "data", "out")
     if args.out:
-        _check_out(args.out)
+        check_out_folder(args.out)
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.training.evaluating import evaluate_saved
     from textclf_jax.training.summary import show_parts, show_results
@@ -43,12 +41,3 @@ def run(args: argparse.Namespace) -> int:
         report.write(args.out)
         print(f"wrote {args.out}")
     return 0
-
-
-def _check_out(out: Path) -> None:
-    """Raises UserError where the report could not be written, before anything is computed; makes nothing."""
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; name a folder")
-    folder = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if reason := why_not_writable(folder):
-        raise UserError(f"--out {out}: {folder} cannot be written ({reason}). Name another, or mend the rights.")

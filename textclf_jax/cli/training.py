@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf_jax.config.file import AnyConfig, Kind, load_config
+from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import find_run, project_root
+from textclf_jax.files import why_not_writable
 
 if TYPE_CHECKING:
     from textclf_jax.runs.pretrained import Pretrained
@@ -87,6 +89,15 @@ def enter_project(args: argparse.Namespace, *paths: str) -> None:
     for name in paths:
         if (path := getattr(args, name)) is not None:
             setattr(args, name, type(path)(os.path.relpath(here / path)))
+
+
+def check_out_folder(out: Path) -> None:
+    """Raises UserError where the report could not be written, before anything is computed; makes nothing."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; name a folder")
+    folder = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if reason := why_not_writable(folder):
+        raise UserError(f"--out {out}: {folder} cannot be written ({reason}). Name another, or mend the rights.")
 
 
 def _start(config: AnyConfig) -> "tuple[AnyConfig, Pretrained | None]":

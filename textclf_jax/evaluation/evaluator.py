@@ -60,12 +60,14 @@ class Outcome(NamedTuple):
       logits: [N, C] of a classifier, all NaN where the model does not predict; [0, 0] for MLM.
       labels: [N] or [N, C] of the same rows; None for MLM.
       of_parts: the metrics of encoder and linear path, where there are both.
+      parts: [N, 2, C] the `log_scores` of both; None without a linear path, and where the model does not predict.
     """
 
     sums: dict[str, float]
     logits: np.ndarray
     labels: np.ndarray | None
     of_parts: Mapping[str, float] = MappingProxyType({})
+    parts: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -104,25 +106,39 @@ class Evaluator:
           fits_weights: weights of encoder and linear path are those that fit this split, and not the model's. They are
             among `of_parts`. Nothing changes for a model without a linear path.
         """
-        sums: dict[str, float] = defaultdict(float)
-        rows, logits = [], []
-        for batch, (batch_sums, batch_logits) in self.results(variables, data):
-            for name, value in jax.device_get(batch_sums).items():
-                sums[name] += float(value)
-            if batch_logits is not None:
-                rows.append(batch.rows)
-                logits.append(np.asarray(batch_logits)[: len(batch.rows)])
+        sums, scores = self.scores(variables, data)
         if data.labels is None:
             return Outcome(sums, np.zeros((0, 0)), None)
-        scores = np.empty((len(data), *logits[0].shape[1:]), logits[0].dtype)
-        scores[np.concatenate(rows)] = np.concatenate(logits)
-        if not predicts(scores):
+        assert scores is not None
+        does_predict = predicts(scores)
+        if not does_predict:
             scores = np.full_like(scores, np.nan)
         if scores.ndim == 2:
             return Outcome(sums, scores, data.labels)
         weights = fit_weights(scores, data.labels) if fits_weights else weights_of(variables)
         mixed = mixture(scores, data.labels, weights)
-        return Outcome(sums | {"loss": mixed.loss * sums["count"]}, mixed.logits, data.labels, mixed.metrics)
+        sums = sums | {"loss": mixed.loss * sums["count"]}
+        return Outcome(sums, mixed.logits, data.labels, mixed.metrics, scores if does_predict else None)
+
+    def scores(self, variables: PyTree, data: Dataset) -> tuple[dict[str, float], np.ndarray | None]:
+        """Runs the model on all rows of a split; the same masks each time.
+
+        Returns:
+          The sums of `forward`; and of a classifier the logits [N, C], with a linear path the `log_scores` [N, 2, C].
+        """
+        sums: dict[str, float] = defaultdict(float)
+        rows, found = [], []
+        for batch, (batch_sums, batch_logits) in self.results(variables, data):
+            for name, value in jax.device_get(batch_sums).items():
+                sums[name] += float(value)
+            if batch_logits is not None:
+                rows.append(batch.rows)
+                found.append(np.asarray(batch_logits)[: len(batch.rows)])
+        if not found:
+            return sums, None
+        scores = np.empty((len(data), *found[0].shape[1:]), found[0].dtype)
+        scores[np.concatenate(rows)] = np.concatenate(found)
+        return sums, scores
 
     def results(self, variables: PyTree, data: Dataset) -> Generator[tuple[BatchRows, tuple[Sums, Array | None]]]:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""

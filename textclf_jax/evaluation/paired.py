@@ -82,6 +82,46 @@ def compare(
     return Comparison(scores, differences)
 
 
+def label_scores(
+    predicted: Bool[np.ndarray, "N C"], labels: Bool[np.ndarray, "N C"], *, seed: int = 0, draws: int = DRAWS
+) -> dict[str, Interval]:
+    """Micro-F1, macro-F1 and the share of texts with all labels right, where a text can have several labels.
+
+    Intervals are percentiles of a bootstrap of the rows. Macro-F1 is the mean over the classes that occur in labels or
+    predictions (of each draw); where none does, both F1 are NaN, as in `tasks/multi_label.py`.
+
+    Args:
+      predicted: [N, C] which classes are predicted.
+      labels: [N, C] which classes texts have.
+      seed, draws: as in `compare`.
+    """
+    hits, sizes = predicted & labels, predicted.astype(np.float32) + labels
+    exact = (predicted == labels).all(axis=1).astype(np.float32)
+
+    def scores(rows: Float[np.ndarray, "N R"]) -> Float[np.ndarray, "3 R"]:
+        by_class = hits.T.astype(np.float32) @ rows, sizes.T @ rows
+        micro = np.stack([part.sum(axis=0) for part in by_class])
+        f1, f1_micro = (_ratio(2 * each[0], each[1]) for each in (by_class, micro))
+        occurring = np.count_nonzero(by_class[1], axis=0)
+        f1_of_classes = _ratio(np.nansum(f1, axis=0), occurring)
+        return np.stack([f1_micro, f1_of_classes, exact @ rows / len(rows)])
+
+    rng, block = np.random.default_rng([seed, 0]), max(1, ROWS_AT_ONCE // len(labels))
+    sizes_of_blocks = (min(block, draws - begin) for begin in range(0, draws, block))
+    drawn = [scores(_counts(rng, len(labels), size)) for size in sizes_of_blocks]
+    values = scores(np.ones((len(labels), 1), np.float32))[:, 0]
+    names = ("f1_micro", "f1_macro", "subset_accuracy")
+    return {
+        name: _interval(float(value), each[np.isfinite(each)] if np.isfinite(each).any() else each)
+        for name, value, each in zip(names, values, np.concatenate(drawn, axis=1), strict=True)
+    }
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> Float[np.ndarray, "*N R"]:
+    """part / whole in float64, NaN where whole is 0."""
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
 def f1_macro(predicted: Int[np.ndarray, " N"], labels: Int[np.ndarray, " N"]) -> float:
     """The mean F1 of the classes that occur in labels or predictions, as `tasks/metrics.py` has it."""
     return float(_f1_macro(np.ones((len(labels), 1)), predicted, labels)[0])

@@ -14,6 +14,7 @@ from textclf_jax.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MAX_CLASSES = 30
 NAME_CHARACTERS = 24
@@ -33,6 +34,16 @@ def confusion_picture(confusion: Matrix, names: Sequence[str], title: str, out: 
       title: of the picture, in letters that the font has.
       out: the PNG to write.
     """
+    figure = confusion_figure(confusion, names, title)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture = io.BytesIO()
+    figure.savefig(picture, bbox_inches="tight", pad_inches=0.1)  # what room is left is cut off
+    write_whole(out, picture.getvalue())
+    return out
+
+
+def confusion_figure(confusion: Matrix, names: Sequence[str], title: str) -> "Figure":
+    """The figure of `confusion_picture`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties
@@ -63,11 +74,7 @@ def confusion_picture(confusion: Matrix, names: Sequence[str], title: str, out: 
     font = FontProperties(family=FONT, size=11)
     top = 1 - 0.08 / height
     figure.text(0.1 / width, top, "\n".join(heading), va="top", fontproperties=font, parse_math=False)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture = io.BytesIO()
-    figure.savefig(picture, bbox_inches="tight", pad_inches=0.1)  # what room is left is cut off
-    write_whole(out, picture.getvalue())
-    return out
+    return figure
 
 
 def most_mistaken(confusion: Matrix, limit: int) -> list[int]:

@@ -18,6 +18,7 @@ from textclf_jax.runs.metrics_files import read_metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 CURVES_FILE = "learning_curves.png"
 # from the palette of Okabe and Ito, told apart with any colour vision
@@ -44,7 +45,19 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
     Returns:
       The path of the picture, or None where there is nothing to draw.
     """
-    _give_matplotlib_a_folder()
+    figure = curves_figure(f"Learning curves of {run_dir.resolve().name}", csv_paths)
+    if figure is None:
+        return None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    picture = io.BytesIO()
+    figure.savefig(picture)
+    write_whole(out, picture.getvalue())
+    return out
+
+
+def curves_figure(title: str, csv_paths: Mapping[str, Path]) -> "Figure | None":
+    """The figure of `learning_curves`, under a title (or none, where that is empty)."""
+    give_matplotlib_a_folder()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -63,7 +76,8 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
     heights = [height for _, height, _ in panels]
     figure = Figure(figsize=(8.0, 0.9 + sum(heights)), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"Learning curves of {run_dir.resolve().name}", fontsize=13, parse_math=False)
+    if title:
+        figure.suptitle(title, fontsize=13, parse_math=False)
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (draw, _, chosen) in zip(grid, panels, strict=True):
         axes.grid(alpha=0.25, linewidth=0.6)
@@ -71,14 +85,10 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
         draw(axes, chosen)
     grid[-1].set_xlabel("update (optimizer steps)")
     grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture = io.BytesIO()
-    figure.savefig(picture)
-    write_whole(out, picture.getvalue())
-    return out
+    return figure
 
 
-def _give_matplotlib_a_folder() -> None:
+def give_matplotlib_a_folder() -> None:
     """Sets MPLCONFIGDIR to a temporary folder where the usual ones cannot be had: matplotlib warns then, or fails."""
     if os.environ.get("MPLCONFIGDIR"):
         return

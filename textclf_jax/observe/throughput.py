@@ -18,11 +18,13 @@ class Speed(NamedTuple):
       mfu: the step's matrix products, in FLOP/s, as a share of the device's limit; None where that is not known, or
         was passed: it must be wrong then.
       padding_waste: share of the computed tokens that is padding.
+      seconds: that the steps took; None where that is not told.
     """
 
     tokens_per_second: float
     mfu: float | None
     padding_waste: float
+    seconds: float | None = None
 
     def figures(self) -> dict[str, float]:
         """What there is of it, to five significant digits, for the log: the MFU of a tiny model is small, not zero."""
@@ -75,7 +77,8 @@ class Throughput:
     def speed(self) -> Speed:
         """The speed so far."""
         seconds = max(self._seconds, 1e-9)
-        return Speed(self._real / seconds, self._mfu(self._flops / seconds), 1.0 - self._real / max(self._computed, 1))
+        waste = 1.0 - self._real / max(self._computed, 1)
+        return Speed(self._real / seconds, self._mfu(self._flops / seconds), waste, self._seconds)
 
     def _mfu(self, rate: float) -> float | None:
         """The share that `rate`, in FLOP/s, is of the limit."""

@@ -17,6 +17,8 @@ from textclf_jax.errors import UserError, listed
 from textclf_jax.tokenizer.loading import LoadedTokenizer
 
 RECORD_FILE, SUMMARY_FILE = "record.json", "summary.json"
+# of `textclf report`, in the folder of the run
+PAGE_FILE, CARD_FILE, FIGURES_FOLDER = "report.html", "MODEL_CARD.md", "report_figures"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tokenizers", "torch")
 GIT_SECONDS = 5.0
 

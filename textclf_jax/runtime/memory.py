@@ -1,11 +1,13 @@
-"""Asks the C library for memory in huge pages: each training step on a CPU touches all of its memory again.
+"""The process's memory: how much it has taken at most, and huge pages, which are asked of the C library.
 
+Each training step on a CPU touches all of its memory again.
 In pages of 4 KB the kernel's work on them takes 5 to 10% of the time (docs/performance/memory.md). glibc reads the
 request from the environment, and only when a process starts.
 """
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 VARIABLE, REQUEST = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
@@ -34,6 +36,21 @@ def return_unused() -> None:
     library.malloc_trim(0)
     for start, end in _anonymous_memory():
         library.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_NOHUGEPAGE)
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that was held so far, in MB: of the device, or on a CPU of this process; None: nothing tells."""
+    import jax  # takes a second, and commands ask for huge pages before
+
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in statistics:
+        return round(statistics["peak_bytes_in_use"] / 1e6, 1)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
 
 
 def _anonymous_memory() -> list[tuple[int, int]]:

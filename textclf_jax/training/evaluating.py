@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -33,6 +34,14 @@ WITH_LESS_MEMORY = (
 Note = Callable[[str], None]
 
 
+class Loaded(NamedTuple):
+    """A saved model, what evaluates it, and the rows to evaluate it on."""
+
+    saved: SavedModel
+    evaluator: Evaluator
+    data: Dataset
+
+
 def evaluate_saved(
     folder: Path, split: str, *, file: Path | None = None, root: Path | None = None, note: Note = print
 ) -> EvaluationReport:
@@ -49,7 +58,7 @@ def evaluate_saved(
       UserError: the model or the data is missing, damaged, or does not fit.
     """
     with explained_exhaustion(WITH_LESS_MEMORY):
-        saved, evaluator, data = _load_all(folder, split, file, root or Path.cwd(), note)
+        saved, evaluator, data = load_for_evaluation(folder, split, file, root or Path.cwd(), note)
         return EvaluationReport.of(saved, evaluator, OTHER_DATA if file else split, data)
 
 
@@ -59,14 +68,12 @@ def predict_split(folder: Path, split: str, *, note: Note = print) -> tuple[Int[
     Args: those of `evaluate_saved`.
     """
     with explained_exhaustion(WITH_LESS_MEMORY):
-        saved, evaluator, data = _load_all(folder, split, None, Path.cwd(), note)
+        saved, evaluator, data = load_for_evaluation(folder, split, None, Path.cwd(), note)
         return evaluator.predicted(saved.variables, data), data
 
 
-def _load_all(
-    folder: Path, split: str, file: Path | None, root: Path, note: Note
-) -> tuple[SavedModel, Evaluator, Dataset]:
-    """A saved model, what evaluates it, and the rows."""
+def load_for_evaluation(folder: Path, split: str, file: Path | None, root: Path, note: Note) -> Loaded:
+    """Loads a saved model and the rows to evaluate it on; arguments and errors are those of `evaluate_saved`."""
     config = on_any_device(config_of(read_metadata(folder)["config"]))
     set_up_device(config.training)  # JAX must know its device before arrays are loaded
     saved = load_model(folder)
@@ -79,7 +86,7 @@ def _load_all(
     programs = Programs(
         "evaluation", lambda shape: evaluation_program(task, module, batching.empty(shape), saved.variables), note
     )
-    return saved, Evaluator(task, programs, batching), data
+    return Loaded(saved, Evaluator(task, programs, batching), data)
 
 
 def _load_data(

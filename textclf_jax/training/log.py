@@ -9,6 +9,7 @@ from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.errors import UserError
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.resuming import Position
+from textclf_jax.runtime.memory import peak_memory_mb
 from textclf_jax.tasks.metrics import mean
 from textclf_jax.training.batches import MicroBatch
 from textclf_jax.training.plan import Plan
@@ -96,7 +97,10 @@ class TrainingLog:
             "skipped_steps": p.skipped,
         }
         logger.log("train", row, **place)
-        logger.log_throughput(self.throughput.speed().figures(), **place)
+        speed = self.throughput.speed().figures()
+        if (peak := peak_memory_mb()) is not None:
+            speed["peak_memory_mb"] = peak
+        logger.log_throughput(speed, **place)
         p.loss = p.correct = p.count = 0.0
         p.skipped = 0
         self.throughput.forget()

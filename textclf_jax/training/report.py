@@ -50,7 +50,7 @@ class EvaluationReport(NamedTuple):
         outcome, thresholds = evaluator.outcome(saved.variables, data), Thresholds.of_model(saved.metadata)
         metrics = evaluator.metrics(outcome, thresholds)
         place = {name: saved.metadata[name] for name in POSITION_COLUMNS if name in saved.metadata}
-        classes = _results_by_class(saved, outcome, thresholds)
+        classes = results_by_class(saved, outcome, thresholds)
         remark = _without_figures(evaluator.task, metrics, data)
         return cls(saved.metadata["which"], place, split, data, metrics, classes, remark)
 
@@ -93,10 +93,10 @@ class EvaluationReport(NamedTuple):
             print(line, flush=True)
 
 
-def _results_by_class(
+def results_by_class(
     saved: SavedModel, outcome: Outcome, thresholds: Thresholds | None
 ) -> ClassResults | LabelResults | None:
-    """None for MLM, and where the model does not predict."""
+    """The results of a classifier by class; None for MLM, and where the model does not predict."""
     if outcome.labels is None or not predicts(outcome.logits):
         return None
     names = saved.metadata["labels"]

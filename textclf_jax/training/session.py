@@ -12,14 +12,14 @@ from textclf_jax.observe.profiling import PROFILE_FOLDER
 from textclf_jax.observe.progress import Progress
 from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, MODEL_FOLDER, Checkpoints, remove
 from textclf_jax.runs.logger import RunLogger
-from textclf_jax.runs.record import RECORD_FILE, SUMMARY_FILE
+from textclf_jax.runs.record import CARD_FILE, FIGURES_FOLDER, PAGE_FILE, RECORD_FILE, SUMMARY_FILE
 from textclf_jax.runs.signals import StopRequest
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.report import REPORT_FOLDER
 from textclf_jax.training.start import Start
 
 # what a run leaves besides checkpoints, CSV files and its summary, and what another one must not find
-RESULTS = (MODEL_FOLDER, REPORT_FOLDER, CURVES_FILE, PROFILE_FOLDER)
+RESULTS = (MODEL_FOLDER, REPORT_FOLDER, CURVES_FILE, PROFILE_FOLDER, PAGE_FILE, CARD_FILE, FIGURES_FOLDER)
 
 
 class Session(NamedTuple):
