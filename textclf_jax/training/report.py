@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
+from textclf_jax.evaluation.calibration import Calibration
 from textclf_jax.evaluation.classes import ClassResults
 from textclf_jax.evaluation.evaluator import Evaluator, Outcome, predicts
 from textclf_jax.evaluation.label_results import LabelResults
@@ -34,6 +35,7 @@ class EvaluationReport(NamedTuple):
       metrics: of the task.
       classes: results by class; None for MLM, and where the model does not predict.
       remark: why there are no figures; empty where there are.
+      calibration: of a classifier that gives each text one label, and predicts.
     """
 
     which: str
@@ -43,6 +45,7 @@ class EvaluationReport(NamedTuple):
     metrics: dict[str, float]
     classes: ClassResults | LabelResults | None
     remark: str = ""
+    calibration: Calibration | None = None
 
     @classmethod
     def of(cls, saved: SavedModel, evaluator: Evaluator, split: str, data: Dataset) -> "EvaluationReport":
@@ -52,7 +55,10 @@ class EvaluationReport(NamedTuple):
         place = {name: saved.metadata[name] for name in POSITION_COLUMNS if name in saved.metadata}
         classes = _results_by_class(saved, outcome, thresholds)
         remark = _without_figures(evaluator.task, metrics, data)
-        return cls(saved.metadata["which"], place, split, data, metrics, classes, remark)
+        calibration = None
+        if isinstance(classes, ClassResults) and outcome.labels is not None:
+            calibration = Calibration.of(outcome.logits, outcome.labels, saved.metadata)
+        return cls(saved.metadata["which"], place, split, data, metrics, classes, remark, calibration)
 
     def write(self, folder: Path) -> None:
         """Writes `metrics.json`, and of a classifier two CSV files and a picture, into a folder, which is made.
@@ -71,6 +77,8 @@ class EvaluationReport(NamedTuple):
                 (folder / name).unlink(missing_ok=True)
         if classes is not None:
             content["classes"] = classes.records()
+            if self.calibration is not None:
+                content["calibration"] = self.calibration.record()
             write_whole(folder / CLASSES_FILE, classes.per_class_csv())
         if isinstance(classes, ClassResults):
             write_whole(folder / CONFUSION_FILE, classes.confusion_csv())
@@ -89,7 +97,7 @@ class EvaluationReport(NamedTuple):
             return
         remark, rows = self.classes.table()
         print_table(f"{self.split} results by class{remark}", rows, self.classes.table_columns)
-        for line in self.classes.remarks():
+        for line in (*self.classes.remarks(), *(self.calibration.remarks() if self.calibration else ())):
             print(line, flush=True)
 
 
