@@ -51,6 +51,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     from textclf_jax.cli import (
         baseline,
         bench,
+        calibrate,
         compare,
         evaluate,
         export,
@@ -70,6 +71,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         "pretrain": pretrain,
         "finetune": finetune,
         "evaluate": evaluate,
+        "calibrate": calibrate,
         "predict": predict,
         "baseline": baseline,
         "study": study,
@@ -82,7 +84,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     parser = argparse.ArgumentParser(
         prog="textclf",
         description="Train text classifiers from scratch: prepare data, generate runs, pretrain, finetune, evaluate, "
-        "predict, compare with a baseline and in a study, measure speed, import, export.",
+        "calibrate, predict, compare with a baseline and in a study, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv")
 ENDINGS = {".csv": "csv", ".json": "json", ".jsonl": "json", ".txt": "table"}
 SHOWN_CHARACTERS, SHOWN_ROWS = 60, 5
-NO_LABEL = "(none)"
+NO_LABEL, UNSURE = "(none)", "(don't know)"
 SEPARATORS = ("|", ";", ",", "/")  # of the labels of a text in a csv
 EXPLAINED_TEXTS = 1000  # of those that are mostly [UNK]: bounds the time to find causes
 # some readers end lines at these: within a JSON line, they are escaped
@@ -151,6 +151,7 @@ class _Warnings:
         self._cut: list[str] = []
         self._cut_for_one: list[str] = []
         self._unknown: list[str] = []
+        self._unsure = 0
         self._unknown_texts: list[str] = []  # the first of them
 
     def watch(self, predictions: Iterator["Prediction"]) -> Iterator["Prediction"]:
@@ -160,6 +161,7 @@ class _Warnings:
                 self._empty.append(place)
             if prediction.is_cut:
                 self._cut.append(place)
+            self._unsure += prediction.is_unsure
             if prediction.is_cut_for_one:
                 self._cut_for_one.append(place)
             if prediction.is_unknown:
@@ -170,6 +172,13 @@ class _Warnings:
 
     def show(self) -> None:
         """Warns on stderr."""
+        if (limit := self._predictor.abstention) is not None:
+            print(
+                f"note: {self._unsure:,} of {len(self._places):,} texts have no label: no class has a probability "
+                f"above {limit.threshold:.4f}, which keeps wrong labels below {limit.max_error:.1%} of all texts "
+                "(textclf calibrate)",
+                file=sys.stderr,
+            )
         causes = self._predictor.explain_unknown(self._unknown_texts) if self._unknown_texts else ""
         why = f" for the most part, {causes}" if causes else " for more than half of their tokens"
         reads = self._predictor.reads
@@ -204,7 +213,9 @@ def _write_table(
         rows = [(one_line(p.text, SHOWN_CHARACTERS), shown(p)) for p in predictions]
         print_table("predictions", rows, ("text", "labels"), stream=stream)
         return
-    rows = [(one_line(p.text, SHOWN_CHARACTERS), p.label, p.probability) for p in predictions]
+    rows = [
+        (one_line(p.text, SHOWN_CHARACTERS), UNSURE if p.is_unsure else p.label, p.probability) for p in predictions
+    ]
     print_table("predictions", rows, ("text", "label", "probability"), stream=stream)
 
 
@@ -219,7 +230,7 @@ def _write_json(
     _say_renamed([*texts.names, *wanted], [*names, *ours])
     for record, p in zip(texts.records, predictions, strict=True):
         probabilities = {label: round(float(value), 6) for label, value in zip(labels, p.probabilities, strict=True)}
-        answer = p.labels if several else p.label
+        answer = p.labels if several else None if p.is_unsure else p.label
         fields = dict(zip([*names, *ours], [*record, answer, probabilities], strict=True))
         print(json_text(fields, indent=None).translate(LINE_ENDS), file=stream)
 

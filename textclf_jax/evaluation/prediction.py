@@ -14,6 +14,7 @@ from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset, WholeRows
 from textclf_jax.data.ngrams import tokens_read
 from textclf_jax.errors import UserError, listed
+from textclf_jax.evaluation.confidence import Abstention, temperature_of
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program, predicts
 from textclf_jax.evaluation.mixing import mix, weights_of
 from textclf_jax.kernels.precision import FULL
@@ -44,6 +45,7 @@ class Prediction(NamedTuple):
       is_cut: whether the text has more tokens than any part of the model reads, so that its end was not read.
       is_cut_for_one: whether one part of the model did not read its end, but the other one did.
       is_unknown: whether more than half of the tokens that were read are [UNK], so that little of the text was seen.
+      is_unsure: whether the model says "don't know" instead of the label, to keep to the limit on its errors.
       several: where a text can have several labels, the classes whose probability reaches their threshold, in the order
         of `Predictor.labels`; None where it has one.
     """
@@ -55,12 +57,15 @@ class Prediction(NamedTuple):
     is_cut: bool = False
     is_unknown: bool = False
     is_cut_for_one: bool = False
+    is_unsure: bool = False
     several: tuple[str, ...] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of all classes that are predicted."""
-        return (self.label,) if self.several is None else self.several
+        """Names of all classes that are predicted; none where the model is unsure."""
+        if self.several is not None:
+            return self.several
+        return () if self.is_unsure else (self.label,)
 
     @property
     def probability(self) -> float:
@@ -74,6 +79,7 @@ class Predictor:
     Attributes:
       labels: class names in the order of their numbers.
       multi_label: whether a text can have several labels, or none.
+      abstention: when the model says "don't know"; None: never.
       max_length: tokens of a text that the encoder reads at most, those around it included.
       reads: the same of each part: the encoder, and the linear path where there is one.
     """
@@ -104,6 +110,9 @@ class Predictor:
         self.multi_label = config.classification_head.multi_label
         thresholds = Thresholds.of_model(saved.metadata)
         self._thresholds = None if thresholds is None else thresholds.values
+        # a text with several labels has thresholds instead
+        self._temperature = temperature_of(saved.metadata)
+        self.abstention = Abstention.of_model(saved.metadata)
         self.max_length = self._columns = config.architecture.max_sequence_length
         self.reads = {"encoder": self.max_length}
         if config.classification_head.linear.enabled:
@@ -123,7 +132,7 @@ class Predictor:
                 whole = self._encode(part, self._columns)
             ids, lengths = rows
             every_logits = self._logits(rows, whole)
-            probabilities = self._task.probabilities(every_logits)
+            probabilities = self._task.probabilities(every_logits / self._temperature)
             cut_by_part = [
                 self._find_cut(part, read.lengths, limit)
                 for read, limit in zip((rows, whole), self.reads.values(), strict=False)
@@ -134,7 +143,9 @@ class Predictor:
                 is_empty = not text.strip() or int(lengths[i]) <= self._frame
                 label = self.labels[int(every_logits[i].argmax())]  # probabilities round to equal ones
                 cut = i in cut_for_all, i in cut_for_any - cut_for_all
-                yield Prediction(text, label, row, is_empty, cut[0], bool(unknown[i]), cut[1], self._several(row))
+                unsure = self.abstention is not None and row.max() <= self.abstention.threshold
+                marks = is_empty, cut[0], bool(unknown[i]), cut[1], unsure
+                yield Prediction(text, label, row, *marks, self._several(row))
 
     def _several(self, probabilities: Float[np.ndarray, " C"]) -> tuple[str, ...] | None:
         if not self.multi_label:

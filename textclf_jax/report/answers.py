@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.calibration import calibration
 from textclf_jax.evaluation.classes import ClassResults
+from textclf_jax.evaluation.confidence import temperature_of
 from textclf_jax.evaluation.evaluator import Outcome, predicts
 from textclf_jax.evaluation.mixing import PART_NAMES, score_of_both, score_of_parts, weights_of
 from textclf_jax.evaluation.paired import DRAWS, Interval, compare, label_scores
@@ -72,7 +73,7 @@ def judge(loaded: Loaded) -> Judged:
     thresholds = Thresholds.of_model(saved.metadata)
     metrics = evaluator.metrics(outcome, thresholds)
     assert isinstance(evaluator.task, ClassificationTask)
-    probabilities = evaluator.task.probabilities(outcome.logits.astype(np.float64))
+    probabilities = evaluator.task.probabilities(outcome.logits.astype(np.float64) / temperature_of(saved.metadata))
     several = outcome.labels is not None and outcome.labels.ndim == 2
     chosen = thresholds and thresholds.values
     predicted = predicted_labels(probabilities, chosen) if several else outcome.logits.argmax(axis=1)

@@ -14,7 +14,7 @@ from textclf_jax.data.ngrams import NO_NGRAMS, Keys, ngrams_of, padded_ngrams, r
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.model.flops import classifier_flops
 from textclf_jax.model.heads import TextClassifier
-from textclf_jax.tasks.metrics import classification_metrics, mean
+from textclf_jax.tasks.metrics import class_probabilities, classification_metrics, mean
 from textclf_jax.tasks.multi_label import label_probabilities, multi_label_metrics
 from textclf_jax.tasks.task import Arrays, gather_tokens
 from textclf_jax.tasks.thresholds import Thresholds, choose_thresholds
@@ -112,5 +112,4 @@ class ClassificationTask:
         """Of every class: by softmax, so that they add up to 1, or with several labels a text each by itself."""
         if self.config.classification_head.multi_label:
             return label_probabilities(logits)
-        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+        return class_probabilities(logits)

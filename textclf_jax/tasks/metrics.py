@@ -65,6 +65,13 @@ def classification_metrics(logits: ArrayLike, labels: ArrayLike, *, loss: float)
     return metrics
 
 
+def class_probabilities(logits: ArrayLike) -> NDArray[np.float64]:
+    """The probabilities of the classes by softmax, of logits [..., C] that are finite."""
+    scores = np.asarray(logits, np.float64)
+    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
 def shown(names: Sequence[str], metrics: Mapping[str, float]) -> list[str]:
     """Those of `names` that are among the metrics, once each.
 

@@ -14,8 +14,17 @@ from textclf_jax.data.beside import read_beside
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.splits import load_splits
 from textclf_jax.errors import UserError
-from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program
+from textclf_jax.evaluation.confidence import (
+    ABSTENTION,
+    TEMPERATURE,
+    Confidence,
+    limit_errors,
+    stored_temperature,
+    top_class,
+)
+from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program, predicts
 from textclf_jax.runs.checkpoint import SavedModel, load_model, read_metadata
+from textclf_jax.runs.model_notes import replace_metadata
 from textclf_jax.runs.pretrained import require_head
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, on_any_device, set_up_device
 from textclf_jax.runtime.programs import Programs
@@ -70,6 +79,38 @@ def predict_split(folder: Path, split: str, *, note: Note = print) -> tuple[Int[
     with explained_exhaustion(WITH_LESS_MEMORY):
         saved, evaluator, data = load_for_evaluation(folder, split, None, Path.cwd(), note)
         return evaluator.predicted(saved.variables, data), data
+
+
+def calibrate(folder: Path, max_error: float | None, *, file: Path | None = None, note: Note = print) -> Confidence:
+    """Chooses a saved classifier's temperature, and when it says "don't know"; writes both into its metadata.
+
+    Args:
+      folder: the model.
+      max_error: the share of texts that may get a wrong label; None: every text gets a label.
+      file: a dataset file to choose by instead of the validation split.
+      note: as in `evaluate_saved`.
+
+    Returns:
+      What was found, on the same rows.
+
+    Raises:
+      UserError: the model or the data is missing, damaged, or does not fit; or there are too few rows for the limit.
+    """
+    with explained_exhaustion(WITH_LESS_MEMORY):
+        saved, evaluator, data = load_for_evaluation(folder, "val", file, Path.cwd(), note)
+        logits, labels = evaluator.outcome(saved.variables, data)[1:3]
+    if labels is None or labels.ndim > 1:
+        what = "a pretrained encoder" if labels is None else "a classifier with several labels a text"
+        raise UserError(f"{folder}: is {what}; only classifiers that give each text one label are calibrated")
+    if not predicts(logits):
+        raise UserError(f"{folder}: this model gives NaN or infinity: its training went wrong. Train it again.")
+    described = {name: value for name, value in saved.metadata.items() if name != ABSTENTION}
+    described |= stored_temperature(logits, labels)
+    if max_error is not None:
+        classes, confidence = top_class(logits, described[TEMPERATURE])
+        described |= limit_errors(confidence, classes == labels, max_error).stored()
+    replace_metadata(folder, described)
+    return Confidence.of(logits, labels, described)
 
 
 def load_for_evaluation(folder: Path, split: str, file: Path | None, root: Path, note: Note) -> Loaded:

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from textclf_jax.evaluation.confidence import stored_temperature
 from textclf_jax.evaluation.evaluator import Evaluator, Outcome
 from textclf_jax.evaluation.mixing import Weights, figures_of_parts, weights_in, with_weights
 from textclf_jax.runs.checkpoint import save_model
@@ -68,7 +69,10 @@ class Keeper:
         if count_evaluation(p, metric, metrics):
             self.best_metrics = metrics
             best = {"which": "best", "metric": metric, "score": p.best_score}
-            return self.session.record | place | best | self._thresholds(outcome) | figures_of_parts(metrics)
+            return {
+                **(self.session.record | place | best | self._thresholds(outcome) | figures_of_parts(metrics)),
+                **stored_temperature(outcome.logits, outcome.labels),
+            }
         if math.isfinite(p.best_score):
             return None
         if not self.is_warned:

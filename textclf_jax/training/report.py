@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.classes import ClassResults
+from textclf_jax.evaluation.confidence import Confidence
 from textclf_jax.evaluation.evaluator import Evaluator, Outcome, predicts
 from textclf_jax.evaluation.label_results import LabelResults
 from textclf_jax.files import json_text, write_whole
@@ -34,6 +35,7 @@ class EvaluationReport(NamedTuple):
       metrics: of the task.
       classes: results by class; None for MLM, and where the model does not predict.
       remark: why there are no figures; empty where there are.
+      confidence: of a classifier that gives each text one label, and predicts.
     """
 
     which: str
@@ -43,6 +45,7 @@ class EvaluationReport(NamedTuple):
     metrics: dict[str, float]
     classes: ClassResults | LabelResults | None
     remark: str = ""
+    confidence: Confidence | None = None
 
     @classmethod
     def of(cls, saved: SavedModel, evaluator: Evaluator, split: str, data: Dataset) -> "EvaluationReport":
@@ -52,7 +55,10 @@ class EvaluationReport(NamedTuple):
         place = {name: saved.metadata[name] for name in POSITION_COLUMNS if name in saved.metadata}
         classes = results_by_class(saved, outcome, thresholds)
         remark = _without_figures(evaluator.task, metrics, data)
-        return cls(saved.metadata["which"], place, split, data, metrics, classes, remark)
+        confidence = None
+        if isinstance(classes, ClassResults) and outcome.labels is not None:
+            confidence = Confidence.of(outcome.logits, outcome.labels, saved.metadata)
+        return cls(saved.metadata["which"], place, split, data, metrics, classes, remark, confidence)
 
     def write(self, folder: Path) -> None:
         """Writes `metrics.json`, and of a classifier two CSV files and a picture, into a folder, which is made.
@@ -71,6 +77,8 @@ class EvaluationReport(NamedTuple):
                 (folder / name).unlink(missing_ok=True)
         if classes is not None:
             content["classes"] = classes.records()
+            if self.confidence is not None:
+                content["confidence"] = self.confidence._asdict()
             write_whole(folder / CLASSES_FILE, classes.per_class_csv())
         if isinstance(classes, ClassResults):
             write_whole(folder / CONFUSION_FILE, classes.confusion_csv())
@@ -89,7 +97,7 @@ class EvaluationReport(NamedTuple):
             return
         remark, rows = self.classes.table()
         print_table(f"{self.split} results by class{remark}", rows, self.classes.table_columns)
-        for line in self.classes.remarks():
+        for line in (*self.classes.remarks(), *(self.confidence.remarks() if self.confidence else ())):
             print(line, flush=True)
 
 
