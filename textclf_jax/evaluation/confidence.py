@@ -91,11 +91,11 @@ class Confidence(NamedTuple):
         temperature, abstention = temperature_of(metadata), Abstention.of_model(metadata)
         classes, confidence = top_class(logits, temperature)
         is_right = classes == labels
-        errors = (calibration(each, is_right).error for each in (top_class(logits, 1.0)[1], confidence))
+        before, after = (calibration(each, is_right).error for each in (top_class(logits, 1.0)[1], confidence))
         answered = np.ones(len(labels), bool) if abstention is None else confidence > abstention.threshold
-        shares = float(answered.mean()), float((answered & ~is_right).mean())
+        wrong = answered & ~is_right
         limit = None if abstention is None else abstention.max_error
-        return cls(temperature, *errors, *shares, limit)
+        return cls(temperature, before, after, float(answered.mean()), float(wrong.mean()), limit)
 
     def remarks(self) -> list[str]:
         """Lines to print."""
