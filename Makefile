@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo bench check test test-fast lint audit clean
+.PHONY: setup demo bench check test test-fast lint audit gpu gpu-quick clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,13 @@ audit: $(STAMP)
 	else $(BIN)/python -m pip_audit --requirement requirements.lock --no-deps --disable-pip > .audit 2>&1; status=$$?; \
 		cat .audit; grep -q "known vulnerabilit" .audit || { echo "audit skipped: no answer"; status=0; }; \
 		rm -f .audit; exit $$status; fi
+
+# on a machine with a GPU, with a PYTHON that has JAX for CUDA; nothing is installed, what is left out is said
+gpu:
+	$(PYTHON) scripts/gpu_session.py
+
+gpu-quick:
+	$(PYTHON) scripts/gpu_session.py --quick
 
 clean:
 	rm -rf $(VENV) data/demo data/demo-texts experiments/pretraining/demo experiments/finetuning/demo experiments/finetuning/demo-scratch
