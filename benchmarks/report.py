@@ -25,10 +25,12 @@ Ours and the peer, Hugging Face's BERT in torch (SDPA, fused AdamW, batches trim
 of the same sizes on the same file in one run, in alternating rounds; figures are medians over the rounds. The peer runs
 in the fastest of its modes (float32 or bfloat16 autocast on a CPU, bfloat16 autocast on a GPU, each plain and compiled
 by `torch.compile`), which a short trial finds before each row. Epochs and start-up include the time of compiling; there
-the peer does without `torch.compile`. Results without any mode are older: on a CPU the peer ran in float32. Tokens are
-real ones, padding does not count. Limit: share of the rate of a large matrix product in the same dtype, measured in the
-same run, that the step's own matrix products reach. Memory: the most that the process (on a CPU) or the device (on a
-GPU) held. Rows in seconds: their ratio is the peer's time by ours.
+the peer does without `torch.compile`. On a GPU both sides compile at the same time, but are measured in turns; one
+process of the peer does all rows but these; the suite has fewer rows than can be asked for by name. Results without any
+mode are older: on a CPU the peer ran in float32. Tokens are real ones, padding does not count. Limit: share of the rate
+of a large matrix product in the same dtype, measured in the same run, that the step's own matrix products reach. MFU:
+their share of the data sheet's rate. Memory: the most that the process (on a CPU) or the device (on a GPU) held. Rows
+in seconds: their ratio is the peer's time by ours.
 """
 COLUMNS = ("row", "ours", "peer", "ratio", "TFLOP/s", "limit", "memory MB", "peer's MB", "padding", "peer's mode")
 

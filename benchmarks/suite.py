@@ -79,12 +79,12 @@ def measure_in(suite: Bench, case: Case, measured: dict[str, Row]) -> Row | None
     """
     bench = dataclasses.replace(suite, row=case.row)
     try:
-        row = measure(bench, case, measured.get(case.peer_of))
+        row = measure(bench, case, measured.get(case.peer_of or ""))
     except OutOfTime:
         return None
     finally:
         shutil.rmtree(bench.folder)
-    training = measured.get(case.trains_as)
+    training = measured.get(case.trains_as or "")
     if training and row["ours"] and training["ours"]:
         row["times_training"] = row["ours"] / training["ours"]
     return row
