@@ -19,7 +19,7 @@ TESTS312 := tests/kernels tests/model --ignore=tests/model/test_packing.py tests
 DEVICE ?= gpu
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: setup demo bench check test test-fast test-312 test-gpu lint audit clean
+.PHONY: setup demo bench check test test-fast test-312 test-gpu lint audit gpu gpu-quick clean
 
 setup: $(STAMP)
 
@@ -74,6 +74,13 @@ audit: $(STAMP)
 	else $(BIN)/python -m pip_audit --requirement requirements.lock --no-deps --disable-pip > .audit 2>&1; status=$$?; \
 		cat .audit; grep -q "known vulnerabilit" .audit || { echo "audit skipped: no answer"; status=0; }; \
 		rm -f .audit; exit $$status; fi
+
+# on a machine with a GPU, with a PYTHON that has JAX for CUDA; nothing is installed, what is left out is said
+gpu:
+	$(PYTHON) scripts/gpu_session.py
+
+gpu-quick:
+	$(PYTHON) scripts/gpu_session.py --quick
 
 clean:
 	rm -rf $(VENV) $(VENV312) data/demo data/demo-texts experiments/pretraining/demo experiments/finetuning/demo experiments/finetuning/demo-scratch

@@ -46,6 +46,8 @@ class Case:
       rows: size of the training data; the validation data is an eighth of it.
       rounds: how often each side is measured, in alternation.
       trial_steps: how often the peer repeats its work to try one of its modes, after as many times to warm up.
+      texts: how many are classified in one repetition.
+      repetitions: how often our side repeats its work in a round, all in one call; None: as often as fills a round.
       warm_cache: whether start-up finds its programs compiled by an earlier run.
       peer_of: another row whose peer does the same work; if it was measured, its figures are used here.
       trains_as: the row that trains on what this loader row loads.
@@ -64,6 +66,8 @@ class Case:
     rows: int = 1024
     rounds: int = 5
     trial_steps: int = 3
+    texts: int = 512
+    repetitions: int | None = None
     warm_cache: bool = False
     peer_of: str | None = None
     trains_as: str | None = None
@@ -103,6 +107,11 @@ RAGGED_128: dict[str, Any] = {"batch_size": 16, "max_length": 128, "median_lengt
 # lengths as in AG News (titles with a sentence or two) and IMDB (reviews, a tenth of them over BERT's 512 tokens)
 AGNEWS: dict[str, Any] = {"batch_size": 32, "max_length": 128, "median_length": 50, "spread": 0.35, "task": "cls"}
 IMDB: dict[str, Any] = {"batch_size": 16, "max_length": 512, "median_length": 220, "spread": 0.65, "task": "cls"}
+# batches that fill a GPU; their lengths change from step to step, for which torch compiles twice
+RAGGED_512: dict[str, Any] = {"batch_size": 64, "max_length": 512, "median_length": 220, "spread": 0.65}
+# titles and short questions: 1,000,000 of them, in one call
+SHORT: dict[str, Any] = {"batch_size": 256, "max_length": 64, "median_length": 16, "spread": 0.4, "task": "cls"}
+MILLION: dict[str, Any] = {**SHORT, "rows": 512, "rounds": 1, "trial_steps": 1, "texts": 10_000, "repetitions": 100}
 
 
 def _long(length: int, batch_size: int, platforms: tuple[str, ...]) -> list[Case]:
@@ -115,12 +124,13 @@ def _long(length: int, batch_size: int, platforms: tuple[str, ...]) -> list[Case
     return [exact, *others]
 
 
-# the most important first: when time runs out, the last rows are skipped
+# the most important on a CPU first: when time runs out, the last rows are skipped
 CASES = (
     Case("mlm-small-16x128", "training", "small", 16, 128),
     Case("mlm-small-4x512", "training", "small", 4, 512, platforms=CPU),
     Case("mlm-base-64x512", "training", "base", 64, 512, platforms=GPU),
     Case("mlm-small-64x512", "training", "small", 64, 512, platforms=GPU),
+    Case("mlm-small-64x512-ragged", "training", "small", **RAGGED_512, trial_steps=12, platforms=GPU),
     Case("mlm-base-256x128", "training", "base", 256, 128, platforms=GPU),
     Case("mlm-small-16x128-ragged", "training", "small", **RAGGED_128),
     *_long(16_384, 1, GPU),
@@ -131,30 +141,43 @@ CASES = (
     Case("startup-warm", "startup", "small", **RAGGED_128, rounds=1, warm_cache=True, peer_of="startup-cold"),
     Case("evaluation-agnews-like", "evaluation", "mini", **AGNEWS, rows=8192, trial_steps=1),
     Case("prediction-agnews-like", "prediction", "mini", **AGNEWS, rows=256, trial_steps=1),
+    Case("prediction-1m-texts", "prediction", "small", **MILLION, platforms=GPU),
     Case("loader-16x128", "loader", "small", **RAGGED_128, trains_as="mlm-small-16x128-ragged"),
+    Case("loader-64x512", "loader", "small", **RAGGED_512, trains_as="mlm-small-64x512-ragged", platforms=GPU),
     *_long(16_384, 2, GPU),
     *_long(4096, 2, GPU),
 )
+# the suite of a GPU, the most important first: what nine minutes are enough for. Other rows are measured by name.
+GPU_SUITE = (
+    *("mlm-base-64x512", "mlm-small-64x512", "prediction-1m-texts"),
+    *("mlm-small-64x512-ragged", "mlm-small-16x128", "long-2x16384-mha", "long-2x16384-local"),
+    *("cls-agnews-like", "startup-cold", "startup-warm", "loader-64x512"),
+    *("long-2x16384-favor", "long-2x16384-lsh", "evaluation-agnews-like"),
+)
+GPU_QUICK = GPU_SUITE[:3]  # and three minutes
 
 
 def chosen(rows: str | None, platform: str, *, quickly: bool) -> tuple[Case, ...]:
     """Selects the cases of a platform.
 
     Args:
-      rows: names, separated by commas; None for all.
+      rows: names, separated by commas; None for the platform's suite: all on a CPU, `GPU_SUITE` or `GPU_QUICK`.
       platform: "cpu" or "gpu".
-      quickly: halves the number of rounds; the peer's modes are tried for fewer steps.
+      quickly: halves the number of rounds; on a CPU the peer's modes are tried for fewer steps.
 
     Raises:
       UserError: a name is not that of a case of this platform; the message lists them.
     """
     there = {case.row: case for case in CASES if platform in case.platforms}
-    names = list(there) if rows is None else [name.strip() for name in rows.split(",")]
+    suite = {"cpu": tuple(there), "gpu": GPU_QUICK if quickly else GPU_SUITE}[platform]
+    names = suite if rows is None else [name.strip() for name in rows.split(",")]
     if unknown := [name for name in names if name not in there]:
         raise UserError(f"--rows: there is no row {unknown[0]!r} on a {platform}. There are: {', '.join(there)}")
     cases = [there[name] for name in names]
     if quickly:
-        cases = [replace(case, rounds=max(1, case.rounds // 2), trial_steps=1) for case in cases]
+        cases = [replace(case, rounds=max(1, case.rounds // 2)) for case in cases]
+    if quickly and platform == "cpu":
+        cases = [replace(case, trial_steps=1) for case in cases]
     return tuple(cases)
 
 

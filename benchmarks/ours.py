@@ -1,6 +1,7 @@
 """Our side: the programs that a run compiles, on the batches that a run makes; and whole runs."""
 
 import os
+import tempfile
 import time
 from collections import deque
 from pathlib import Path
@@ -19,7 +20,8 @@ from textclf_jax.data.prefetch import prefetched
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.evaluation.prediction import Predictor
 from textclf_jax.kernels.backend import platform
-from textclf_jax.observe.limits import measured_limit
+from textclf_jax.observe.limits import known_peak, measured_limit
+from textclf_jax.observe.trace import read_trace
 from textclf_jax.runtime.device import compute_precision, set_up_device, steps_in_flight
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.training.batches import plan_epoch, training_batches
@@ -107,8 +109,11 @@ class Steps(Batches):
 
     def take(self, count: int) -> Answer:
         tokens = flops = 0
+        waited = 0.0
         for _ in range(count):
+            before = time.perf_counter()
             batch = next(self.batches)
+            waited += time.perf_counter() - before
             self.state, figures = self.programs[batch.shape](self.state, batch.arrays)
             self.unread.append(figures)
             if len(self.unread) > steps_in_flight():
@@ -116,7 +121,18 @@ class Steps(Batches):
             tokens += batch.tokens
             flops += self.plan.task.flops(batch.shape, train=True)
         jax.block_until_ready(self.state)
-        return {"tokens": tokens, "flops": flops}
+        return {"tokens": tokens, "flops": flops, "batch_wait": waited}
+
+    def idle_share(self, count: int) -> float | None:
+        """The share of `count` steps in which the device does nothing, by a trace; None if a trace shows no step."""
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0  # every call of a Python function would slow down the host
+        with tempfile.TemporaryDirectory(prefix="textclf-trace-") as folder:
+            with jax.profiler.trace(folder, profiler_options=options):
+                self.take(count)
+            (path,) = Path(folder).rglob("*.xplane.pb")
+            trace = read_trace(path, self.programs.compiled.values())
+        return trace.waiting if trace.seconds else None
 
 
 class Evaluation:
@@ -142,15 +158,17 @@ class Prediction:
     """Classification of texts, from strings to probabilities, by a model after one epoch."""
 
     def __init__(self, case: Case, folder: Path):
+        self.in_one_call = case.repetitions is not None
         fit(configuration(case, folder, epochs=1), folder / "run")
         self.predictor = Predictor(folder / "run" / "model.ckpt")
         self.texts, self.tokens = draw_texts(case)
         self.facts: Answer = {}
 
     def take(self, count: int) -> Answer:
-        for _ in range(count):
-            list(self.predictor(self.texts))
-        return {"tokens": count * self.tokens}
+        calls, texts = (1, self.texts * count) if self.in_one_call else (count, self.texts)
+        for _ in range(calls):
+            deque(self.predictor(texts), maxlen=0)
+        return {"tokens": count * self.tokens, "texts": count * len(self.texts)}
 
 
 MEASURED = {"loader": Batches, "training": Steps, "evaluation": Evaluation, "prediction": Prediction}
@@ -171,6 +189,11 @@ class Session:
         before = time.perf_counter()
         taken = self.measured.take(count)
         return taken | {"seconds": time.perf_counter() - before}
+
+    def idle(self, count: int) -> Answer:
+        """Answers the share of `count` training steps in which the device does nothing; None where that is not seen."""
+        assert isinstance(self.measured, Steps)
+        return {"idle": self.measured.idle_share(count)}
 
 
 def epoch(case: Answer, folder: str) -> Answer:
@@ -217,10 +240,14 @@ def memory() -> Answer:
 
 
 def device() -> Answer:
-    """Answers the platform, "cpu" or "gpu", and the device's name, which starts with "CPU" if it is one."""
+    """Answers the platform, "cpu" or "gpu", and the device's name, which starts with "CPU" if it is one.
+
+    Of a GPU also the FLOP/s that its data sheet names, as `peak`.
+    """
     if platform() == "gpu":
-        return {"platform": "gpu", "name": jax.devices()[0].device_kind}
-    return {"platform": "cpu", "name": f"CPU {_processor()}, {os.cpu_count()} cores"}
+        name = jax.devices()[0].device_kind
+        return {"platform": "gpu", "name": name, "peak": known_peak(name)}
+    return {"platform": "cpu", "name": f"CPU {_processor()}, {os.cpu_count()} cores", "peak": None}
 
 
 def _processor() -> str:
@@ -236,5 +263,5 @@ def _processor() -> str:
 
 if __name__ == "__main__":
     session = Session()
-    handlers = (device, session.start, session.take, epoch, step_bytes, limit, memory)
+    handlers = (device, session.start, session.take, session.idle, epoch, step_bytes, limit, memory)
     serve({handler.__name__: handler for handler in handlers})

@@ -4,6 +4,7 @@ As a careful user would write it: SDPA, fused AdamW, batches trimmed to their lo
 from two loader processes. `cases.PEER_MODES` lists the precisions, and whether torch compiles the model.
 """
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,10 +90,19 @@ def real_tokens(batch: Batch) -> int:
 
 
 class Session:
-    """One case, from its data to the model after the latest step."""
+    """One case, from its data to the model after the latest step.
+
+    Attributes:
+      started: the arguments of the latest `start`; None before that, and after `clear`.
+    """
+
+    started: tuple[Answer, str, str] | None = None
 
     def start(self, case: Answer, folder: str, mode: str) -> Answer:
-        """Loads data and builds the model; `mode` is a key of `PEER_MODES`."""
+        """Loads data and builds the model, unless that is done; `mode` is a key of `PEER_MODES`."""
+        if self.started == (case, folder, mode):
+            return {}
+        self.clear()
         torch.manual_seed(0)
         self.case, self.folder, self.mode = Case(**case), Path(folder), PEER_MODES[mode]
         self.model = build_model(self.case).train()
@@ -106,6 +116,19 @@ class Session:
 
             self.tokenizer = BertTokenizer(vocab=str(self.folder / "vocab" / "vocab.txt"))
             self.texts, self.tokens = draw_texts(self.case)
+        self.started = case, folder, mode
+        return {}
+
+    def clear(self) -> Answer:
+        """Frees what the case before held, its peak of memory included, as far as a process can."""
+        was_compiled = "mode" in vars(self) and self.mode.compiled
+        vars(self).clear()  # the loaders' processes end with them
+        if was_compiled:
+            torch.compiler.reset()
+        gc.collect()
+        if ON_GPU:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         return {}
 
     def autocast(self) -> torch.autocast:
@@ -192,5 +215,5 @@ def memory() -> Answer:
 
 if __name__ == "__main__":
     session = Session()
-    handlers = (session.start, session.take, session.epoch, memory)
+    handlers = (session.start, session.take, session.epoch, session.clear, memory)
     serve({handler.__name__: handler for handler in handlers})

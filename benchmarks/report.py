@@ -1,5 +1,6 @@
 """Results as JSON, one file per device, and the Markdown tables that are generated from them."""
 
+import functools
 import json
 import platform
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from textclf_jax.errors import UserError
+from textclf_jax.files import write_whole
 
 RESULTS_FOLDER = Path("benchmarks/results")
 TABLE_PATH = Path("docs/benchmarks.md")
@@ -23,10 +25,12 @@ Ours and the peer, Hugging Face's BERT in torch (SDPA, fused AdamW, batches trim
 of the same sizes on the same file in one run, in alternating rounds; figures are medians over the rounds. The peer runs
 in the fastest of its modes (float32 or bfloat16 autocast on a CPU, bfloat16 autocast on a GPU, each plain and compiled
 by `torch.compile`), which a short trial finds before each row. Epochs and start-up include the time of compiling; there
-the peer does without `torch.compile`. Results without any mode are older: on a CPU the peer ran in float32. Tokens are
-real ones, padding does not count. Limit: share of the rate of a large matrix product in the same dtype, measured in the
-same run, that the step's own matrix products reach. Memory: the most that the process (on a CPU) or the device (on a
-GPU) held. Rows in seconds: their ratio is the peer's time by ours.
+the peer does without `torch.compile`. On a GPU both sides compile at the same time, but are measured in turns; one
+process of the peer does all rows but these; the suite has fewer rows than can be asked for by name. Results without any
+mode are older: on a CPU the peer ran in float32. Tokens are real ones, padding does not count. Limit: share of the rate
+of a large matrix product in the same dtype, measured in the same run, that the step's own matrix products reach. MFU:
+their share of the data sheet's rate. Memory: the most that the process (on a CPU) or the device (on a GPU) held. Rows
+in seconds: their ratio is the peer's time by ours.
 """
 COLUMNS = ("row", "ours", "peer", "ratio", "TFLOP/s", "limit", "memory MB", "peer's MB", "padding", "peer's mode")
 
@@ -36,6 +40,7 @@ def results_path(device: str) -> Path:
     return RESULTS_FOLDER / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of Python and of the installed packages that the figures depend on."""
     found = {"python": platform.python_version()}
@@ -47,18 +52,23 @@ def versions() -> dict[str, str]:
     return found
 
 
+def results(device: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of a file of results, measured today by the installed packages."""
+    content = {"device": device, "versions": versions(), "date": datetime.now(UTC).date().isoformat()}
+    return content | {"rows": [_rounded(row) for row in rows]}
+
+
 def write_results(path: Path, device: str, rows: Sequence[dict[str, Any]]) -> None:
     """Writes rows to a file; its rows of other names stay there if device and versions are the same."""
-    content = {"device": device, "versions": versions(), "date": datetime.now(UTC).date().isoformat()}
+    content = results(device, rows)
     kept: list[dict[str, Any]] = []
     if path.is_file():
         old = read_results(path)
         if all(old[key] == content[key] for key in ("device", "versions")):
             kept = old["rows"]
-    merged = {row["row"]: row for row in [*kept, *rows]}
+    merged = {row["row"]: row for row in [*kept, *content["rows"]]}
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(content | {"rows": [_rounded(row) for row in merged.values()]}, indent=1)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(content | {"rows": list(merged.values())}, indent=1) + "\n")
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -99,6 +109,14 @@ def remarks(row: dict[str, Any]) -> list[str]:
         notes.append(f"{row['seconds']:.1f} s, {share}")
     if "times_training" in row:
         notes.append(f"{row['times_training']:,.0f} times as fast as training")
+    if row.get("texts"):
+        notes.append(f"{row['texts']:,} texts in {row['seconds']:.1f} s")
+    if row.get("mfu"):
+        notes.append(f"MFU {row['mfu']:.1%} of what the data sheet names")
+    if row.get("idle") is not None:
+        notes.append(f"the device waited for the host {row['idle']:.1%} of the time")
+    if row.get("batch_wait") is not None:
+        notes.append(f"{row['batch_wait']:.1%} of the time went by until a batch was there")
     return notes
 
 

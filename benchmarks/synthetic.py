@@ -12,7 +12,6 @@ PAD_ID, CLS_ID, SEP_ID, MASK_ID = 0, 2, 3, 4
 MIN_LENGTH = 8
 ZIPF_SHIFT = 2.7  # Mandelbrot's correction: the commonest word of English is 5% of a text, not 10%
 SEED = 0
-TEXTS = 512
 
 
 def write_data(case: Case, folder: Path) -> None:
@@ -53,6 +52,6 @@ def draw_rows(case: Case, count: int, rng: np.random.Generator) -> tuple[np.ndar
 
 def draw_texts(case: Case) -> tuple[list[str], int]:
     """Draws texts to classify; returns them and the number of their tokens."""
-    ids, mask, _ = draw_rows(case, TEXTS, np.random.default_rng(SEED + 1))
+    ids, mask, _ = draw_rows(case, case.texts, np.random.default_rng(SEED + 1))
     words = [" ".join(f"w{i - len(SPECIALS)}" for i in row if i >= len(SPECIALS)) for row in ids]
     return words, int((~mask).sum())

@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -20,18 +22,31 @@ class WorkerFailed(Exception):
     """A worker raised, died or took too long; the message says which, and ends with the error or its last output."""
 
 
-class Worker:
-    """A child process that runs `serve`; a context manager."""
+class OutOfTime(Exception):
+    """The time for the whole suite is over: what is being measured is given up."""
 
-    def __init__(self, module: str, log: Path, *, environment: dict[str, str] | None = None):
+
+class Worker:
+    """A child process that runs `serve`; a context manager.
+
+    Attributes:
+      deadline: on the clock of `time.monotonic`; from then on no request is answered.
+      failed: whether a request has failed: what the process holds since then is not known.
+    """
+
+    def __init__(
+        self, module: str, log: Path, *, environment: dict[str, str] | None = None, deadline: float = math.inf
+    ):
         """Starts `python -m module`.
 
         Args:
           module: dotted name.
           log: file for everything that the child prints.
           environment: variables to add to those of this process.
+          deadline: the attribute.
         """
         self._log = log
+        self.deadline, self.failed = deadline, False
         path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
         with open(log, "wb") as file:
             self._process = subprocess.Popen(
@@ -55,11 +70,18 @@ class Worker:
           What the handler returned.
 
         Raises:
+          OutOfTime: the deadline came first; the process is killed.
           WorkerFailed: the handler raised, the process died, or it took longer than `timeout_seconds`.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        timer = threading.Timer(timeout_seconds, self._process.kill)
+        left, overdue = self.deadline - time.monotonic(), threading.Event()
+
+        def stop() -> None:
+            overdue.set()
+            self._process.kill()
+
+        timer = threading.Timer(max(0.0, min(timeout_seconds, left)), stop)
         timer.start()
         try:
             print(json.dumps({"do": do, **arguments}), file=self._process.stdin, flush=True)
@@ -67,13 +89,16 @@ class Worker:
         except BrokenPipeError:
             line = ""
         finally:
-            overdue = not timer.is_alive()
             timer.cancel()
+        self.failed |= not line
+        if not line and overdue.is_set() and left <= timeout_seconds:
+            raise OutOfTime(do)
         if not line:
-            why = f"took over {timeout_seconds:.0f} s" if overdue else "died"
+            why = f"took over {timeout_seconds:.0f} s" if overdue.is_set() else "died"
             raise WorkerFailed(f"{do} {why}: {self._last_line()}")
         answer = json.loads(line)
         if "error" in answer:
+            self.failed = True
             raise WorkerFailed(f"{do}: {answer['error']}")
         return answer
 

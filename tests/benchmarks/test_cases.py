@@ -23,10 +23,34 @@ def test_rows_are_chosen_by_name_and_platform():
         "long-4096-lsh",
         "mlm-small-4x512",
     ]
-    assert {case.rounds for case in chosen(None, "gpu", quickly=True)} == {1, 2}
-    assert {case.trial_steps for case in chosen(None, "gpu", quickly=True)} == {1}
+    assert {case.rounds for case in chosen(None, "cpu", quickly=True)} == {1, 2}
+    assert {case.trial_steps for case in chosen(None, "cpu", quickly=True)} == {1}
     with pytest.raises(UserError, match="there is no row 'mlm-base-64x512' on a cpu"):
         chosen("mlm-base-64x512", "cpu", quickly=False)
+
+
+def test_a_cpu_measures_all_its_rows():
+    whole = [case.row for case in CASES if "cpu" in case.platforms]
+    for quickly in (False, True):
+        assert [case.row for case in chosen(None, "cpu", quickly=quickly)] == whole
+
+
+def test_a_gpu_measures_the_most_important_rows_first():
+    whole, quick = ([case.row for case in chosen(None, "gpu", quickly=quickly)] for quickly in (False, True))
+    assert quick == whole[:3] == ["mlm-base-64x512", "mlm-small-64x512", "prediction-1m-texts"]
+    assert len(set(whole)) == len(whole)
+    by_name = {case.row: case for case in CASES}
+    for i, row in enumerate(whole):
+        for other in filter(None, (by_name[row].peer_of, by_name[row].trains_as)):
+            assert other in whole[:i]
+    # the others can be asked for
+    assert [case.row for case in chosen("mlm-base-256x128", "gpu", quickly=False)] == ["mlm-base-256x128"]
+
+
+def test_a_million_texts_are_a_million():
+    (case,) = chosen("prediction-1m-texts", "gpu", quickly=True)
+    assert case.texts * (case.repetitions or 0) == 1_000_000
+    assert case.rounds == 1
 
 
 @pytest.mark.parametrize(("row", "median"), [("cls-agnews-like", 50), ("cls-imdb-like", 220)])

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.bench import Bench, message
 from benchmarks.cases import Case
-from benchmarks.synthetic import MIN_LENGTH, TEXTS, write_data
+from benchmarks.synthetic import MIN_LENGTH, write_data
 
 TINY = Case("tiny", "training", "tiny", 2, 16, task="cls", median_length=10, spread=0.3, rows=32)
 
@@ -29,8 +29,16 @@ def test_every_measure(tmp_path):
             assert min(once["seconds"], once["tokens"]) > 0
             assert ("flops" in once) == (measure in ("training", "evaluation"))
             tokens[measure] = twice["tokens"]
+            if measure == "training":
+                assert 0 < once["batch_wait"] < once["seconds"]
+                assert 0 < worker.ask("idle", count=2)["idle"] < 1
+        assert twice["texts"] == 2 * TINY.texts
+        in_one_call = dataclasses.replace(TINY, measure="prediction", texts=3, repetitions=2)
+        shutil.rmtree(tmp_path / "data" / "run")
+        worker.ask("start", **message(in_one_call, bench))
+        assert worker.ask("take", count=in_one_call.repetitions)["texts"] == 6
     assert tokens["loader"] == tokens["training"]
-    assert tokens["prediction"] >= 2 * TEXTS * MIN_LENGTH
+    assert tokens["prediction"] >= 2 * TINY.texts * MIN_LENGTH
 
 
 def test_a_device_is_named_after_its_processor(tmp_path):

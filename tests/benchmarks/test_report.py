@@ -61,9 +61,18 @@ def test_what_does_not_apply_is_a_dash_and_notes_stand_below(tmp_path):
         a_row(0, ours=12345.0, peer=1000.0, ratio=12.345, flops=5e11, limit_share=0.52, padding_waste=0.0),
         a_row(1, note="skipped: no time"),
         {**a_row(2), "unit": "s", "ours": 9.87},
+        a_row(3, ours=1.0, mfu=0.4512, idle=0.0123, batch_wait=0.002),
+        a_row(4, ours=1.0, texts=1_000_000, seconds=12.34, idle=None),
     ]
     report.write_results(tmp_path / "x.json", "CPU", rows)
     text = report.table(tmp_path)
     assert "| mlm-small-16x128 | 12,340 | 1,000 | 12.35 | 0.500 | 52% | – | – | 0.0% |" in text
     assert "- `mlm-small-4x512`: skipped: no time" in text
     assert "| 9.9 s |" in text
+    notes = [line for line in text.splitlines() if line.startswith(("- `mlm-small-64x512`", "- `mlm-small-64x512-r"))]
+    assert [note.partition(": ")[2] for note in notes] == [
+        "MFU 45.1% of what the data sheet names",
+        "the device waited for the host 1.2% of the time",
+        "0.2% of the time went by until a batch was there",
+        "1,000,000 texts in 12.3 s",
+    ]

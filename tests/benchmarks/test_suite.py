@@ -1,11 +1,11 @@
-"""The suite with tiny models: what it does with time, failures and a missing peer; one case with both sides."""
+"""The suite with tiny models: what it does with failures and a missing peer; one case with both sides."""
 
 import pytest
 
 from benchmarks import cases, rounds, suite
 from benchmarks.bench import Bench, new_row
 from benchmarks.cases import Case
-from benchmarks.suite import measure, run_suite
+from benchmarks.suite import measure
 from benchmarks.worker import WorkerFailed
 
 TINY = Case("tiny", "training", "tiny", 2, 16, median_length=10, spread=0.3, rows=32, rounds=2)
@@ -20,7 +20,8 @@ def test_both_sides_train(tmp_path, short_rounds, monkeypatch):
     pytest.importorskip("transformers")
     for name in ("float32 compiled", "bfloat16 autocast compiled"):
         monkeypatch.delitem(cases.PEER_MODES, name)
-    row = measure(Bench("cpu", tmp_path / "bench"), TINY)
+    with Bench("cpu", tmp_path / "bench") as bench:
+        row = measure(bench, TINY)
     assert row["ratio"] == pytest.approx(row["ours"] / row["peer"])
     assert 0 < row["limit_share"] < 1
     assert 0 < row["padding_waste"] < 1
@@ -30,7 +31,8 @@ def test_both_sides_train(tmp_path, short_rounds, monkeypatch):
 
 
 def test_our_figures_do_not_need_the_peer(tmp_path, short_rounds):
-    row = measure(Bench("cpu", tmp_path / "bench", has_peer=False), TINY)
+    with Bench("cpu", tmp_path / "bench", has_peer=False) as bench:
+        row = measure(bench, TINY)
     assert row["ours"] > 0
     assert (row["peer"], row["ratio"]) == (None, None)
     assert row["note"] == "no peer: transformers is not installed"
@@ -58,10 +60,3 @@ def test_another_row_may_lend_its_peer(tmp_path, monkeypatch):
     assert (row["ratio"], row["peer_peak_mb"], row["note"]) == (3.0, 7.0, "the peer's figures are exact's")
     assert row["peer_mode"] == "float32"
     assert asked == [False]
-
-
-def test_rows_without_time_are_skipped_and_say_so(monkeypatch, capsys):
-    monkeypatch.setattr(suite, "measure", lambda bench, case, peer: bench.folder.mkdir() or new_row(case))
-    _, rows = run_suite("mlm-small-16x128,loader-16x128", quickly=False, minutes=-1.0)
-    assert [row["note"] for row in rows] == ["skipped: -1 minutes (--minutes) were not enough"] * 2
-    assert "skipped" in capsys.readouterr().out

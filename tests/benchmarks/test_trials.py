@@ -3,77 +3,19 @@
 import dataclasses
 import json
 import shutil
-from typing import Any
 
 import pytest
 
-from benchmarks import cases, report, trials, waits
+from benchmarks import cases, report, waits
 from benchmarks.bench import Bench, new_row
 from benchmarks.cases import PEER_MODES, Case
 from benchmarks.suite import measure
 from benchmarks.synthetic import write_data
 from benchmarks.trials import TRIAL_LIMIT_SECONDS, fastest_mode
 from benchmarks.worker import WorkerFailed
+from tests.benchmarks.stubs import OUR_SPEED, SPEEDS, StubBench
 
 TINY = Case("tiny", "training", "tiny", 2, 16, median_length=10, spread=0.3, rows=32, rounds=2)
-SPEEDS = {
-    "float32": 10.0,
-    "bfloat16 autocast": 20.0,
-    "float32 compiled": 15.0,
-    "bfloat16 autocast compiled": 40.0,
-}
-OUR_SPEED = 100.0
-
-
-class StubWorker:
-    """Answers at the speed of its mode, tokens a second; an error as speed is raised by the first work."""
-
-    def __init__(self, bench: "StubBench"):
-        self.bench = bench
-        self.speed: Any = OUR_SPEED
-
-    def __enter__(self):
-        self.bench.alive.append(self)
-        self.bench.alive_at_starts.append(len(self.bench.alive))
-        return self
-
-    def __exit__(self, *_):
-        self.bench.alive.remove(self)
-
-    def work(self) -> float:
-        if isinstance(self.speed, WorkerFailed):
-            raise self.speed
-        return self.speed
-
-    def ask(self, do, *, timeout_seconds=300.0, mode=None, count=1, **_):
-        if mode:
-            self.bench.asked.append(mode)
-            self.speed = self.bench.speeds[mode]
-        if do == "take":
-            self.bench.limits.append(timeout_seconds)
-            return {"seconds": float(count), "tokens": self.work() * count}
-        if do == "epoch":
-            (self.bench.folder / "data" / "run").mkdir(exist_ok=True)
-            return {"seconds": 2.0, "tokens": 2 * self.work(), "compile_seconds": 0.5, "padding_waste": 0, "flops": 1}
-        return {"start": {}, "limit": {"limit": 1e9}, "memory": {"peak_mb": 5.0}}[do]
-
-
-@dataclasses.dataclass(frozen=True)
-class StubBench(Bench):
-    """Starts stubs; records modes asked for, time limits, the stubs alive and, at each start, how many there were."""
-
-    has_peer: bool = True
-    speeds: dict = dataclasses.field(default_factory=lambda: dict(SPEEDS))
-    asked: list = dataclasses.field(default_factory=list)
-    limits: list = dataclasses.field(default_factory=list)
-    alive: list = dataclasses.field(default_factory=list)
-    alive_at_starts: list = dataclasses.field(default_factory=list)
-
-    def ours(self, name="ours"):
-        return StubWorker(self)
-
-    def peer(self, name="peer"):
-        return StubWorker(self)
 
 
 @pytest.fixture
@@ -88,7 +30,7 @@ def test_the_fastest_mode_is_chosen(bench, fastest):
     assert fastest_mode(bench, TINY, row) == fastest
     assert bench.asked == list(PEER_MODES)
     assert "note" not in row
-    assert bench.limits[0] == TRIAL_LIMIT_SECONDS
+    assert bench.limits[0] == TRIAL_LIMIT_SECONDS["cpu"]
     assert (bench.alive, max(bench.alive_at_starts)) == ([], 1)
 
 
@@ -149,6 +91,7 @@ def test_a_loader_computes_in_no_mode(bench):
 def test_the_peer_without_a_compiler(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setitem(TRIAL_LIMIT_SECONDS, "cpu", 300.0)  # this machine may be busy
     for name in ("bfloat16 autocast", "bfloat16 autocast compiled"):
         monkeypatch.delitem(cases.PEER_MODES, name)
     bench, row = Bench("cpu", tmp_path), new_row(TINY)
@@ -161,7 +104,7 @@ def test_the_peer_without_a_compiler(tmp_path, monkeypatch):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_the_peer_in_all_its_modes(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
-    monkeypatch.setattr(trials, "TRIAL_LIMIT_SECONDS", 300.0)  # this machine may be busy
+    monkeypatch.setitem(TRIAL_LIMIT_SECONDS, "cpu", 300.0)  # this machine may be busy
     bench, row = Bench("cpu", tmp_path), new_row(TINY)
     write_data(TINY, tmp_path / "data")
     assert fastest_mode(bench, TINY, row) in PEER_MODES

@@ -1,9 +1,10 @@
 import subprocess
 import sys
+import time
 
 import pytest
 
-from benchmarks.worker import Worker, WorkerFailed
+from benchmarks.worker import OutOfTime, Worker, WorkerFailed
 
 
 @pytest.fixture
@@ -33,6 +34,22 @@ def test_death_is_told_with_the_last_words(worker):
 def test_it_is_not_waited_for_without_end(worker):
     with pytest.raises(WorkerFailed, match="took over"):
         worker.ask("sleep", timeout_seconds=0.2)
+
+
+def test_a_failed_request_is_remembered(worker):
+    worker.ask("echo")
+    assert not worker.failed
+    with pytest.raises(WorkerFailed):
+        worker.ask("fail")
+    assert worker.failed
+
+
+def test_the_deadline_of_the_suite_comes_before_the_limit_of_a_request(worker):
+    worker.deadline = time.monotonic() + 0.2
+    with pytest.raises(OutOfTime):
+        worker.ask("sleep", timeout_seconds=50.0)
+    with pytest.raises(OutOfTime):
+        worker.ask("echo")
 
 
 def test_peak_memory_grows():

@@ -14,7 +14,13 @@ from textclf_jax.cli import bench, main
 def project(tmp_path, monkeypatch):
     """An empty folder, and a suite that measures in no time."""
     row = new_row(CASES[0]) | {"ours": 1500.0, "peer": 500.0, "ratio": 3.0}
-    monkeypatch.setattr(suite, "run_suite", lambda rows, *, quickly, minutes: ("CPU Test", [row]))
+
+    def run_suite(rows, *, quickly, minutes, path_for):
+        if path := path_for("CPU Test"):
+            report.write_results(path, "CPU Test", [row])
+        return "CPU Test", [row]
+
+    monkeypatch.setattr(suite, "run_suite", run_suite)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -14,13 +14,18 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         "bench",
         help="speed and memory beside a peer",
         description="Measure speed and memory beside Hugging Face's BERT in torch, the two taking turns. A whole run "
-        "writes benchmarks/results/DEVICE.json and docs/benchmarks.md.",
+        "writes benchmarks/results/DEVICE.json and docs/benchmarks.md. Rows are written to DEVICE.unfinished as they "
+        "are measured; the same command goes on from there.",
     )
     parser.add_argument("--rows", metavar="A,B", help="only these rows, e.g. mlm-small-16x128,long-4096-lsh")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, for a first impression")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds, for a first impression; on a GPU, three rows"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write rows there, beside other rows it holds")
     parser.add_argument(
-        "--minutes", type=float, help="skip rows that might not end within these (default: 60 on a CPU, 8 on a GPU)"
+        "--minutes",
+        type=float,
+        help="skip rows that are not measured by then (default: 60 on a CPU; 8.5 on a GPU, 3 with --quick)",
     )
     parser.add_argument("--memory", action="store_true", help="compile only; write docs/memory.md, by kind and length")
     parser.add_argument("--table", action="store_true", help="measure nothing; write docs/benchmarks.md anew")
@@ -42,10 +47,13 @@ def run(args: argparse.Namespace) -> int:
     if args.table:
         report.write_table()
         return 0
-    device, rows = run_suite(args.rows, quickly=args.quick, minutes=args.minutes)
     whole = args.rows is None and not args.quick
-    if path := args.out or (report.results_path(device) if whole else None):
-        report.write_results(path, device, rows)
+
+    def path_for(device: str) -> Path | None:
+        return args.out or (report.results_path(device) if whole else None)
+
+    device, rows = run_suite(args.rows, quickly=args.quick, minutes=args.minutes, path_for=path_for)
+    if path := path_for(device):
         print(f"wrote {path}")
     if whole and not args.out:
         report.write_table()
