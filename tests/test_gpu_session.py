@@ -11,7 +11,7 @@ from benchmarks.bench import new_row
 from benchmarks.cases import CASES
 from benchmarks.progress import unfinished_path
 from scripts import gpu_session
-from scripts.gpu_session import Stage, find_device, gpu_tests, main, run_session, run_stage
+from scripts.gpu_session import Stage, find_device, main, run_session, run_stage
 
 
 def python(code):
@@ -51,14 +51,6 @@ def test_a_machine_without_a_gpu_is_told(monkeypatch):
     assert find_device() == "NVIDIA H100 80GB HBM3"
 
 
-def test_files_with_tests_for_a_gpu_are_found(tmp_path, monkeypatch):
-    (tmp_path / "tests" / "kernels").mkdir(parents=True)
-    (tmp_path / "tests" / "kernels" / "test_one.py").write_text("@pytest.mark.gpu\ndef test_it(): ...")
-    (tmp_path / "tests" / "test_two.py").write_text("def test_it(): ...")
-    monkeypatch.setattr(gpu_session, "ROOT", tmp_path)
-    assert gpu_tests() == ["tests/kernels/test_one.py"]
-
-
 @pytest.fixture
 def commands(monkeypatch):
     """Stages that are not run: what they were asked for; the suite measures the rows in `measured`."""
@@ -75,7 +67,6 @@ def commands(monkeypatch):
         return Stage(name, outcome, outcome == "passed", 1.0, limit_seconds)
 
     monkeypatch.setattr(gpu_session, "run_stage", run_stage)
-    monkeypatch.setattr(gpu_session, "gpu_tests", lambda: ["tests/test_some.py"])
     monkeypatch.setattr(gpu_session, "find_device", lambda: "NVIDIA H100 80GB HBM3")
     monkeypatch.setattr(gpu_session, "code_digest", lambda sources: "this code")
     return asked, measured, outcomes
@@ -92,8 +83,9 @@ def test_a_session_does_all_within_nine_minutes(commands, tmp_path, capsys):
     assert outcomes_in(folder) == {"tests": "passed", "benchmarks": "passed"}
     (tests, test_command, test_limit), (suite, suite_command, suite_limit) = asked
     assert (tests, suite) == ("tests", "benchmarks")
-    assert test_command[1:5] == ["-m", "pytest", "-m", "gpu"]
-    assert test_command[-1] == "tests/test_some.py"
+    assert test_command[:2] == ["env", "TEXTCLF_GPU_TESTS=gpu"]
+    assert test_command[3:5] == ["-m", "pytest"]
+    assert test_command[-1] == "tests/gpu"
     assert test_limit == gpu_session.TEST_SECONDS
     # neither stage takes time here: in earnest the suite has what the tests leave
     assert 500 < suite_limit <= 540
