@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.model.cases import normal
+from textclf_jax.kernels import cross_entropy as cross_entropy_module
 from textclf_jax.kernels.cross_entropy import (
     LOGITS_AT_ONCE,
     Decoder,
@@ -123,6 +124,60 @@ def test_parts_of_the_vocabulary_give_what_all_of_it_gives(vocab_size, precision
     for found, expected in zip(in_parts[2:], whole[2:], strict=True):
         tolerance = 1e-5 if precision == FULL else 1e-2
         np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("precision", [FULL, ROUNDED], ids=["float32", "bfloat16 products"])
+@pytest.mark.parametrize(("transposed", "has_bias"), [(True, False), (True, True), (False, False), (False, True)])
+def test_what_gpus_compute_is_the_same(precision, transposed, has_bias, monkeypatch):
+    """A vocabulary filled up to a multiple of 128, and largest logit and sum in one pass."""
+    x, kernel = 3 * normal((COUNT, WIDTH)), normal((500, WIDTH), seed=1)
+    bias = normal((500,), seed=2) if has_bias else None
+    arguments = x, kernel if transposed else kernel.T, bias, np.arange(COUNT) * 499 // 23, precision, transposed
+    expected = decoded(np.inf, monkeypatch, *arguments)
+    monkeypatch.setattr(cross_entropy_module, "platform", lambda: "gpu")
+    found = decoded(np.inf, monkeypatch, *arguments)
+    assert [array.shape for array in found] == [array.shape for array in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+
+
+def test_in_one_pass_logits_far_apart_and_not_finite_give_what_two_passes_give(monkeypatch):
+    rows = [[1e4, -1e4, 0.0], [-1e30, -1e30, -1e30], [1e30, 0.0, 1e30], [np.nan, 0.0, 1.0], [-np.inf, 2.0, 1.0]]
+    logits, targets = jnp.asarray(rows, jnp.float32), jnp.asarray([0, 1, 2, 1, 1])
+    expected = cross_entropy(logits, targets)
+    monkeypatch.setattr(cross_entropy_module, "platform", lambda: "gpu")
+    for one, other in zip(cross_entropy(logits, targets), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_logits_that_stand_for_no_class_change_nothing(monkeypatch):
+    """However large they are; their gradient is zero."""
+    logits, targets = normal((20, 7)), np.arange(20) % 5
+    logits[:, 5:] = 50.0
+
+    def results(logits, *num_classes):
+        def total(logits):
+            losses, hits = cross_entropy(logits, targets, *num_classes)
+            return losses.sum(), (losses, hits)
+
+        return jax.value_and_grad(total, has_aux=True)(logits)
+
+    expected, gradient = results(logits[:, :5])
+    for platform in ("cpu", "gpu"):
+        monkeypatch.setattr(cross_entropy_module, "platform", lambda name=platform: name)
+        found, of_all = results(logits, 5)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+        np.testing.assert_allclose(of_all[:, :5], gradient, rtol=1e-5, atol=1e-6)
+        assert not of_all[:, 5:].any()
+
+
+def test_a_vocabulary_is_filled_up_to_a_multiple():
+    decoder = Decoder(normal((256, WIDTH)), normal((256,)), FULL, True)
+    assert decoder.filled_up(128) is decoder
+    assert decoder.filled_up(1) is decoder
+    filled, x = decoder.filled_up(100), normal((WIDTH,))
+    assert filled.vocab_size == 300
+    np.testing.assert_allclose(filled.logits(x)[:256], decoder.logits(x), rtol=1e-5)
 
 
 def test_a_vocabulary_is_decoded_in_parts_where_its_logits_are_many(monkeypatch):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from hypothesis import given
@@ -67,3 +68,22 @@ def test_half_precision_is_rotated_in_full():
 def test_gradients():
     for settings in (STANDARD, REFERENCE):
         check_float64_gradients(partial(rotate, settings=settings), normal((1, 3, 1, 4)))
+
+
+def test_a_program_holds_its_tables_once():
+    """However many layers turn queries and keys: at 16,384 positions a table has 4 MB."""
+
+    def turned_often(x):
+        for _ in range(3):
+            x = rotate(jnp.sin(x), STANDARD)
+        return x.sum()
+
+    program = jax.jit(jax.grad(turned_often)).lower(jax.ShapeDtypeStruct((1, 40, 2, 8), jnp.float32)).as_text()
+    assert program.count('dense<"0x') == 2
+
+
+def test_tables_are_shared_and_so_cannot_be_written():
+    tables = rotary_tables(5, 4, STANDARD)
+    assert all(a is b for a, b in zip(tables, rotary_tables(5, 4, Rope()), strict=True))
+    assert not any(table.flags.writeable for table in tables)
+    assert rotary_tables(5, 4, Rope(rope_base=50.0))[0][4, 1] != tables[0][4, 1]

@@ -16,6 +16,8 @@ from textclf_jax.kernels.precision import Precision
 
 # 4 MB of float32, which stay in a CPU's cache
 LOGITS_AT_ONCE = {"cpu": 2**20}
+# where products of another size are slow
+VOCABULARY_MULTIPLE = {"gpu": 128}
 
 Losses = tuple[Float[Array, " N"], Float[Array, " N"]]
 
@@ -26,36 +28,64 @@ def cross_entropy_reference(logits, targets) -> Losses:
     return jax.nn.logsumexp(logits, axis=-1) - chosen, (chosen >= logits.max(axis=-1)).astype(jnp.float32)
 
 
-def cross_entropy(logits: Float[Array, "N C"], targets: Int[Array, " N"]) -> Losses:
+def cross_entropy(logits: Float[Array, "N C"], targets: Int[Array, " N"], num_classes: int | None = None) -> Losses:
     """Computes -log softmax(logits)[target] and whether the target has the largest logit.
 
     Args:
       logits: [N, C], any float dtype; computed in float32.
-      targets: [N] in [0, C).
+      targets: [N] in [0, num_classes).
+      num_classes: the logits from there on stand for nothing; C by default.
 
     Returns:
       losses [N] in nats and hits [N], 1.0 or 0.0.
     """
-    return _cross_entropy(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), targets)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return _cross_entropy(logits, targets, logits.shape[-1] if num_classes is None else num_classes)
 
 
-@jax.custom_vjp
-def _cross_entropy(logits, targets) -> Any:
-    return _forward(logits, targets)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _cross_entropy(logits, targets, num_classes: int) -> Any:
+    return _forward(logits, targets, num_classes)[0]
 
 
-def _forward(logits, targets):
-    largest = logits.max(axis=-1)
+def _forward(logits, targets, num_classes: int):
+    # what is taken here is not masked: to take it from what is computed, XLA would seem to read all logits once more
+    largest, total = _largest_and_total(_of_classes(logits, num_classes, jnp.finfo(logits.dtype).min))
     chosen = jnp.take_along_axis(logits, targets[:, None], axis=-1)[:, 0]
-    partition = jnp.log(jnp.exp(logits - largest[:, None]).sum(axis=-1)) + largest
+    partition = jnp.log(total) + largest
     return (partition - chosen, (chosen >= largest).astype(jnp.float32)), (logits, targets, partition)
 
 
-def _backward(residuals, cotangents):
+def _of_classes(x, num_classes: int, otherwise):
+    """x [N, C], with a number in place of what stands for no class."""
+    return x if num_classes == x.shape[-1] else jnp.where(jnp.arange(x.shape[-1]) < num_classes, x, otherwise)
+
+
+def _largest_and_total(logits):
+    """The largest of logits [N, C] and the sum of exponentials of the logits less it, each [N].
+
+    On a GPU in one pass over memory (Milakov & Gimelshein 2018, algorithm 3); on a CPU they stay in its cache.
+    """
+    if platform() != "gpu":
+        largest = logits.max(axis=-1)
+        return largest, jnp.exp(logits - largest[:, None]).sum(axis=-1)
+
+    def combine(one, other):
+        (largest_1, total_1), (largest_2, total_2) = one, other
+        largest = jnp.maximum(largest_1, largest_2)
+        return largest, total_1 * jnp.exp(largest_1 - largest) + total_2 * jnp.exp(largest_2 - largest)
+
+    # not minus infinity, of which two have no difference
+    start = jnp.finfo(logits.dtype).min, jnp.zeros((), logits.dtype)
+    return jax.lax.reduce((logits, jnp.ones_like(logits)), start, combine, (logits.ndim - 1,))
+
+
+def _backward(num_classes: int, residuals, cotangents):
     # of the gradient of taking along an axis XLA would make a scatter, which nothing fuses with
     logits, targets, partition = residuals
     is_target = jnp.arange(logits.shape[-1]) == targets[:, None]
-    return (jnp.exp(logits - partition[:, None]) - is_target) * cotangents[0][:, None], None
+    probabilities = _of_classes(jnp.exp(logits - partition[:, None]), num_classes, 0.0)
+    return (probabilities - is_target) * cotangents[0][:, None], None
 
 
 _cross_entropy.defvjp(_forward, _backward)
@@ -130,6 +160,15 @@ class Decoder(NamedTuple):
         bias = None if self.bias is None else jax.lax.dynamic_slice_in_dim(self.bias, start, size)
         return self._replace(kernel=kernel, bias=bias)
 
+    def filled_up(self, multiple: int) -> "Decoder":
+        """The decoder of a vocabulary whose size is a multiple of this; the tokens that it adds stand for nothing."""
+        missing = -self.vocab_size % multiple
+        if not missing:
+            return self
+        kernel = jnp.pad(self.kernel, [(0, missing), (0, 0)] if self.transposed else [(0, 0), (0, missing)])
+        bias = None if self.bias is None else jnp.pad(self.bias, (0, missing))
+        return self._replace(kernel=kernel, bias=bias)
+
     def logits(self, x: Float[Array, "*N D"]) -> Float[Array, "*N V"]:
         """x [..., D] -> [..., V]."""
         logits = linear(x, self.kernel, self.precision, transposed=self.transposed)
@@ -151,7 +190,8 @@ def decoder_cross_entropy(x: Float[Array, "N D"], decoder: Decoder, targets: Int
     """
     at_once = LOGITS_AT_ONCE.get(platform(), math.inf)
     if len(targets) * decoder.vocab_size <= at_once:
-        return cross_entropy(decoder.logits(x), targets)
+        filled_up = decoder.filled_up(VOCABULARY_MULTIPLE.get(platform(), 1))
+        return cross_entropy(filled_up.logits(x), targets, decoder.vocab_size)
     size = min(max(int(at_once) // len(targets) // 128, 1) * 128, decoder.vocab_size)
     return _in_parts(x, decoder.kernel, decoder.bias, targets, size, (decoder.precision, decoder.transposed))
 

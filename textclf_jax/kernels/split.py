@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from textclf_jax.kernels.backend import platform
 from textclf_jax.kernels.barriers import from_bits, to_bits
 from textclf_jax.kernels.precision import Precision
 
@@ -39,6 +40,9 @@ def _backward(count: int, precision: Precision, residuals, cotangents):
     del count, residuals
     # as bits: XLA on CPU puts bfloat16 parts together in float32
     whole = from_bits(jnp.concatenate([to_bits(precision.rounded(part)) for part in cotangents], axis=-1))
+    if platform() == "gpu":
+        # XLA would put the parts together anew in the products that read them
+        whole = jax.lax.optimization_barrier(whole)
     return (whole.astype(cotangents[0].dtype),)
 
 

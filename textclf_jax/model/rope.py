@@ -1,5 +1,7 @@
 """Rotary position embedding (Su et al. 2021, RoFormer)."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -18,15 +20,24 @@ def rotary_tables(
       settings: frequency j is rope_base ** (-j / (K/2)) * rope_scale radians a position.
 
     Returns:
-      Cosines and sines, each [L, K] float32, rounded from float64.
+      Cosines and sines, each [L, K] float32, rounded from float64; read-only.
 
     Source: RoFormer, eq. 15.
     """
+    return _tables(length, head_dim, settings.rope_base, settings.rope_scale)
+
+
+# the same arrays for all layers: a program then holds them once, not for each layer's queries and keys
+@functools.lru_cache(maxsize=4)
+def _tables(length: int, head_dim: int, base: float, scale: float) -> tuple[np.ndarray, np.ndarray]:
     half = head_dim // 2
-    frequencies = settings.rope_base ** (-np.arange(half) / half)
-    angles = np.arange(length)[:, None] * frequencies * settings.rope_scale
+    frequencies = base ** (-np.arange(half) / half)
+    angles = np.arange(length)[:, None] * frequencies * scale
     angles = np.concatenate([angles, angles], axis=1)
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    tables = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    for table in tables:
+        table.flags.writeable = False
+    return tables
 
 
 def rotate(
