@@ -51,6 +51,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     from textclf_jax.cli import (
         baseline,
         bench,
+        check,
         evaluate,
         export,
         finetune,
@@ -63,6 +64,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     )
 
     commands = {
+        "check": check,
         "prepare": prepare,
         "generate": generate,
         "pretrain": pretrain,
@@ -77,8 +79,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     }
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Train text classifiers from scratch: prepare data, generate runs, pretrain, finetune, evaluate, "
-        "predict, compare with a baseline and in a study, measure speed, import, export.",
+        description="Train text classifiers from scratch: check and prepare data, generate runs, pretrain, finetune, "
+        "evaluate, predict, compare with a baseline and in a study, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
