@@ -29,6 +29,7 @@ ALLOWED = {
     "runs": {"config", "experiments", "tokenizer", "data"},
     "observe": {"kernels", "runtime", "runs"},
     "evaluation": {"config", "tokenizer", "data", "prepare", "kernels", "model", "runtime", "tasks", "runs"},
+    "check": {"prepare", "evaluation"},
     "training": {
         *("config", "tokenizer", "data", "kernels", "model", "runtime"),
         *("tasks", "runs", "observe", "evaluation"),
@@ -41,7 +42,7 @@ ALLOWED = {
     "interop": {"config", "experiments", "tokenizer", "data", "kernels", "model", "tasks", "runs"},
     "cli": {
         *("config", "experiments", "tokenizer", "data", "prepare", "runtime", "runs"),
-        *("observe", "evaluation", "training", "report", "study", "interop"),
+        *("observe", "evaluation", "check", "training", "report", "study", "interop"),
     },
 }
 
@@ -51,6 +52,7 @@ OWNERS = {
     "orbax": ("runs/checkpoint.py",),
     "wandb": ("runs/wandb_run.py",),
     "tokenizers": ("tokenizer/",),
+    "pyarrow": ("prepare/parquet.py",),
     "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/"),
     "transformers": (),
     "matplotlib": ("observe/plots.py", "observe/confusion_picture.py", "observe/figures.py"),
@@ -58,7 +60,7 @@ OWNERS = {
     "benchmarks": ("cli/bench.py",),
 }
 
-LAZY = {"wandb", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "transformers"}
+LAZY = {"wandb", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "pyarrow", "transformers"}
 
 # the one place that may ask JAX what it runs on, and those that may hold XLA back
 BACKEND, KERNELS = "kernels/backend.py", "kernels/"

@@ -40,7 +40,7 @@ from textclf_jax.prepare.texts import ReadOptions
         ({"inputs": "txt", "label_names": "t"}, "no row has a label, and --label-names is for rows that have one"),
         ({"inputs": "txt", "accept_labels": True}, "no row has a label, and --accept-labels is"),
         ({"inputs": "txt", "skip_empty": True}, "no row has a label, and --skip-empty is"),
-        ({"inputs": "txt", "read": ReadOptions(label_column="topic")}, "--label-column says how csv and tsv files"),
+        ({"inputs": "txt", "read": ReadOptions(label_column="topic")}, "--label-column says how csv, tsv, jsonl and"),
         ({"inputs": "txt", "read": ReadOptions(quoting="auto")}, "--quoting says how csv and tsv files"),
         ({"inputs": "t", "read": ReadOptions(text_unit="line")}, "--text-unit says how txt files"),
     ],

@@ -64,11 +64,11 @@ def test_carriage_returns_within_texts():
 
 def test_names_of_columns():
     """Names that look the same are the same, however their accents are made up."""
-    assert find_column(Path("a"), ["e\u0301te\u0301", "b"], "été", "--flag") == 0
+    assert find_column(Path("a.csv"), ["e\u0301te\u0301", "b"], "été", "--flag") == 0
     with pytest.raises(UserError, match="Did you mean --flag 'Text'"):
-        find_column(Path("a"), ["Text", "b"], "text", "--flag")
+        find_column(Path("a.csv"), ["Text", "b"], "text", "--flag")
     with pytest.raises(UserError, match="several columns 'été'"):
-        find_column(Path("a"), ["e\u0301te\u0301", "été"], "été", "--flag")
+        find_column(Path("a.csv"), ["e\u0301te\u0301", "été"], "été", "--flag")
     with pytest.raises(UserError) as caught:
-        find_column(Path("a"), [f"column {i}" for i in range(10_000)], "text", "--flag")
+        find_column(Path("a.csv"), [f"column {i}" for i in range(10_000)], "text", "--flag")
     assert len(str(caught.value)) < 1000

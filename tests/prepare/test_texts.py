@@ -94,8 +94,8 @@ def test_units_of_txt(tmp_path, unit, expected):
 
 
 def test_unknown_endings(tmp_path):
-    refused(tmp_path, "text", "neither .csv, .tsv nor .txt", "a.json")
-    refused(tmp_path, "text", "neither .csv, .tsv nor .txt", "a.gz")
+    refused(tmp_path, "text", "neither .csv, .tsv, .jsonl nor .txt", "a.json")
+    refused(tmp_path, "text", "neither .csv, .tsv, .jsonl nor .txt", "a.gz")
 
 
 def test_encodings_are_told(tmp_path):
@@ -133,6 +133,8 @@ def test_carriage_returns_in_txt(tmp_path):
         (["a.txt", "b.TXT.gz"], {"text_column": "text", "label_column": "b", "quoting": "auto", "delimiter": ","}),
         ([], {"text_column": "t", "delimiter": ",", "quoting": "on", "encoding": "utf-8", "text_unit": "line"}),
         (["a.txt", "b.TSV"], {}),
+        (["a.jsonl.gz", "a.txt"], {"quoting": "on", "delimiter": ","}),
+        (["a.parquet"], {"quoting": "on", "delimiter": ",", "encoding": "utf-8", "text_unit": "line"}),
     ],
 )
 def test_options_that_no_file_has_a_use_for_are_refused(names, unused):

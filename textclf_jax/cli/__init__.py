@@ -52,6 +52,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         baseline,
         bench,
         calibrate,
+        check,
         compare,
         evaluate,
         export,
@@ -66,6 +67,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     )
 
     commands = {
+        "check": check,
         "prepare": prepare,
         "generate": generate,
         "pretrain": pretrain,
@@ -83,8 +85,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     }
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Train text classifiers from scratch: prepare data, generate runs, pretrain, finetune, evaluate, "
-        "calibrate, predict, compare with a baseline and in a study, measure speed, import, export.",
+        description="Train text classifiers from scratch: check and prepare data, generate runs, pretrain, finetune, "
+        "evaluate, calibrate, predict, report, compare with a baseline and in a study, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -32,9 +32,10 @@ UNLABELLED = (
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser = subparsers.add_parser(
         "prepare",
-        help="raw text (csv, tsv, txt) to a dataset: vocabulary and encoded rows",
-        description="Reads csv, tsv and txt files (each also .gz), makes a WordPiece vocabulary and writes encoded "
-        "rows for pretraining (mlm) and classification (cls).",
+        help="raw text (csv, tsv, jsonl, parquet, txt) to a dataset: vocabulary and encoded rows",
+        description="Reads csv, tsv, jsonl and txt files (each also .gz), parquet, and folders with a folder of texts "
+        "for each class; makes a WordPiece vocabulary and writes encoded rows for pretraining (mlm) and "
+        "classification (cls).",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

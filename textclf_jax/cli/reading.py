@@ -10,12 +10,19 @@ if TYPE_CHECKING:
     from textclf_jax.prepare.texts import ReadOptions, TextFile
 
 
-def add_reading_flags(parser: argparse.ArgumentParser, *, labels: bool = True) -> None:
-    """Adds the flags that `reading_options` reads; `labels` tells whether the command has a use for labels."""
+def add_reading_flags(parser: argparse.ArgumentParser, *, labels: bool = True, guessed: bool = False) -> None:
+    """Adds the flags that `reading_options` reads.
+
+    Args:
+      parser: gets them.
+      labels: whether the command has a use for labels.
+      guessed: whether columns and encoding are guessed where they are not given.
+    """
     add = parser.add_argument_group("reading").add_argument
-    add("--text-column", metavar="NAME", help="of csv and tsv (default: text)")
+    add("--text-column", metavar="NAME", help=f"of tables (default: {'guessed' if guessed else 'text'})")
     if labels:
-        add("--label-column", metavar="NAME", help="of csv and tsv (default: label, where there is one)")
+        default = "guessed" if guessed else "label, where there is one"
+        add("--label-column", metavar="NAME", help=f"of tables (default: {default})")
         add(
             "--label-separator",
             metavar="SEP",
@@ -32,7 +39,8 @@ def add_reading_flags(parser: argparse.ArgumentParser, *, labels: bool = True) -
     )
     add("--no-quotes", dest="quoting", action="store_const", const="off", help="the same as --quoting off")
     add("--delimiter", metavar="D", help="between fields: comma, tab, semicolon, pipe or a character (default: found)")
-    add("--encoding", metavar="NAME", help="such as windows-1252 (default: UTF-8, or what a byte order mark tells)")
+    default = "guessed" if guessed else "UTF-8, or what a byte order mark tells"
+    add("--encoding", metavar="NAME", help=f"such as windows-1252 (default: {default})")
     add("--text-unit", choices=("line", "paragraph", "document"), help="a text of txt (default line)")
 
 

@@ -17,6 +17,7 @@ from textclf_jax.constants import DATASET_FILE, LABELS_FILE
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
 from textclf_jax.files import json_text, sha256_of, write_csv
+from textclf_jax.prepare.class_folder import files_of
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.label_sets import cell_of
 from textclf_jax.prepare.options import PrepareOptions
@@ -170,7 +171,9 @@ def write_description(folder: Path, task: str, options: PrepareOptions, report: 
         "long_texts": options.overflow,
         "seed": options.seed if report.is_drawn else None,
         "sources": [
-            {"role": role, "path": str(path), "sha256": sha256_of([path])} for role, paths in sources for path in paths
+            {"role": role, "path": str(path), "sha256": sha256_of(files_of(path))}
+            for role, paths in sources
+            for path in paths
         ],
         **report.as_json(),
     }

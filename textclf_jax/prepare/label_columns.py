@@ -1,4 +1,4 @@
-"""Finds the columns of a table that look like labels, where none was named."""
+"""Names of columns that hold labels, and the columns that look like labels where none was named."""
 
 import re
 
@@ -37,14 +37,14 @@ class Columns:
 
     def like_labels(self) -> list[str]:
         """Names of the columns that are called like labels; if there are none, of those with few, repeated values."""
-        named = [name for i, name in enumerate(self._names) if i != self._text_at and _words(name) & NAMES]
+        named = [name for i, name in enumerate(self._names) if i != self._text_at and words_of(name) & NAMES]
         if named or self._rows < MIN_ROWS:
             return named
         few = {i: values for i, values in self._values.items() if 2 <= len(values - {""}) <= self._rows // 5}
-        return [self._names[i] for i in few if not _words(self._names[i]) & OTHERS]
+        return [self._names[i] for i in few if not words_of(self._names[i]) & OTHERS]
 
 
-def _words(name: str) -> set[str]:
+def words_of(name: str) -> set[str]:
     """The words of a column's name: of class_name and ClassName "class" and "name"."""
     apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return set(re.split(r"[\W_\d]+", apart.casefold()))

@@ -188,8 +188,8 @@ def look_alikes(counts: Mapping[str, int]) -> list[str]:
     return [listed([f"{name!r} ({counts[name]:,})" for name in names]) for names in alike]
 
 
-def remarks(counts: Mapping[str, int]) -> list[str]:
-    """What is worth a look in labels that may be classes, a sentence each."""
+def oddities(counts: Mapping[str, int]) -> list[str]:
+    """What is odd about single labels that may be classes, a sentence each."""
     found = []
     if mostly_decimals(counts):
         found.append(
@@ -201,7 +201,12 @@ def remarks(counts: Mapping[str, int]) -> list[str]:
     if missing := sorted(MISSING & counts.keys()):
         shown = listed([f"{name!r} ({counts[name]:,})" for name in missing])
         found.append(f"These classes are how programs write a missing label: {shown}. Leave such rows out if they are.")
-    groups = look_alikes(counts)
+    return found
+
+
+def remarks(counts: Mapping[str, int]) -> list[str]:
+    """What is worth a look in labels that may be classes, a sentence each."""
+    found, groups = oddities(counts), look_alikes(counts)
     found += [
         f"These labels differ only by case, width, spaces or the like: {group}. Are they one class? Mend the file then."
         for group in groups[:SHOWN_GROUPS]

@@ -5,7 +5,9 @@ import io
 import re
 import shlex
 import sys
+from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -32,11 +34,13 @@ class Table:
       names: of the columns.
       records: (line of its beginning, from 1; fields) of each record below the header.
       notes: sentences on how the file was read, where that is not plain.
+      delimiter: between the fields of csv and tsv.
     """
 
     names: list[str]
     records: Iterator[tuple[int, list[str]]]
     notes: list[str]
+    delimiter: str | None = None
 
 
 class Layout(NamedTuple):
@@ -58,15 +62,16 @@ class Layout(NamedTuple):
 
 
 def read_table(
-    path: Path, lines: list[str], needed: tuple[str, str], delimiter: str | None, default: str, quoting: Quoting
+    path: Path, lines: list[str], needed: tuple[str, str] | None, delimiter: str | None, default: str, quoting: Quoting
 ) -> Table:
     """Finds out how a table is written, and reads it.
 
     Args:
       path: for messages.
       lines: of the file, with their ends.
-      needed: the name of a column that it must have, and the flag that gives it.
-      delimiter: between fields; None: `default`, or another where that alone gives the needed column.
+      needed: the name of a column that it must have, and the flag that gives it; None: any columns will do.
+      delimiter: between fields; None: `default`, or another where that alone gives the needed column; where none is
+        needed, the one that gives all rows as many fields as the header.
       default: of the file's ending.
       quoting: whether quotation marks enclose fields (RFC 4180), "off": are plain characters, "auto": as the file
         itself tells.
@@ -82,21 +87,27 @@ def read_table(
         delimiter = separator[1]
     if start == len(lines):
         raise UserError(f"{path}: has no header")
-    found = delimiter or _find_delimiter(path, lines[start:], needed[0], default, quoting)
-    if found != default:
-        notes.append(f"fields are separated by {_shown(found)} (--delimiter decides)")
-    layout = Layout(lines, start, found, has_returns, any('"' in line for line in lines))
+    if delimiter is None:
+        rest = lines[start:]
+        if needed is None:
+            delimiter = _guess_delimiter(path, rest, default, quoting)
+        else:
+            delimiter = _find_delimiter(path, rest, needed[0], default, quoting)
+    if delimiter != default:
+        notes.append(f"fields are separated by {_shown(delimiter)} (--delimiter decides)")
+    layout = Layout(lines, start, delimiter, has_returns, any('"' in line for line in lines))
     enclose = quoting != "off"
     if layout.has_quotes and quoting != "off":
-        survey = Survey.of(lines, start, found)
+        survey = Survey.of(lines, start, delimiter)
         enclose, note = quotes_enclose(path, survey, quoting)
         notes += [note] if note else []
     records = _records(path, layout, enclose, notes)
     names = [name.strip() for name in next(records, (1, []))[1]]
-    find_column(path, names, *needed)
+    if needed is not None:
+        find_column(path, names, *needed)
     if has_returns:
         notes.append(_check_returns(path, layout, len(names)))
-    return Table(names, records, notes)
+    return Table(names, records, notes, delimiter)
 
 
 def replace_returns(path: Path, new: str) -> str:
@@ -114,10 +125,12 @@ def find_column(path: Path, names: list[str], name: str, flag: str) -> int:
         raise UserError(f"{path}: has several columns {name!r}")
     alike = [other for other in names if same_name(other).casefold() == same_name(name).casefold()]
     remedy = f"Did you mean {flag} {alike[0]!r}?" if len(alike) == 1 else f"Choose one with {flag}."
-    if len(names) == 1:
+    has_header = not BY_ENDING.keys().isdisjoint(suffix.lower() for suffix in path.suffixes)
+    if len(names) == 1 and has_header:
         remedy += " If the fields are not separated by what they seem, name it with --delimiter."
     shown = listed([repr(shortened(each)) for each in names], 20, whole=True)
-    raise UserError(f"{path}: has no column {name!r}. Its first line names: {shown}. {remedy}")
+    which = "Its first line names" if has_header else "It has"
+    raise UserError(f"{path}: has no column {name!r}. {which}: {shown}. {remedy}")
 
 
 # --- line ends ------------------------------------------------------------------------------------------------
@@ -171,6 +184,31 @@ def _find_delimiter(path: Path, lines: list[str], needed: str, default: str, quo
     if default in fitting or not fitting:
         likely = max(names, key=lambda each: (len(names[each]), each == default))
         return default if default in fitting or len(names[default]) > 1 else likely
+    return _only_one(path, fitting)
+
+
+def _guess_delimiter(path: Path, lines: list[str], default: str, quoting: Quoting) -> str:
+    """The delimiter that gives all rows as many fields as the header, and more than one."""
+    names = {each: _header(lines, each, quoting) for each in DELIMITERS.values()}
+    several = [each for each, found in names.items() if len(found) > 1]
+    if len(several) < 2:
+        return several[0] if several else default
+    fitting = [each for each in several if _fits(lines, each, quoting)]
+    if fitting:
+        return _only_one(path, fitting)
+    return default if default in several else max(several, key=lambda each: len(names[each]))
+
+
+def _fits(lines: list[str], delimiter: str, quoting: Quoting) -> bool:
+    """Whether all records have as many fields as the header, in a way to read quotation marks that is allowed."""
+    for enclose in {"on": (True,), "off": (False,), "auto": (True, False)}[quoting]:
+        with suppress(Malformed):
+            deque(split_records(lines, 0, delimiter, enclose), maxlen=0)
+            return True
+    return False
+
+
+def _only_one(path: Path, fitting: list[str]) -> str:
     if len(fitting) > 1:
         shown = " or ".join(map(_shown, fitting))
         raise UserError(f"{path}: its fields may be separated by {shown}: say which with --delimiter")

@@ -1,4 +1,4 @@
-"""Reads raw text from csv, tsv and txt files, plain or gzip."""
+"""Reads raw text from csv, tsv, jsonl and txt files, plain or gzip, from parquet and from folders of classes."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -10,15 +10,20 @@ from unicodedata import category
 
 from textclf_jax.class_names import same_name
 from textclf_jax.errors import UserError
+from textclf_jax.prepare.class_folder import class_files, file_text
+from textclf_jax.prepare.json_lines import read_json_lines
 from textclf_jax.prepare.label_columns import Columns
 from textclf_jax.prepare.label_sets import CellReader
+from textclf_jax.prepare.parquet import read_parquet
 from textclf_jax.prepare.quoting import Quoting
-from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, find_column, read_table, replace_returns
+from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, Table, find_column, read_table, replace_returns
 from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, is_compressed, iterate_lines
 
 DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
 INVISIBLE = ("Cc", "Cf", "Zl", "Zp", "Zs")  # categories of Unicode
 ENCODING_REMEDY = "name it, for example --encoding {}"
+JSON_LINES, PARQUET, TXT, CLASS_FOLDER = ".jsonl", ".parquet", ".txt", "folder"
+TABLES = {*BY_ENDING, JSON_LINES, PARQUET}
 
 TextUnit = Literal["line", "paragraph", "document"]
 Label = str | tuple[str, ...]  # several, or none of the classes: a sorted tuple
@@ -54,8 +59,8 @@ class ReadOptions:
     """How files are read.
 
     Attributes:
-      text_column: of csv and tsv; None: "text".
-      label_column: of csv and tsv; None: "label" where there is one.
+      text_column: of tables (csv, tsv, jsonl, parquet); None: "text".
+      label_column: of tables; None: "label" where there is one.
       label_separator: between the labels of a text, or `label_sets.JSON`; None: a text has one label.
       quoting: whether quotation marks enclose fields (RFC 4180), are plain characters, or what the file tells; None:
         "auto", the last of these.
@@ -101,7 +106,7 @@ class TextFile:
       path: of the file.
       rows: its texts in the file's order.
       notes: sentences on how it was read, where that is not plain.
-      names: its columns, "text" alone of txt.
+      names: its columns, "text" alone of txt, "text" and "label" of a folder of classes.
       records: the fields of each row as they were written, if they were to be kept.
       label_column: the name of the column of labels, if there is one.
       likely_labels: names of columns that look like labels, where there is no such column.
@@ -123,37 +128,44 @@ def refuse_unused(options: ReadOptions, paths: Sequence[Path]) -> None:
       options: as given.
       paths: of all files that are read with them, none where texts are given otherwise.
     """
-    tables = {
+    columns = {
         "--text-column": options.text_column,
         "--label-column": options.label_column,
         "--label-separator": options.label_separator,
-        "--quoting": options.quoting,
-        "--delimiter": options.delimiter,
     }
-    endings = {_ending(path) for path in paths}
+    endings = {ending_of(path) for path in paths}
     for kind, is_read, flags in (
-        ("csv and tsv files", not endings.isdisjoint(BY_ENDING), tables),
-        ("txt files", ".txt" in endings, {"--text-unit": options.text_unit}),
-        ("files", bool(endings), {"--encoding": options.encoding}),
+        ("csv, tsv, jsonl and parquet files", bool(endings & TABLES), columns),
+        ("csv and tsv files", bool(endings & BY_ENDING.keys()), _quoting_flags(options)),
+        ("txt files", TXT in endings, {"--text-unit": options.text_unit}),
+        ("text files", bool(endings - {PARQUET}), {"--encoding": options.encoding}),
     ):
         for flag, value in flags.items():
             if value is not None and not is_read:
                 raise UserError(f"{flag} says how {kind} are read, and none is given here: leave it out")
 
 
-def _ending(path: Path) -> str:
-    """The ending that tells how a file is read, .gz aside; raises UserError for an unknown one."""
+def _quoting_flags(options: ReadOptions) -> dict[str, str | None]:
+    return {"--quoting": options.quoting, "--delimiter": options.delimiter}
+
+
+def ending_of(path: Path) -> str:
+    """The ending that tells how a file is read, .gz aside; CLASS_FOLDER of a folder; raises UserError for another."""
     suffix = (Path(path.stem).suffix if path.suffix.lower() == ".gz" else path.suffix).lower()
-    if suffix not in (*BY_ENDING, ".txt"):
-        raise UserError(f"{path}: is neither .csv, .tsv nor .txt (each also .gz); the ending tells how to read it")
-    return suffix
+    if suffix in (*BY_ENDING, JSON_LINES, TXT) or path.suffix.lower() == PARQUET:
+        return suffix
+    if path.is_dir():
+        return CLASS_FOLDER
+    raise UserError(
+        f"{path}: is neither .csv, .tsv, .jsonl nor .txt (each also .gz), nor .parquet; the ending tells how to read it"
+    )
 
 
 def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, keep_records: bool = False) -> TextFile:
-    """Reads the texts of a .csv, .tsv or .txt file, each also with .gz.
+    """Reads the texts of a .csv, .tsv, .jsonl or .txt file, each also with .gz, a .parquet file or a folder of classes.
 
     Args:
-      path: the file.
+      path: the file or folder.
       options: how it is read.
       needs_labels: whether `options.label_column`, where it is given, must be there.
       keep_records: whether the other columns are kept too.
@@ -165,23 +177,61 @@ def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, ke
       UserError: an unknown kind of file, damaged text, a missing column, a row with missing or extra fields, no rows,
         or a file that can be read in two ways.
     """
-    suffix = _ending(path)
+    ending = ending_of(path)
+    if ending in TABLES:
+        table = read_records(path, options, (options.text_name, "--text-column"))
+        file = _texts_of_table(path, table, options, needs_labels, keep_records)
+    elif ending == TXT:
+        lines, notes = _lines_of_txt(path, _lines(path, options))
+        rows = list(_text_rows(path, lines, options.unit))
+        notes = [*_reading_notes(path, options.encoding), *notes]
+        file = TextFile(path, rows, notes, records=[[row.text] for row in rows] if keep_records else [])
+    else:
+        file = _read_class_folder(path, options.encoding, keep_records)
+    if not file.rows:
+        raise UserError(f"{path}: has no rows")
+    return file
+
+
+def read_records(path: Path, options: ReadOptions, needed: tuple[str, str] | None) -> Table:
+    """Reads a table: csv, tsv, jsonl or parquet.
+
+    Args:
+      path: the file.
+      options: how it is read.
+      needed: the name of a column that it must have, and the flag that gives it; None: any columns will do.
+
+    Raises:
+      UserError: as `read_file`.
+    """
+    ending = ending_of(path)
+    if ending == PARQUET:
+        table = read_parquet(path)
+    else:
+        lines = _lines(path, options)
+        if ending == JSON_LINES:
+            table = read_json_lines(path, lines)
+        else:
+            table = read_table(path, lines, needed, options.delimiter, BY_ENDING[ending], options.marks)
+        table.notes[:0] = _reading_notes(path, options.encoding)
+    if needed is not None:
+        find_column(path, table.names, *needed)
+    return table
+
+
+def _lines(path: Path, options: ReadOptions) -> list[str]:
     lines = list(iterate_lines(path, options.encoding, ENCODING_REMEDY))
     if not lines:
         raise UserError(f"{path}: has no rows")
-    notes = _encoding_notes(path, options.encoding)
+    return lines
+
+
+def _reading_notes(path: Path, encoding: str | None) -> list[str]:
+    """What is odd about a file of text, or its encoding."""
+    notes = _encoding_notes(path, encoding)
     if path.suffix.lower() == ".gz" and not is_compressed(path):
         notes.insert(0, "its name ends in .gz, but it is not compressed: it was read as plain text")
-    if suffix in BY_ENDING:
-        file = _read_table(path, lines, options, BY_ENDING[suffix], needs_labels, keep_records)
-    else:
-        lines, line_notes = _lines_of_txt(path, lines)
-        rows = list(_text_rows(path, lines, options.unit))
-        file = TextFile(path, rows, line_notes, records=[[row.text] for row in rows] if keep_records else [])
-    if not file.rows:
-        raise UserError(f"{path}: has no rows")
-    file.notes[:0] = notes
-    return file
+    return notes
 
 
 def _encoding_notes(path: Path, encoding: str | None) -> list[str]:
@@ -193,16 +243,12 @@ def _encoding_notes(path: Path, encoding: str | None) -> list[str]:
     return []
 
 
-# --- csv and tsv ----------------------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------------------
 
 
-def _read_table(
-    path: Path, lines: list[str], options: ReadOptions, default: str, needs_labels: bool, keep_records: bool
-) -> TextFile:
-    needed = (options.text_name, "--text-column")
-    table = read_table(path, lines, needed, options.delimiter, default, options.marks)
+def _texts_of_table(path: Path, table: Table, options: ReadOptions, needs_labels: bool, keep_records: bool) -> TextFile:
     names = table.names
-    text_at, label_at = find_column(path, names, *needed), None
+    text_at, label_at = find_column(path, names, options.text_name, "--text-column"), None
     wanted = options.label_name
     given = sum(same_name(name) == same_name(wanted) for name in names)
     # a column that is not needed may be missing, or be there twice
@@ -232,6 +278,16 @@ def _read_table(
     found = None if label_at is None else names[label_at]
     likely = columns.like_labels() if label_at is None and needs_labels else []
     return TextFile(path, rows, table.notes, names, records, found, likely)
+
+
+# --- folders of classes ---------------------------------------------------------------------------------------
+
+
+def _read_class_folder(path: Path, encoding: str | None, keep_records: bool) -> TextFile:
+    files, notes = class_files(path)
+    rows = [Row(file_text(file.path, encoding, ENCODING_REMEDY), file.label, file.path, 1) for file in files]
+    records = [[row.text, file.label] for row, file in zip(rows, files, strict=True)] if keep_records else []
+    return TextFile(path, rows, notes, [DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN], records, DEFAULT_LABEL_COLUMN)
 
 
 # --- txt ------------------------------------------------------------------------------------------------------

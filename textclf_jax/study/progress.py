@@ -79,7 +79,8 @@ def open_progress(design: Design) -> Progress:
     """
     paths = sorted({path for part in design.data.sources.values() for path in part})
     if missing := [path for path in paths if not path.is_file()]:
-        raise UserError(f"{missing[0]}: there is no such file")
+        what = "is a folder, and a study reads files" if missing[0].is_dir() else "there is no such file"
+        raise UserError(f"{missing[0]}: {what}")
     files = {str(path): sha256_of([path]) for path in paths}
     arguments = json.loads(json_text(design.arguments))
     path = design.out / STUDY_FILE

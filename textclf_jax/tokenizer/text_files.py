@@ -49,7 +49,7 @@ def iterate_lines(path: Path, encoding: str | None = None, remedy: str = CONVERT
     require_file(path)
     number = 0
     try:
-        with _opened(path) as file:
+        with opened(path) as file:
             codec = _codec_of(path, file, encoding)
             for number, line in enumerate(_decoded(file, codec), start=1):
                 if "\0" in line:
@@ -69,14 +69,14 @@ def iterate_lines(path: Path, encoding: str | None = None, remedy: str = CONVERT
 
 def encoding_of(path: Path) -> str:
     """What the byte order mark of a file tells: "utf-8" (also without one), "utf-16" or "utf-32"."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return _marked(file) or "utf-8"
 
 
 def is_accented_utf8(path: Path) -> bool:
     """Whether a file is UTF-8 with characters beyond ASCII, which text in another encoding hardly ever is by chance."""
     accented = False
-    with _opened(path) as file:
+    with opened(path) as file:
         for raw in file:
             if not raw.isascii():
                 try:
@@ -93,7 +93,8 @@ def is_compressed(path: Path) -> bool:
         return probe.read(2) == GZIP_MAGIC
 
 
-def _opened(path: Path) -> BinaryFile:
+def opened(path: Path) -> BinaryFile:
+    """The bytes of a file, unpacked where it is gzip."""
     return gzip.open(path) if is_compressed(path) else path.open("rb")
 
 
