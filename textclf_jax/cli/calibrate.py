@@ -13,8 +13,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         "calibrate",
         help="fit a model's probabilities, and let it say don't know",
         description="Fit the temperature of a classifier on its validation split, and choose when it says that it does "
-        "not know. Both are kept in model.ckpt, and textclf predict obeys them. Without --max-error every text gets a "
-        "label.",
+        "not know; by default every text gets a label. Both are kept in model.ckpt, which `textclf predict` obeys.",
     )
     parser.add_argument("name", help="a finetuning run, or the path of its folder or model.ckpt")
     parser.add_argument(
