@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 
 from tests import several_labels, tiny
@@ -22,7 +23,7 @@ from textclf_jax.report.gathering import gather
 from textclf_jax.report.page import report_page, write_report
 from textclf_jax.report.run_files import commands_of, read_run
 from textclf_jax.report.views import mistake_view
-from textclf_jax.runs.checkpoint import load_model
+from textclf_jax.runs.checkpoint import load_model, read_metadata
 from textclf_jax.runs.metrics_files import read_metrics
 from textclf_jax.training.evaluating import load_for_evaluation
 
@@ -104,13 +105,12 @@ def test_figures_classes_and_confusion_are_those_of_scikit_learn(loaded, single)
 
 
 def test_mistakes_are_the_rows_whose_labels_were_flipped(loaded, single):
-    labels, logits, _ = answers(loaded["news"])
+    labels, logits, metadata = answers(loaded["news"])
     wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
     found = single.answers.mistakes
     assert single.answers.wrong == len(wrong)
     assert set(FLIPPED) <= {each.row - 1 for each in found}
-    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities = softmax(logits / metadata["temperature"], axis=1)
     of_truth = [probabilities[i, labels[i]] for i in wrong]
     assert [each.true_probability for each in found] == pytest.approx(sorted(of_truth)[:10])
     for each in found:
@@ -132,6 +132,7 @@ def test_the_effect_of_a_word_is_what_predict_says_without_it(project, single):
     found = np.log(np.stack([each.probabilities for each in predictor(texts)]))
     names = predictor.labels
     odds = found[:, names.index(mistake.predicted)] - found[:, names.index(mistake.true)]
+    odds *= read_metadata(project / "experiments/finetuning/news/model.ckpt")["temperature"]
     np.testing.assert_allclose([word.effect for word in mistake.words], odds[0] - odds[1:], atol=2e-3)
     assert any(abs(word.effect) > 0.05 for word in mistake.words)
 

@@ -247,7 +247,10 @@ def test_texts_are_classified_as_their_rows_are(finished, data, tmp_path):
     write_tensors(tmp_path / "rows.pt", ids, ids == 0, np.array(labels))
     report = evaluate_saved(finished / "model.ckpt", "test", file=tmp_path / "rows.pt", note=[].append)
     assert report.metrics["accuracy"] == 1.0
-    confidence = np.mean([p.probability for p in predictor(texts)])
+    # the evaluation's figure is that of the logits as they are, predictions are those of logits by the temperature
+    temperature = load_model(finished / "model.ckpt").metadata["temperature"]
+    logits = temperature * np.log([p.probabilities for p in predictor(texts)])
+    confidence = np.exp(log_softmax(logits, axis=1)).max(axis=1).mean()
     np.testing.assert_allclose(report.metrics["avg_prediction_confidence"], confidence, rtol=1e-5)
 
 
