@@ -9,6 +9,9 @@ import torch
 from tests.interop import bert
 from textclf_jax.cli import main
 from textclf_jax.interop.importing import import_huggingface
+from textclf_jax.runs.checkpoint import read_metadata
+from textclf_jax.runs.model_notes import replace_metadata
+from textclf_jax.tasks.confidence import Abstention
 
 
 @pytest.fixture
@@ -28,6 +31,24 @@ def test_runs_of_both_kinds_by_name(project, capsys):
     # BERT's decoder has a bias, and the reference's has none
     assert main(["export", "wiki", "--format", "reference", "--out", "model.ckpt"]) == 2
     assert "mlm_head.decoder_bias: true" in capsys.readouterr().err
+
+
+def test_what_an_export_loses_is_said(project, capsys):
+    """Probabilities of the exported model are others, and it always gives a label."""
+    model = Path("experiments/finetuning/news/model.ckpt")
+    metadata = read_metadata(model)
+    limit = Abstention(0.05, 0.75, 100, 0.9, 0.04)
+    for stored, lost in (
+        ({}, ""),
+        ({"temperature": 1.5}, "its temperature: divide logits by 1.5000 for the probabilities of predict"),
+        ({"temperature": 1.5, **limit.stored()}, "where none of these is above 0.7500"),
+    ):
+        replace_metadata(model, metadata | stored)
+        shutil.rmtree("out", ignore_errors=True)
+        assert main(["export", "news", "--format", "hf", "--out", "out"]) == 0
+        told = capsys.readouterr().err
+        assert lost in told
+        assert bool(told) == bool(stored)
 
 
 def test_a_model_by_its_path(project):

@@ -9,6 +9,7 @@ import pytest
 
 from tests import tiny
 from tests.report.cases import Page
+from textclf_jax.cli import main
 from textclf_jax.report.facts import (
     Answers,
     Cost,
@@ -24,6 +25,7 @@ from textclf_jax.report.facts import (
     SplitData,
     Word,
 )
+from textclf_jax.report.gathering import read_check
 from textclf_jax.report.page import TEMPLATES, draw, markdown, model_card, render, report_page, write_report
 
 EVIL = '<script>alert("x")</script><img src=http://evil.example/a.png onerror=alert(1)>'
@@ -203,6 +205,20 @@ def test_many_classes_are_shown_in_part():
     text = Page(report_page(run, {})).text
     assert "270 others" in text
     assert "The 200 of lowest F1, of 300" in text
+
+
+def test_what_textclf_check_has_found_is_shown(tmp_path):
+    """All of its facts, however deep they lie."""
+    rows = [f"{text} {i},{label}" for i in range(15) for text, label in (("the goal of a match", "a"), ("a film", "b"))]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    found = tmp_path / "facts.json"
+    assert main(["check", str(tmp_path / "texts.csv"), "--json", str(found)]) == 0
+    content = read_check(found)
+    text = Page(report_page(facts(check=content), {})).text
+    counts = content["classes"]["by_split"]["train"]
+    assert set(counts) == {"a", "b"}
+    assert ", ".join(f"{name}: {count}" for name, count in counts.items()) in text
+    assert all(each["what"] in text for each in content["findings"])
 
 
 def test_a_pretraining_run_has_no_classes():

@@ -255,7 +255,7 @@ def test_texts_are_classified_as_their_rows_are(finished, data, tmp_path):
 
 
 def test_an_export_tells_what_it_loses(finished):
-    told = lost_in_export(load_model(finished / "model.ckpt"))
+    told, *_ = lost_in_export(load_model(finished / "model.ckpt"))
     results = json.loads((finished / "summary.json").read_text())["results"]["val"]
     assert f"accuracy is {results['encoder_accuracy']:.4f}, that of both together {results['accuracy']:.4f}" in told
 
@@ -279,7 +279,7 @@ def test_several_labels_a_text_are_learned_by_both_parts_together(tmp_path, monk
         "f1_micro": results["val"]["f1_micro_at_half"],
         **{name: results["val"][name] for name in ("encoder_f1_micro", "linear_f1_micro")},
     }
-    assert f"f1_micro is {parts['encoder_f1_micro']:.4f}" in lost_in_export(saved)
+    assert f"f1_micro is {parts['encoder_f1_micro']:.4f}" in lost_in_export(saved)[0]
     assert evaluate_saved(whole / "model.ckpt", "test", note=[].append).metrics == results["test"]
     predictor, (ids, _, labels) = Predictor(whole / "model.ckpt"), several_labels.rows(60, seed=2)
     found = list(predictor([several_labels.text_of(row) for row in ids]))

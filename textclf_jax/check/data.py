@@ -9,13 +9,11 @@ from textclf_jax.constants import SPLITS
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.guessing import guess_reading
 from textclf_jax.prepare.labels import look_like_classes
-from textclf_jax.prepare.options import DEFAULT_FRACTION
+from textclf_jax.prepare.options import DEFAULT_FRACTION, PrepareOptions
 from textclf_jax.prepare.rare_classes import RareClasses
 from textclf_jax.prepare.splitting import stratified_split
 from textclf_jax.prepare.tables import find_column
 from textclf_jax.prepare.texts import TABLES, ReadOptions, Row, TextFile, ending_of, read_file
-
-DEFAULT_SEED = 42  # of `textclf prepare`
 
 
 @dataclass(frozen=True)
@@ -151,7 +149,7 @@ def _other_columns(files: Sequence[TextFile], read: ReadOptions) -> dict[str, li
 def _drawn(rows: Sequence[Row]) -> list[str]:
     """The split of each row that `textclf prepare` draws with its defaults."""
     labels = [row.label for row in rows] if look_like_classes(rows) else [None] * len(rows)
-    parts = stratified_split(labels, DEFAULT_FRACTION, DEFAULT_FRACTION, DEFAULT_SEED)
+    parts = stratified_split(labels, DEFAULT_FRACTION, DEFAULT_FRACTION, PrepareOptions.seed)
     split_of = {int(i): name for name, part in zip(SPLITS, parts, strict=True) for i in part}
     return [split_of[i] for i in range(len(rows))]
 

@@ -30,6 +30,6 @@ def run(args: argparse.Namespace) -> int:
     print(f"wrote {args.out}")
     for note in notes:
         print(f"note: {note}")
-    if lost := lost_in_export(saved):
-        print(lost, file=sys.stderr)
+    for warning in lost_in_export(saved):
+        print(warning, file=sys.stderr)
     return 0

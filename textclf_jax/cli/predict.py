@@ -175,8 +175,8 @@ class _Warnings:
         if (limit := self._predictor.abstention) is not None:
             print(
                 f"note: {self._unsure:,} of {len(self._places):,} texts have no label: no class has a probability "
-                f"above {limit.threshold:.4f}, which keeps wrong labels below {limit.max_error:.1%} of all texts "
-                "(textclf calibrate)",
+                f"above {limit.threshold:.4f}, which on average keeps wrong labels below {limit.max_error:.1%} of "
+                "all texts (textclf calibrate)",
                 file=sys.stderr,
             )
         causes = self._predictor.explain_unknown(self._unknown_texts) if self._unknown_texts else ""

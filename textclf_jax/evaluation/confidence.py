@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.calibration import calibration
+from textclf_jax.tasks.confidence import TEMPERATURE, Abstention, temperature_of
 from textclf_jax.tasks.metrics import class_probabilities
 
-TEMPERATURE, ABSTENTION = "temperature", "abstention"  # keys in the metadata of a model
 # the inverse temperature is drawn towards 1 as if by a row with this curvature, as the weights of a mixture are: rows
 # that are all classified without a mistake do not say how far to trust the model
 RIDGE = 1.0
@@ -61,11 +61,6 @@ def stored_temperature(logits: np.ndarray, labels: np.ndarray | None) -> dict[st
     return {} if labels is None or labels.ndim > 1 else {TEMPERATURE: fit_temperature(logits, labels)}
 
 
-def temperature_of(metadata: Mapping[str, Any]) -> float:
-    """The temperature in the metadata of a model; 1 where none was fitted."""
-    return metadata.get(TEMPERATURE, 1.0)
-
-
 class Confidence(NamedTuple):
     """How far a model's own probabilities can be relied on, on a split.
 
@@ -106,33 +101,6 @@ class Confidence(NamedTuple):
             return [told]
         limit = f"{1 - self.answered:.1%} of the rows get no label (don't know), {self.wrong:.1%} a wrong one"
         return [told, f"{limit}; the limit is {self.max_error:.1%}"]
-
-
-class Abstention(NamedTuple):
-    """When a classifier says "don't know" instead of a label.
-
-    Attributes:
-      max_error: the limit: the share of all texts that may get a wrong label, on average over validation splits.
-      threshold: a label is given where its probability is above this.
-      rows: of the validation split.
-      answered: share of these that get a label.
-      wrong: share of these that get a wrong one.
-    """
-
-    max_error: float
-    threshold: float
-    rows: int
-    answered: float
-    wrong: float
-
-    def stored(self) -> dict[str, Any]:
-        """What the metadata of a model has of it."""
-        return {ABSTENTION: self._asdict()}
-
-    @classmethod
-    def of_model(cls, metadata: Mapping[str, Any]) -> "Abstention | None":
-        """That in the metadata of a model; None where there is none."""
-        return cls(**metadata[ABSTENTION]) if ABSTENTION in metadata else None
 
 
 def limit_errors(confidence: Float[np.ndarray, " N"], is_right: Bool[np.ndarray, " N"], max_error: float) -> Abstention:

@@ -14,7 +14,6 @@ from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
 from textclf_jax.data.dataset import Dataset, WholeRows
 from textclf_jax.data.ngrams import tokens_read
 from textclf_jax.errors import UserError, listed
-from textclf_jax.evaluation.confidence import Abstention, temperature_of
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program, predicts
 from textclf_jax.evaluation.mixing import mix, weights_of
 from textclf_jax.kernels.precision import FULL
@@ -23,6 +22,7 @@ from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runtime.device import on_any_device, set_up_device
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
+from textclf_jax.tasks.confidence import Abstention, temperature_of
 from textclf_jax.tasks.multi_label import predicted_labels
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import load_kept

@@ -16,6 +16,7 @@ from textclf_jax.interop.layout import Head
 from textclf_jax.interop.torch_checkpoint import write_state
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.runs.pretrained import require_head
+from textclf_jax.tasks.confidence import Abstention, temperature_of
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import kept_wrapper
 from textclf_jax.tokenizer.transformers_files import CONFIG_FILE, SETTINGS_FILE
@@ -83,17 +84,33 @@ def export_huggingface(saved: SavedModel, out: Path) -> list[str]:
     ]
 
 
-def lost_in_export(saved: SavedModel) -> str:
-    """Says that an exported model lacks its linear path, and what that costs; empty of a model without one."""
+def lost_in_export(saved: SavedModel) -> list[str]:
+    """Warnings of what an exported model lacks: its linear path, its temperature, and when it does not know."""
     config, _ = model_of(saved)
-    if not isinstance(config, FinetuningConfig) or not config.classification_head.linear.enabled:
-        return ""
-    told = "exported without its linear path, which the format has no place for: the encoder predicts alone"
+    has_linear_path = isinstance(config, FinetuningConfig) and config.classification_head.linear.enabled
+    lost = [_linear_path_lost(saved, config)] if has_linear_path else []
+    if temperature_of(saved.metadata) != 1.0 or Abstention.of_model(saved.metadata):
+        lost.append(_confidence_lost(saved, has_linear_path))
+    return [f"warning: exported without {what}" for what in lost]
+
+
+def _linear_path_lost(saved: SavedModel, config: AnyConfig) -> str:
+    told = "its linear path, which the format has no place for: the encoder predicts alone"
     if "parts" not in saved.metadata:
-        return f"warning: {told}. What that costs is not known: there was no validation split."
+        return f"{told}. What that costs is not known: there was no validation split."
+    assert isinstance(config, FinetuningConfig)
     parts, score = saved.metadata["parts"], "f1_micro" if config.classification_head.multi_label else "accuracy"
     alone, both = parts[f"encoder_{score}"], parts[score]
-    return f"warning: {told}. On the validation split its {score} is {alone:.4f}, that of both together {both:.4f}."
+    return f"{told}. On the validation split its {score} is {alone:.4f}, that of both together {both:.4f}."
+
+
+def _confidence_lost(saved: SavedModel, has_linear_path: bool) -> str:
+    if has_linear_path:
+        return "its temperature and its limit on errors, if it has one: they are those of both parts together"
+    told = f"its temperature: divide logits by {temperature_of(saved.metadata):.4f} for the probabilities of predict"
+    if limit := Abstention.of_model(saved.metadata):
+        told += f"; and its limit on errors: no label is known where none of these is above {limit.threshold:.4f}"
+    return told
 
 
 def model_of(saved: SavedModel) -> tuple[AnyConfig, Head]:

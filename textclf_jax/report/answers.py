@@ -8,13 +8,13 @@ from jaxtyping import Bool, Float, Int
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.calibration import calibration
 from textclf_jax.evaluation.classes import ClassResults
-from textclf_jax.evaluation.confidence import temperature_of
 from textclf_jax.evaluation.evaluator import Outcome, predicts
 from textclf_jax.evaluation.mixing import PART_NAMES, score_of_both, score_of_parts, weights_of
 from textclf_jax.evaluation.paired import DRAWS, Interval, compare, label_scores
 from textclf_jax.report.facts import Answers, Figure, Part, Parts, Reliability, ReliabilityBin
 from textclf_jax.report.mistakes import find_mistakes
 from textclf_jax.tasks.classification import ClassificationTask
+from textclf_jax.tasks.confidence import temperature_of
 from textclf_jax.tasks.multi_label import predicted_labels
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.training.evaluating import Loaded

@@ -7,8 +7,9 @@ HOW = """Accuracy and macro-F1 are means over the seeds. Intervals hold 95% of 1
 seeds (percentiles); those of differences draw the same rows and seeds for both methods. p is that of an exact paired
 permutation test of the rows (with one seed: McNemar's), two-sided, not corrected for the number of comparisons. Minutes
 are those of one seed: data and vocabulary, measuring the speed, training and testing. The encoder from scratch is
-trained twice, as long as the others are finetuned and as long as they are pretrained, and the better one on the
-validation split counts. Baselines are the same for every seed."""
+trained twice, for the time that the others have for finetuning and for that of pretraining, and the better one on the
+validation split counts; pretrained ones are finetuned for some epochs at most. Baselines are the same for every
+seed."""
 
 
 def page(studies: Sequence[dict[str, Any]]) -> str:

@@ -14,14 +14,7 @@ from textclf_jax.data.beside import read_beside
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.splits import load_splits
 from textclf_jax.errors import UserError
-from textclf_jax.evaluation.confidence import (
-    ABSTENTION,
-    TEMPERATURE,
-    Confidence,
-    limit_errors,
-    stored_temperature,
-    top_class,
-)
+from textclf_jax.evaluation.confidence import Confidence, limit_errors, stored_temperature, top_class
 from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program, predicts
 from textclf_jax.runs.checkpoint import SavedModel, load_model, read_metadata
 from textclf_jax.runs.model_notes import replace_metadata
@@ -29,6 +22,7 @@ from textclf_jax.runs.pretrained import require_head
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, on_any_device, set_up_device
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.tasks import make_task
+from textclf_jax.tasks.confidence import ABSTENTION, TEMPERATURE
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_kept
 from textclf_jax.training.plan import EVALUATION_BUCKETS, choose_batching
 from textclf_jax.training.report import EvaluationReport
