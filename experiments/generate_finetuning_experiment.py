@@ -9,4 +9,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from textclf_jax.cli import command_line
 
 if __name__ == "__main__":
-    sys.exit(command_line(["generate", "finetuning", *sys.argv[1:]]))
+    sys.exit(command_line(["new", "finetuning", *sys.argv[1:]]))

@@ -44,8 +44,8 @@ FLAGS = dict(parsers(make_parser()[0]))
 SCRIPTS = {
     "pretrain.py": ("pretrain",),
     "finetune.py": ("finetune",),
-    "experiments/generate_pretraining_experiment.py": ("generate", "pretraining"),
-    "experiments/generate_finetuning_experiment.py": ("generate", "finetuning"),
+    "experiments/generate_pretraining_experiment.py": ("new", "pretraining"),
+    "experiments/generate_finetuning_experiment.py": ("new", "finetuning"),
 }
 
 
@@ -144,13 +144,13 @@ def test_pages_name_targets_of_make_that_exist():
 
 def test_the_checks_see_what_they_look_for():
     text = "`textclf prepare a.csv --out x`, `textclf prepair a`, textclf predict x --labels, python gone.py x\n"
-    text += "python pretrain.py x --dry-run --drive; textclf generate finetuning x --everything # --none"
+    text += "python pretrain.py x --dry-run --drive; textclf new finetuning x --everything # --none"
     assert [shlex.split(command)[:2] for command in wrong_commands(text)] == [
         ["textclf", "prepair"],
         ["textclf", "predict"],
         ["python", "gone.py"],
         ["python", "pretrain.py"],
-        ["textclf", "generate"],
+        ["textclf", "new"],
     ]
     lines = "pip install -e '.[cuda12]' and\n pip install textclf-jax[cuda12]\npip install 'textclf-jax[gpu]'\n"
     assert wrong_installs(lines) == ["pip install textclf-jax[cuda12]", "pip install 'textclf-jax[gpu]'"]

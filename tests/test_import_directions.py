@@ -14,7 +14,7 @@ import textclf_jax
 PACKAGE = Path(textclf_jax.__file__).parent
 
 # The rooms of the package, from the bottom up: each may import itself and those that its line names. "" is the modules
-# at the top of the package: class_names, constants, errors, files
+# at the top of the package: class_names, constants, errors, extras, files
 ALLOWED = {
     "": set(),
     "config": set(),

@@ -67,7 +67,7 @@ def test_experiments_itself_may_be_a_link(tmp_path):
 
 
 def test_a_missing_run_lists_what_is_there(tmp_path):
-    with pytest.raises(UserError, match=r"textclf generate pretraining wiki --data data/DATASET"):
+    with pytest.raises(UserError, match=r"textclf new pretraining wiki --data data/DATASET"):
         find_run("pretraining", "wiki", tmp_path)
     generate_pretraining("wiki", root=tmp_path)
     with pytest.raises(UserError, match='Did you mean "wiki"'):
@@ -88,5 +88,5 @@ def test_a_model_is_found_by_the_path_of_its_run(tmp_path, monkeypatch):
 def test_a_pretraining_run_is_told_from_a_missing_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     generate_pretraining("p1")
-    with pytest.raises(UserError, match=r"p1 is a pretraining run.*textclf generate finetuning NAME p1 --data"):
+    with pytest.raises(UserError, match=r"p1 is a pretraining run.*textclf new finetuning NAME p1 --data"):
         find_model("p1", ("finetuning",))

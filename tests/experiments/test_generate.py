@@ -127,7 +127,7 @@ def test_nothing_is_written_where_no_length_can_be_chosen(project):
 )
 def test_minutes_that_cannot_be_kept_are_refused(project, monkeypatch, capsys, flags, words):
     monkeypatch.chdir(project)
-    assert main(["generate", "pretraining", "x", *flags]) == 2
+    assert main(["new", "pretraining", "x", *flags]) == 2
     assert words in capsys.readouterr().err
     assert not (project / "experiments").exists()
 
@@ -142,7 +142,7 @@ def test_minutes_of_the_command_become_updates(project, monkeypatch, capsys):
 
     monkeypatch.setattr("textclf_jax.training.speed.length_within", length_within)
     monkeypatch.chdir(project)
-    command = ["generate", "finetuning", "x", "--from-scratch", "--data", "data/news", "--minutes", "1.5"]
+    command = ["new", "finetuning", "x", "--from-scratch", "--data", "data/news", "--minutes", "1.5"]
     assert main([*command, "--set", "training.learning_rate=0.125"]) == 0
     assert "60 updates, 2.4 epochs, fit into 1.5 minutes" in capsys.readouterr().out
     assert (seen["minutes"], seen["rate"]) == (1.5, 0.125)
@@ -345,12 +345,12 @@ def command(project, monkeypatch, capsys):
 
 
 def test_the_commands_say_what_they_wrote_and_what_comes_next(command):
-    made = command("generate", "pretraining", "pre", "--data", "data/news", "--set", "training.epochs=2")
+    made = command("new", "pretraining", "pre", "--data", "data/news", "--set", "training.epochs=2")
     assert made == (0, "wrote experiments/pretraining/pre/config.yaml\nnext: textclf pretrain pre\n", "")
-    made = command("generate", "finetuning", "my news", "pre", "--data", "data/news")
+    made = command("new", "finetuning", "my news", "pre", "--data", "data/news")
     assert made == (0, "wrote experiments/finetuning/my news/config.yaml\nnext: textclf finetune 'my news'\n", "")
     Path("finetune.py").touch()  # as in a copy of the repository
-    made = command("generate", "finetuning", "new", "--from-scratch", "--preset", "bert-tiny", "--data", "data/news")
+    made = command("new", "finetuning", "new", "--from-scratch", "--preset", "bert-tiny", "--data", "data/news")
     assert made == (0, "wrote experiments/finetuning/new/config.yaml\nnext: python finetune.py new\n", "")
 
 
@@ -371,18 +371,18 @@ WRONG = [
 
 @pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
 def test_the_commands_refuse_without_a_traceback(command, arguments):
-    code, out, err = command("generate", *arguments)
+    code, out, err = command("new", *arguments)
     assert (code, out, err != "") == (2, "", True)
     assert not Path("experiments").exists()
 
 
 def test_commands_work_from_within_experiments(command, project, monkeypatch):
     """There, they work in the folder above: a path that was typed is the same file, and no run lies elsewhere."""
-    assert command("generate", "pretraining", "pre", "--data", "data/news")[0] == 0
+    assert command("new", "pretraining", "pre", "--data", "data/news")[0] == 0
     for folder, data in (("experiments", "../data/news"), ("experiments/pretraining/pre", "../../../data/news")):
         monkeypatch.chdir(project / folder)
         name = f"from-{len(folder)}"
-        code, out, err = command("generate", "pretraining", name, "--data", data)
+        code, out, err = command("new", "pretraining", name, "--data", data)
         assert (code, out.splitlines()[0]) == (0, f"wrote experiments/pretraining/{name}/config.yaml")
         assert err == f"note: working in {project}, the folder of the project\n"
         written = pretraining_config(project / f"experiments/pretraining/{name}/config.yaml")

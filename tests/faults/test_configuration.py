@@ -9,6 +9,7 @@ import pytest
 
 from tests import tiny
 from tests.faults.harness import REPOSITORY, Project
+from textclf_jax.extras import install_line
 
 CONFIG = "experiments/pretraining/tiny/config.yaml"
 
@@ -184,7 +185,7 @@ def test_fault_22_cuda_without_cuda(project):
         pytest.skip("there is CUDA")
     project.refused(
         "training.device is cuda, but JAX finds no CUDA device",
-        "pip install 'textclf-jax[cuda12]'",
+        install_line("cuda12"),
         flags=("--set", "training.device=cuda"),
     )
 

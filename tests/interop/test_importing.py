@@ -68,7 +68,7 @@ def test_a_bare_encoder_and_what_is_said_of_it(tmp_path, monkeypatch, capsys):
     assert main(["import", "--hf", "hf", "--name", "new"]) == 0
     shown = capsys.readouterr().out
     assert "not used: bert.pooler.dense.bias, bert.pooler.dense.weight" in shown
-    assert "textclf generate finetuning NEW new --data data/NEW" in shown
+    assert "textclf new finetuning NEW new --data data/NEW" in shown
     run = Path("experiments/pretraining/new")
     saved = bert.load(run)
     assert set(saved.variables["params"]) == {"encoder"}

@@ -1,11 +1,13 @@
 """Parquet files: with pyarrow where it is installed, and what is said where it is not."""
 
 import datetime
+import re
 import sys
 
 import pytest
 
 from textclf_jax.errors import UserError
+from textclf_jax.extras import install_line
 from textclf_jax.prepare.texts import ReadOptions, read_file
 
 
@@ -13,7 +15,7 @@ def test_without_pyarrow_the_message_names_what_to_install(tmp_path, monkeypatch
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"a\.parquet: .*pip install 'textclf-jax\[parquet\]'"):
+    with pytest.raises(UserError, match=rf"a\.parquet: .* needs pyarrow.*{re.escape(install_line('parquet'))}"):
         read_file(path, ReadOptions())
 
 

@@ -23,8 +23,8 @@ def command_line(argv: Sequence[str] | None = None) -> int:
     That is UTF-8 for the names of files, and for long commands memory in huge pages.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    # generate measures the speed of training where it is given minutes
-    measures = words[:1] == ["generate"] and any(word.startswith("--minutes") for word in words)
+    # new measures the speed of training where it is given minutes
+    measures = words[:1] == ["new"] and any(word.startswith("--minutes") for word in words)
     is_long = measures or LONG_COMMANDS & set(words[:1])
     restart_with_environment(utf8_environment() | (allocation_environment() if is_long else {}))
     return main(argv)
@@ -54,11 +54,12 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         calibrate,
         check,
         compare,
+        doctor,
         evaluate,
         export,
         finetune,
-        generate,
         import_,
+        new,
         predict,
         prepare,
         pretrain,
@@ -69,7 +70,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     commands = {
         "check": check,
         "prepare": prepare,
-        "generate": generate,
+        "new": new,
         "pretrain": pretrain,
         "finetune": finetune,
         "evaluate": evaluate,
@@ -80,12 +81,13 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         "report": report,
         "compare": compare,
         "bench": bench,
+        "doctor": doctor,
         "import": import_,
         "export": export,
     }
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Train text classifiers from scratch: check and prepare data, generate runs, pretrain, finetune, "
+        description="Train text classifiers from scratch: check and prepare data, make runs, pretrain, finetune, "
         "evaluate, calibrate, predict, report, compare with a baseline and in a study, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")

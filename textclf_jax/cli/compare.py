@@ -7,6 +7,7 @@ from pathlib import Path
 from textclf_jax.cli.training import enter_project
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import find_model
+from textclf_jax.extras import require
 from textclf_jax.files import why_not_writable
 
 ENDINGS = (".html", ".csv")
@@ -54,6 +55,8 @@ def _check_out(out: Path) -> None:
     """Raises UserError where the table cannot be written, before runs are read."""
     if out.suffix.lower() not in ENDINGS:
         raise UserError(f"--out {out}: its ending tells no format. End it in {' or '.join(ENDINGS)}.")
+    if out.suffix.lower() == ".html":
+        require("jinja2", f"--out {out}: a page")
     if out.is_dir():
         raise UserError(f"--out {out}: is a folder; name a file")
     if reason := why_not_writable(out.absolute().parent):

@@ -41,5 +41,5 @@ def run(args: argparse.Namespace) -> int:
     if folder.parent.name == "pretraining":
         name = shlex.quote(args.name)
         print(f"next: textclf prepare INPUT --vocab {shlex.quote(str(folder / 'vocab'))} --out data/NEW")
-        print(f"      textclf generate finetuning NEW {name} --data data/NEW")
+        print(f"      textclf new finetuning NEW {name} --data data/NEW")
     return 0

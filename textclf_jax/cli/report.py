@@ -5,6 +5,7 @@ from pathlib import Path
 
 from textclf_jax.cli.training import check_out_folder, enter_project
 from textclf_jax.experiments.folders import find_model
+from textclf_jax.extras import require
 
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
     enter_project(args, "folder", "out", "check")
     out = args.folder if args.out is None else args.out
     check_out_folder(out)
+    for package in ("matplotlib", "jinja2"):
+        require(package, "textclf report")
     # jax takes a second to import: only sound arguments get here
     from textclf_jax.report.gathering import gather
     from textclf_jax.report.page import write_report

@@ -21,6 +21,7 @@ import numpy as np
 
 from textclf_jax.data.torch_pickle import Instance, StoredTensor, UnsafePickleError, describe_pickle
 from textclf_jax.errors import UserError
+from textclf_jax.extras import require
 
 CHUNK_BYTES = 1 << 20
 ROWS_CHUNK_BYTES = 32 << 20
@@ -100,6 +101,7 @@ class TorchFile:
 
 def write_tensors(path: Path, *arrays: np.ndarray) -> None:
     """Writes arrays as one TensorDataset; raises as `save` does."""
+    require("torch", f"{path}: writing .pt files")
     import torch
     from torch.utils.data import TensorDataset
 
@@ -148,6 +150,7 @@ def save(path: Path, thing: Any) -> None:
     Raises:
       UserError: the file cannot be written, for instance because the disk is full.
     """
+    require("torch", f"{path}: writing files of torch")
     import torch
 
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")

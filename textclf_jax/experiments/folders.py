@@ -78,7 +78,7 @@ def find_run(kind: Kind, name: str, root: Path = Path()) -> Path:
     hint = f' Did you mean "{close[0]}"?' if close else ""
     there = f"There are: {listed(existing, 20, whole=True)}." if existing else ""
     more = {"pretraining": "", "finetuning": " PRETRAINING"}[kind]
-    make = there or f"Make one with: textclf generate {kind} {shlex.quote(name)}{more} --data data/DATASET"
+    make = there or f"Make one with: textclf new {kind} {shlex.quote(name)}{more} --data data/DATASET"
     raise UserError(f"there is no {kind} run {name}: {folder / CONFIG_FILE} is missing.{hint}\n{make}")
 
 
@@ -102,6 +102,6 @@ def find_model(name: str, kinds: Sequence[Kind]) -> Path:
     if len(found) > 1:
         raise UserError(f"there are two runs {name}. Give the path of one: {found[0]} or {found[1]}")
     if not found and "pretraining" not in kinds and (run_folder("pretraining", name, root) / CONFIG_FILE).is_file():
-        make = f"textclf generate finetuning NAME {shlex.quote(name)} --data data/DATASET"
+        make = f"textclf new finetuning NAME {shlex.quote(name)} --data data/DATASET"
         raise UserError(f"{name} is a pretraining run, which knows no labels. Finetune it first: {make}")
     return found[0] if found else find_run(kinds[0], name, root) / MODEL_FOLDER

@@ -8,6 +8,7 @@ import numpy as np
 from textclf_jax.data.torch_files import TENSORS, Content, TorchFile, kind_of, read_file, save
 from textclf_jax.data.torch_pickle import StoredTensor
 from textclf_jax.errors import UserError
+from textclf_jax.extras import require
 from textclf_jax.runs.checkpoint import contents_of
 
 STATE = "model_state"
@@ -38,6 +39,7 @@ def write_state(path: Path, state: Mapping[str, np.ndarray]) -> None:
     Raises:
       UserError: the file cannot be written.
     """
+    require("torch", f"{path}: writing files of torch")
     import torch
 
     tensors = {id(array): torch.from_numpy(np.array(array, order="C")) for array in state.values()}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from textclf_jax.errors import UserError
+from textclf_jax.extras import require
 from textclf_jax.interop.torch_checkpoint import read_state
 from textclf_jax.runs.checkpoint import contents_of
 from textclf_jax.tokenizer.json_files import read_json, shown
@@ -61,6 +62,7 @@ def check_numbers(state: Mapping[str, np.ndarray], names: Mapping[str, Any], sou
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    require("torch", f"{path}: reading safetensors")
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file

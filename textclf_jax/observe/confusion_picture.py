@@ -10,6 +10,7 @@ from unicodedata import bidirectional, normalize
 import numpy as np
 from jaxtyping import Int
 
+from textclf_jax.extras import is_installed
 from textclf_jax.files import write_whole
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ LEFT_TO_RIGHT = {"L", "EN", "ES", "ET", "CS", "ON", "WS", "NSM"}
 Matrix = Int[np.ndarray, "C C"]
 
 
-def confusion_picture(confusion: Matrix, names: Sequence[str], title: str, out: Path) -> Path:
+def confusion_picture(confusion: Matrix, names: Sequence[str], title: str, out: Path) -> Path | None:
     """Draws a confusion matrix: numbers of rows in the cells, their share of the true class as colour.
 
     Args:
@@ -33,7 +34,12 @@ def confusion_picture(confusion: Matrix, names: Sequence[str], title: str, out: 
       names: C names. Those that the font cannot write have their number alone.
       title: of the picture, in letters that the font has.
       out: the PNG to write.
+
+    Returns:
+      The path of the picture, or None where there is nothing to draw with.
     """
+    if not is_installed("matplotlib"):
+        return None
     figure = confusion_figure(confusion, names, title)
     out.parent.mkdir(parents=True, exist_ok=True)
     picture = io.BytesIO()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from textclf_jax.extras import is_installed
 from textclf_jax.files import why_not_writable, write_whole
 from textclf_jax.runs.metrics_files import read_metrics
 
@@ -43,8 +44,10 @@ def learning_curves(run_dir: Path, csv_paths: Mapping[str, Path], out: Path) -> 
       out: the PNG to write.
 
     Returns:
-      The path of the picture, or None where there is nothing to draw.
+      The path of the picture, or None where there is nothing to draw, or nothing to draw with.
     """
+    if not is_installed("matplotlib"):
+        return None
     figure = curves_figure(f"Learning curves of {run_dir.resolve().name}", csv_paths)
     if figure is None:
         return None

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from textclf_jax.errors import UserError
+from textclf_jax.extras import require
 from textclf_jax.prepare.json_lines import cell_text
 from textclf_jax.prepare.tables import Table
 from textclf_jax.tokenizer.text_files import require_file
-
-INSTALL = "pip install 'textclf-jax[parquet]'"
 
 
 def read_parquet(path: Path) -> Table:
@@ -19,10 +18,9 @@ def read_parquet(path: Path) -> Table:
       UserError: pyarrow is not installed, the file is damaged, or a cell holds bytes.
     """
     require_file(path, "parquet file")
-    try:
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise UserError(f"{path}: parquet files are read by pyarrow, which is not installed: {INSTALL}") from None
+    require("pyarrow", f"{path}: reading parquet files")
+    from pyarrow import parquet  # pyright: ignore[reportMissingImports]
+
     try:
         table = parquet.read_table(path, partitioning=None)
     except (ValueError, OSError, NotImplementedError) as error:

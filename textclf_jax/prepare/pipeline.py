@@ -9,6 +9,7 @@ import numpy as np
 
 from textclf_jax.constants import SPLITS, VOCAB_FOLDER
 from textclf_jax.errors import UserError, listed
+from textclf_jax.extras import require
 from textclf_jax.prepare.equal_rows import RowCollector
 from textclf_jax.prepare.folder import RowWriter, Stage, check_target, whole_folder, write_description, write_texts
 from textclf_jax.prepare.labelling import choose_task, require_labels, require_texts, set_apart_unlabelled
@@ -55,6 +56,7 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     """
     check_options(options)
     check_target(options.out, options.force)
+    require("torch", "writing encoded rows as .pt files")
     stage("reading", 0, 0)
     report = Report()
     task, splits, extra, labels = read_splits(options, report)

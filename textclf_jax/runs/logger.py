@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from textclf_jax.config.schema import Logging
+from textclf_jax.extras import install_line, is_installed
 from textclf_jax.files import write_whole
 from textclf_jax.runs.metrics_files import POSITION_COLUMNS, CsvFile, Number, csv_paths, plain_number
-from textclf_jax.runs.wandb_run import WandbRun
+from textclf_jax.runs.wandb_run import WandbRun, warn
 
 RUN_ID_PATH = "wandb/run_id"
 
@@ -50,7 +51,9 @@ class RunLogger:
         for split, file in self._files.items():
             file.start(last_steps[split])
         self._wandb = None
-        if settings.use_wandb:
+        if settings.use_wandb and not is_installed("wandb"):
+            warn(f"it is not installed: {install_line('wandb')}")
+        elif settings.use_wandb:
             self._wandb = WandbRun(_wandb_arguments(run_dir, settings, resolved, resume=keep_until_step is not None))
 
     def log(self, split: str, metrics: Mapping[str, Number], *, step: int, update: int, epoch: Number) -> None:

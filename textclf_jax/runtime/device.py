@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from textclf_jax.config.schema import FinetuningConfig, RunConfig
 from textclf_jax.config.training import Training
 from textclf_jax.errors import UserError
+from textclf_jax.extras import install_line
 from textclf_jax.files import why_not_writable
 from textclf_jax.kernels.backend import gpu_has_bf16, platform, why_no_flash_attention
 from textclf_jax.kernels.precision import FULL, Precision
@@ -78,7 +79,7 @@ def set_up_device(training: Training) -> str:
     if training.device == "cuda":
         raise UserError(
             "training.device is cuda, but JAX finds no CUDA device. Check `nvidia-smi`, and install JAX for it with "
-            "`pip install 'textclf-jax[cuda12]'` (or [cuda13]); or set training.device to auto."
+            f"`{install_line('cuda12')}` (or cuda13); or set training.device to auto."
         )
     return platform()
 

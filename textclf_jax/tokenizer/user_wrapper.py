@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from textclf_jax.config.schema import MlmHead
 from textclf_jax.constants import IGNORED_LABEL
 from textclf_jax.errors import UserError
+from textclf_jax.extras import is_installed, require
 from textclf_jax.tokenizer.kept_files import files_of_a_wrapper
 from textclf_jax.tokenizer.masking_contract import BY_NAME, CONTRACT, MaskingCall, Masks, check_ids, checked_masks
 from textclf_jax.tokenizer.rows import Encoded, unmarked_padding
@@ -54,22 +55,30 @@ def calling(path: Path, what: str) -> Iterator[None]:
 def seeded_generators(seed: np.random.SeedSequence) -> Iterator[np.random.Generator]:
     """Seeds the global generators of torch, numpy and random, restores them afterwards; yields one of numpy's own.
 
-    One thread at a time is in here.
+    One thread at a time is in here. Where torch is not installed, a wrapper cannot draw from it.
     """
-    import torch
-
     for_random, for_numpy, for_torch = (int(word) for word in seed.generate_state(3))
-    with _GENERATORS:
-        states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    with _GENERATORS, _seeded_torch(for_torch) if is_installed("torch") else nullcontext():
+        states = random.getstate(), np.random.get_state()  # noqa: NPY002
         try:
             random.seed(for_random)
             np.random.seed(for_numpy)  # noqa: NPY002
-            torch.default_generator.manual_seed(for_torch)
             yield np.random.default_rng(seed)
         finally:
             random.setstate(states[0])
             np.random.set_state(states[1])  # noqa: NPY002
-            torch.set_rng_state(states[2])
+
+
+@contextmanager
+def _seeded_torch(seed: int) -> Iterator[None]:
+    import torch
+
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 class UserWrapper:
@@ -167,6 +176,7 @@ class UserWrapper:
         """A copy, as the numpy array or torch tensor that the wrapper expects."""
         if self._call.takes_numpy:
             return array.astype(dtype)
+        require("torch", f"{self.source}: a tokenizer wrapper without a parameter rng")
         import torch
 
         return torch.from_numpy(array.astype(dtype))

@@ -10,6 +10,7 @@ from textclf_jax.config.schema import FinetuningConfig, RunConfig
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.evaluation.label_results import thresholds_remarks
+from textclf_jax.extras import install_line, is_installed
 from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.limits import training_limit
 from textclf_jax.observe.plots import CURVES_FILE, learning_curves
@@ -75,6 +76,8 @@ def fit(
             device = set_up_device(config.training)
             plan = make_plan(config, root or Path.cwd())
             _say(*plan.notes)
+            if not is_installed("matplotlib"):
+                _say(f"note: pictures are not drawn, as matplotlib is not installed: {install_line('report')}")
             csv_paths(run_dir, config.logging)  # refuses paths that clash or leave the folder
             start = find_start(plan, run_dir, pretrained, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
             show_plan(plan, device, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""`textclf generate pretraining NAME` and `textclf generate finetuning NAME PRETRAINING`: new runs from the templates.
+"""`textclf new pretraining NAME` and `textclf new finetuning NAME PRETRAINING`: new runs from the templates.
 
 `experiments/generate_pretraining_experiment.py` and `experiments/generate_finetuning_experiment.py` are the same.
 """
@@ -18,7 +18,7 @@ from textclf_jax.experiments.generate import ChooseLength, Length, generate_fine
 
 def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser = subparsers.add_parser(
-        "generate",
+        "new",
         help="a new run from a template: its config",
         description="Make a new run from a template; then pretrain or finetune trains it.",
     )
