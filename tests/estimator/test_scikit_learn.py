@@ -19,23 +19,21 @@ from tests.estimator.stand_in import train_in_no_time
 from tests.estimator.texts import TINY, texts_and_labels
 from textclf_jax import TextClassifier
 
-# checks that do not apply, and why
-EXPECTED_FAILURES: dict[str, str] = {}
+# checks that skip themselves, and why; none is expected to fail
 SKIPPED = {
     "check_array_api_input": "is for arrays of other libraries, where SCIPY_ARRAY_API is set",
     "check_classifiers_multilabel_output_format_decision_function": "there is no decision_function",
 }
 # those that depend on the trained model, and not only on the code around it
 OF_THE_MODEL = (
-    *("check_estimators_pickle", "check_fit_idempotent", "check_classifiers_classes", "check_classifiers_train"),
-    *("check_methods_sample_order_invariance", "check_methods_subset_invariance", "check_dict_unchanged"),
-    "check_classifiers_multilabel_output_format_predict_proba",
+    *("check_estimators_pickle", "check_fit_idempotent"),
+    *("check_methods_sample_order_invariance", "check_methods_subset_invariance"),
 )
 
 
 def not_passed(estimator) -> dict[str, str]:
-    """The checks that did not pass: failed, and skipped with the reason."""
-    found = check_estimator(estimator, on_fail=None, on_skip=None, expected_failed_checks=EXPECTED_FAILURES)
+    """The checks that failed or skipped themselves, with what they said."""
+    found = check_estimator(estimator, on_fail=None, on_skip=None)
     assert len(found) > 5 or not estimator.__sklearn_tags__().input_tags.two_d_array
     return {each["check_name"]: repr(each["exception"]) for each in found if each["status"] != "passed"}
 
@@ -43,7 +41,7 @@ def not_passed(estimator) -> dict[str, str]:
 def test_check_estimator_passes(monkeypatch):
     """All of it, with naive Bayes in the place of the model, so that it takes seconds."""
     fits = train_in_no_time(monkeypatch)
-    assert not_passed(OnNumbers(random_state=0)).keys() == SKIPPED.keys()
+    assert not_passed(OnNumbers(random_state=0)).keys() <= SKIPPED.keys()
     assert len(fits) > 50
 
 
@@ -114,8 +112,12 @@ def test_it_is_the_end_of_a_pipeline(monkeypatch):
 
 
 def test_trained_models_are_cross_validated_and_pickled():
-    """Really trained, in two threads at once: nothing of it belongs to the process, such as signals or the output."""
-    texts, labels = texts_and_labels(24)
+    """Really trained, in two threads at once: nothing of it belongs to the process, such as signals or the output.
+
+    As names, the classes 9 and 10 would have another order.
+    """
+    texts, names = texts_and_labels(24)
+    labels = [{"money": 9, "sport": 10}[name] for name in names]
     estimator = TextClassifier(pretrain=False, max_length=16, vocab_size=200, finetuning_settings=TINY, random_state=0)
     from joblib import parallel_config
 

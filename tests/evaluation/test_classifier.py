@@ -257,3 +257,6 @@ def test_a_saved_one_is_loaded_again(tmp_path, classifier):
     np.testing.assert_array_equal(Classifier.load(path.parent).predict_proba(TEXTS), classifier.predict_proba(TEXTS))
     with pytest.raises(ArgumentError, match="is there already"):
         classifier.save(path.parent)
+    (tmp_path / "file").touch()
+    with pytest.raises(ArgumentError, match="cannot be written"):
+        classifier.save(tmp_path / "file" / "folder")

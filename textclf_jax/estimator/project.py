@@ -96,16 +96,17 @@ def examples_of(
     """
     names = classes.names
     labels = [_label(of_text, names) for of_text in numbers]
-    rows = [Row(text.strip(), label, SOURCE, i) for i, (text, label) in enumerate(zip(texts, labels, strict=True))]
-    if blank := [row.line for row in rows if row.is_blank]:
-        shown = listed([f"texts[{i}]" for i in blank], SHOWN_ROWS)
-        warnings.warn(f"{len(blank):,} texts have no visible character and are left out: {shown}", stacklevel=4)
+    pairs = zip(texts, labels, strict=True)
+    rows = [Row(text.strip(), label, SOURCE, i) for i, (text, label) in enumerate(pairs, start=1)]
+    if blank := [f"texts[{i}]" for i, row in enumerate(rows) if row.is_blank]:
+        what = f"{len(blank):,} of {len(rows):,} texts ({listed(blank, SHOWN_ROWS)})"
+        warnings.warn(f"left out of training, for they have no visible character: {what}", stacklevel=3)
     left = [i for i, row in enumerate(rows) if not row.is_blank]
     if not classes.multi_label:
         counts = np.bincount(numbers[left], minlength=len(names))
         if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
             raise ArgumentError(f"no text of these classes has a visible character: {listed(empty)}. Leave them out.")
-    further = (Row(text.strip(), None, SOURCE, i) for i, text in enumerate(extra))
+    further = (Row(text.strip(), None, SOURCE, i) for i, text in enumerate(extra, start=1))
     return Examples(classes, [rows[i] for i in left], numbers[left], [row for row in further if not row.is_blank])
 
 
@@ -179,7 +180,7 @@ class Project:
         except UserError as error:
             raise UserError(f"{error} {FLAGS}" if "--" in str(error) else str(error)) from None
         for warning in report.warnings():
-            warnings.warn(f"{warning} {FLAGS}" if "--" in warning else warning, stacklevel=5)
+            warnings.warn(f"{warning} {FLAGS}" if "--" in warning else warning, stacklevel=4)
         advice = [f"note: {line}" for line in report.advice(recipe.max_length)]
         say(report.row_counts(), *advice, FLAGS if any("--" in line for line in advice) else "")
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from textclf_jax.errors import ArgumentError, shortened
 from textclf_jax.evaluation.explaining import Explanation, explain
 from textclf_jax.evaluation.prediction import Prediction, Predictor
+from textclf_jax.files import why_not_writable
 from textclf_jax.runs.checkpoint import METADATA_FILE, MODEL_FOLDER
 from textclf_jax.tokenizer.text_files import well_formed
 
@@ -125,7 +126,8 @@ class Classifier:
         target = Path(folder) / MODEL_FOLDER
         if target.exists():
             raise ArgumentError(f"{target}: is there already. Choose another folder, or remove it first.")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if reason := why_not_writable(target.parent):
+            raise ArgumentError(f"{target.parent}: cannot be written ({reason}). Choose another folder.")
         return self._predictor.save(target.parent)
 
     def __reduce__(self) -> Any:
