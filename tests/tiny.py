@@ -1,5 +1,6 @@
 """A tiny vocabulary, tiny data and tiny configurations for tests that train."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.plain_torch_files import write_plain_tensors
-from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig
+from textclf_jax.config.schema import DEFAULT_WRAPPER, FinetuningConfig, PretrainingConfig
 from textclf_jax.data.torch_files import write_tensors
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -65,6 +66,25 @@ def finetuning(folder: Path, /, name: str = "tiny", **changes: Any) -> Finetunin
     """A finetuning run of a few seconds."""
     changes.setdefault("classification_head", {"num_labels": 3})
     return FinetuningConfig.model_validate(_sections(folder, name, "finetuning", "cls", changes))
+
+
+def untrained(folder: Path, labels: Sequence[str] = ("0", "1", "2"), **changes: Any) -> Path:
+    """The `model.ckpt` of a classifier of at most 24 tokens, as it is before training; batches of 4."""
+    import jax
+    import jax.numpy as jnp
+
+    from textclf_jax.kernels.precision import FULL
+    from textclf_jax.runs.checkpoint import save_model
+    from textclf_jax.tasks import ClassificationTask
+    from textclf_jax.tokenizer.loading import load_wrapper
+
+    vocabulary = write_vocabulary(folder / "vocab")
+    config = finetuning(folder, **{"training": {"batch_size": 4}, **changes})
+    tokenizer = load_wrapper(DEFAULT_WRAPPER, str(vocabulary), root=Path())
+    module = ClassificationTask(config, tokenizer).module(FULL)
+    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32))
+    metadata = {"config": config.model_dump(mode="json"), "labels": list(labels)}
+    return save_model(folder, variables, metadata, tokenizer.save)
 
 
 def _sections(data: Path, name: str, kind: str, task: str, changes: dict[str, Any]) -> dict[str, Any]:

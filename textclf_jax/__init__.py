@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from textclf_jax.config.file import load_config
     from textclf_jax.data.dataset import load_dataset
     from textclf_jax.errors import UserError
-    from textclf_jax.evaluation.prediction import Predictor
+    from textclf_jax.estimator.text_classifier import TextClassifier
+    from textclf_jax.evaluation.classifier import Classifier
+    from textclf_jax.evaluation.explaining import Explanation
+    from textclf_jax.evaluation.prediction import Prediction
     from textclf_jax.model.encoder import Encoder
-    from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+    from textclf_jax.model.heads import MaskedLanguageModel
     from textclf_jax.runs.logger import RunLogger
     from textclf_jax.tokenizer.loading import load_wrapper
     from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Classifier",
     "Encoder",
+    "Explanation",
     "MaskedLanguageModel",
-    "Predictor",
+    "Prediction",
     "RunLogger",
     "TextClassifier",
     "TrainingLoop",
@@ -43,11 +48,13 @@ __all__ = [
 
 # imported when asked for: jax alone takes a second
 _MODULES = {
+    "Classifier": "evaluation.classifier",
     "Encoder": "model.encoder",
+    "Explanation": "evaluation.explaining",
     "MaskedLanguageModel": "model.heads",
-    "Predictor": "evaluation.prediction",
+    "Prediction": "evaluation.prediction",
     "RunLogger": "runs.logger",
-    "TextClassifier": "model.heads",
+    "TextClassifier": "estimator.text_classifier",
     "TrainingLoop": "training.loop",
     "UserError": "errors",
     "WordPieceTokenizerWrapper": "tokenizer.wordpiece_tokenizer_wrapper",

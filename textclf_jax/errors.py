@@ -11,6 +11,10 @@ class UserError(Exception):
     """
 
 
+class ArgumentError(UserError, ValueError):
+    """An argument of the Python API that is wrong; libraries such as scikit-learn look for a ValueError there."""
+
+
 def listed(names: Sequence[str], limit: int = 10, *, whole: bool = False) -> str:
     """Joins names for a message: the first few, and how many more there are.
 

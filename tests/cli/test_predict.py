@@ -30,14 +30,7 @@ from textclf_jax.tokenizer.loading import load_wrapper
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> str:
     """A classifier of at most 24 tokens, as it is before training."""
-    folder = tmp_path_factory.mktemp("run")
-    vocabulary = tiny.write_vocabulary(folder / "vocab")
-    config = tiny.finetuning(folder, training={"batch_size": 4})
-    tokenizer = load_wrapper(DEFAULT_WRAPPER, str(vocabulary), root=Path())
-    module = ClassificationTask(config, tokenizer).module(FULL)
-    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32))
-    metadata = {"config": config.model_dump(mode="json"), "labels": ["0", "1", "2"]}
-    return str(save_model(folder, variables, metadata, tokenizer.save))
+    return str(tiny.untrained(tmp_path_factory.mktemp("run")))
 
 
 @pytest.fixture

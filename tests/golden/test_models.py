@@ -9,7 +9,7 @@ import pytest
 from tests.golden import adapters
 from textclf_jax.config.schema import MlmHead
 from textclf_jax.interop.reference import variables_from_state_dict
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 
 pytestmark = pytest.mark.golden
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.golden
 def build(config: dict[str, Any]):
     """The Linen module and its configuration for a manifest entry's config."""
     architecture, head = adapters.architecture(config["model"]), adapters.head(config)
-    kind = MaskedLanguageModel if isinstance(head, MlmHead) else TextClassifier
+    kind = MaskedLanguageModel if isinstance(head, MlmHead) else SequenceClassifier
     return kind(architecture, head, config["model"]["vocab_size"]), architecture, head  # pyright: ignore[reportArgumentType]
 
 

@@ -10,7 +10,7 @@ import transformers
 
 from tests import tiny
 from textclf_jax.config.schema import MlmHead
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 from textclf_jax.runs.checkpoint import SavedModel, load_model
 
 LENGTHS = np.array([12, 5, 1], np.int32)
@@ -65,7 +65,7 @@ def our_logits(saved: SavedModel) -> np.ndarray:
     from textclf_jax.interop.exporting import model_of
 
     run_config, head = model_of(saved)
-    kind: Any = MaskedLanguageModel if isinstance(head, MlmHead) else TextClassifier
+    kind: Any = MaskedLanguageModel if isinstance(head, MlmHead) else SequenceClassifier
     module = kind(run_config.architecture, head, saved.metadata["vocab_size"])
     return np.asarray(jax.jit(module.apply)(saved.variables, IDS, LENGTHS))
 

@@ -19,7 +19,7 @@ from textclf_jax.interop.exporting import export_huggingface, export_reference
 from textclf_jax.interop.importing import import_huggingface
 from textclf_jax.interop.reference import variables_from_state_dict
 from textclf_jax.interop.torch_checkpoint import read_state
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
@@ -33,7 +33,7 @@ LEARNED = {"architecture": tiny.architecture(pos_encoding="learned")}
 
 def saved_model(folder, run_config: Any, head: Any, *, labels: list[str] | None = None) -> SavedModel:
     """A model of random weights, as if it had been trained."""
-    kind: Any = TextClassifier if labels else MaskedLanguageModel
+    kind: Any = SequenceClassifier if labels else MaskedLanguageModel
     variables = random_variables(kind(run_config.architecture, head, tiny.VOCAB_SIZE), bert.IDS, bert.LENGTHS)
     tiny.write_vocabulary(folder / "vocab")
     metadata = {"config": run_config.model_dump(mode="json"), "vocab_size": tiny.VOCAB_SIZE, "labels": labels}

@@ -10,7 +10,7 @@ from tests.model.cases import VOCAB_SIZE, architecture, batch, random_variables
 from textclf_jax.config.schema import ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 from textclf_jax.interop.reference import parameter_names, state_dict_from_variables, variables_from_state_dict
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 
 IDS, LENGTHS = batch((5, 2), 5)
 WORDS = "embeddings.word_embeddings.weight"
@@ -26,7 +26,7 @@ CASES = {
 
 def drawn_variables(config, head):
     """Random variables of a model."""
-    kind: Any = MaskedLanguageModel if isinstance(head, MlmHead) else TextClassifier
+    kind: Any = MaskedLanguageModel if isinstance(head, MlmHead) else SequenceClassifier
     return random_variables(kind(config, head, VOCAB_SIZE), IDS, LENGTHS)
 
 

@@ -16,7 +16,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.experiments.generate import generate_finetuning, generate_pretraining
 from textclf_jax.interop.reference import state_dict_from_variables
 from textclf_jax.interop.starting import load_start
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 
 LSH = {"kind": "lsh", "lsh": {"chunk_size": 4}}
 
@@ -32,7 +32,7 @@ def write(path: Path, config, **payload):
         head, module = config.mlm_head, MaskedLanguageModel(config.architecture, config.mlm_head, tiny.VOCAB_SIZE)
     else:
         head = config.classification_head
-        module = TextClassifier(config.architecture, head, tiny.VOCAB_SIZE)
+        module = SequenceClassifier(config.architecture, head, tiny.VOCAB_SIZE)
     variables = random_variables(module, bert.IDS, bert.LENGTHS)
     arrays = state_dict_from_variables(variables, config.architecture, head)
     state = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}

@@ -7,7 +7,7 @@ import pytest
 
 from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.model.flops import classifier_flops, mlm_flops
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 
 BATCH, LENGTH, PREDICTIONS, VOCAB_SIZE = 2, 512, 160, 2000
 KINDS = {
@@ -55,7 +55,7 @@ def test_mlm_agrees_with_xla(kind, train):
 @pytest.mark.parametrize("pooler", ["bert", None])
 def test_classification_agrees_with_xla(pooler):
     head = ClassificationHead(num_labels=3, pooler_type=pooler, classifier_dropout=0.0)
-    model = TextClassifier(architecture("mha"), head, VOCAB_SIZE)
+    model = SequenceClassifier(architecture("mha"), head, VOCAB_SIZE)
     ids, lengths = jnp.ones((BATCH, 64), jnp.int32), jnp.full(BATCH, 64, jnp.int32)
     params = jax.eval_shape(model.init, jax.random.key(0), ids, lengths)
     found = counted(jax.grad(lambda p: model.apply(p, ids, lengths, train=True).sum()), params)

@@ -12,7 +12,7 @@ from tests.model.cases import HALF, KINDS, VOCAB_SIZE, architecture, batch, norm
 from textclf_jax.config.schema import ClassificationHead, MlmHead
 from textclf_jax.kernels.cross_entropy import LOGITS_AT_ONCE
 from textclf_jax.kernels.precision import FULL
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 
 IDS, LENGTHS = batch((9, 4), 9)
 POSITIONS = np.array([1, 5, 8, 9, 11, 0, 0], np.int32)  # of the flattened batch; the last two are padding
@@ -25,7 +25,7 @@ def language_model(config=CONFIG, precision=FULL, **head):
 
 
 def classifier(precision=FULL, **head):
-    module = TextClassifier(CONFIG, ClassificationHead(num_labels=3, **head), VOCAB_SIZE, precision)
+    module = SequenceClassifier(CONFIG, ClassificationHead(num_labels=3, **head), VOCAB_SIZE, precision)
     return module, random_variables(module, IDS, LENGTHS)
 
 
@@ -130,7 +130,7 @@ def assert_finite_beside_a_row_of_padding(config, head):
     """Logits, and gradients of a loss that gives such a row no weight, as for the rows that fill up a batch."""
     lengths = real_lengths(9, 0)
     ids = np.where(np.arange(9) < lengths[:, None], IDS, 0)
-    module = TextClassifier(config, head, VOCAB_SIZE)
+    module = SequenceClassifier(config, head, VOCAB_SIZE)
 
     def loss(variables):
         logits: Any = module.apply(variables, ids, lengths)

@@ -9,7 +9,7 @@ import numpy as np
 from tests import tiny
 from textclf_jax.config.schema import Architecture, ClassificationHead
 from textclf_jax.constants import LINEAR, LINEAR_PATH
-from textclf_jax.model.heads import TextClassifier
+from textclf_jax.model.heads import SequenceClassifier
 from textclf_jax.model.linear_path import LinearPath
 
 FEATURES, CLASSES = 50, 3
@@ -53,13 +53,13 @@ def test_a_classifier_gives_both_parts_in_evaluation_and_the_encoder_alone_in_tr
     head = ClassificationHead.model_validate(
         {"num_labels": CLASSES, "linear": {"enabled": True, "max_features": FEATURES}}
     )
-    module = TextClassifier(Architecture.model_validate(tiny.architecture()), head, tiny.VOCAB_SIZE)
+    module = SequenceClassifier(Architecture.model_validate(tiny.architecture()), head, tiny.VOCAB_SIZE)
     ids, lengths = jnp.full((4, 8), 7), jnp.array([8, 5, 8, 3])
     drawn: Any = module.init(jax.random.key(0), ids, lengths)
     assert drawn[LINEAR][LINEAR_PATH]["weights"].tolist() == [0.5, 0.5]
     variables = {"params": drawn["params"], LINEAR: {LINEAR_PATH: drawn_variables()}}
     batch: Any = {"input_ids": ids, "lengths": lengths, "targets": jnp.array([0, 1, 2, 0])}
-    losses: Any = TextClassifier.losses
+    losses: Any = SequenceClassifier.losses
     _, alone = module.apply(variables, batch, train=False, method=losses)
     ngram_ids, values = drawn_ngrams()
     batch |= {"ngram_ids": ngram_ids, "ngram_values": values}

@@ -9,7 +9,7 @@ from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.data.packing import Packed, token_places
 from textclf_jax.kernels.attention import BLOCKS, Blocks
 from textclf_jax.model.attention import attends_from_few
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 from textclf_jax.model.packing import Packing
 
 VOCAB_SIZE, LENGTHS = 40, np.array([5, 1, 9, 3, 7, 2])
@@ -99,7 +99,7 @@ def test_a_few_tokens_and_gradients_are_those_of_all(texts, pos_encoding, blocks
 def test_classes_and_gradients_are_those_of_one_text_a_row(texts, pooling):
     ids, lengths, packed, packing, _ = texts
     head = ClassificationHead(num_labels=3, pooling=pooling, pooling_stride=4, classifier_dropout=0.0)
-    model = TextClassifier(architecture(), head, VOCAB_SIZE)
+    model = SequenceClassifier(architecture(), head, VOCAB_SIZE)
     params = model.init(jax.random.key(0), ids, lengths)
     weights = jax.random.normal(jax.random.key(1), (len(ids), 3))
 
@@ -114,7 +114,7 @@ def test_classes_and_gradients_are_those_of_one_text_a_row(texts, pooling):
 
 def test_what_is_in_the_padding_does_not_matter(texts):
     _, lengths, packed, packing, _ = texts
-    model = TextClassifier(architecture(), ClassificationHead(num_labels=3, pooling="mean"), VOCAB_SIZE)
+    model = SequenceClassifier(architecture(), ClassificationHead(num_labels=3, pooling="mean"), VOCAB_SIZE)
     params = model.init(jax.random.key(0), packed, lengths, packing=packing)
     other = np.where(packing.segments == 0, 7, packed)
     assert not np.array_equal(other, packed)

@@ -1,6 +1,9 @@
 """Predicting with a finished model: nothing but its `model.ckpt` folder is needed."""
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from textclf_jax.config.file import config_of
 from textclf_jax.config.schema import FinetuningConfig
-from textclf_jax.data.collate import BatchRows, Bucketed, choose_buckets
+from textclf_jax.data.collate import BatchRows, Bucketed
 from textclf_jax.data.dataset import Dataset, WholeRows
 from textclf_jax.data.ngrams import tokens_read
 from textclf_jax.errors import UserError, listed
@@ -18,7 +21,7 @@ from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program, pred
 from textclf_jax.evaluation.mixing import mix, weights_of
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.prepare.report import NUM_SPECIAL
-from textclf_jax.runs.checkpoint import load_model
+from textclf_jax.runs.checkpoint import load_model, save_model
 from textclf_jax.runtime.device import on_any_device, set_up_device
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
 from textclf_jax.tasks import ClassificationTask
@@ -28,7 +31,6 @@ from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import load_kept
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
-BUCKETS = 2
 TEXTS_AT_ONCE = 4096
 UNKNOWN_TOKENS = ("[UNK]", "<unk>")
 FRAME_TOKENS = ("[CLS]", "[SEP]", "<s>", "</s>")  # that a tokenizer may set around a text
@@ -73,8 +75,19 @@ class Prediction(NamedTuple):
         return float(self.probabilities.max())
 
 
+def buckets_up_to(max_length: int) -> tuple[int, ...]:
+    """The lengths that texts are padded to, whatever texts there are: 16, 24, 32, 48, 64, 96 ... and `max_length`."""
+    ladder = (length for exponent in count() for length in (16 << exponent, 24 << exponent))
+    below = []
+    while (length := next(ladder)) < max_length:
+        below.append(length)
+    return (*below, max_length)
+
+
 class Predictor:
     """A trained classifier with its tokenizer. Programs are compiled when first needed, and kept for later processes.
+
+    Threads may share it: each program is compiled once.
 
     Attributes:
       labels: class names in the order of their numbers.
@@ -82,6 +95,7 @@ class Predictor:
       abstention: when the model says "don't know"; None: never.
       max_length: tokens of a text that the encoder reads at most, those around it included.
       reads: the same of each part: the encoder, and the linear path where there is one.
+      tokenizer: that came with the model.
     """
 
     def __init__(self, folder: Path):
@@ -91,22 +105,25 @@ class Predictor:
           UserError: it is missing, damaged, or no classifier.
         """
         saved, self._folder = load_model(folder), folder
+        self._metadata = saved.metadata
         config = config_of(saved.metadata["config"])
         if not isinstance(config, FinetuningConfig):
             raise UserError(f"{folder}: this is a pretrained encoder, not a classifier. Finetune it first.")
         config = on_any_device(config)
         set_up_device(config.training.model_copy(update={"device": "auto", "use_amp": False}))
-        self._tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
+        self.tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
         # the tokens around a text; a wrapper of the user's may add none
-        self._frame = NUM_SPECIAL if self._tokenizer.source is None else 0
-        tokens = self._tokenizer.tokens or ()
+        self._frame = NUM_SPECIAL if self.tokenizer.source is None else 0
+        tokens = self.tokenizer.tokens or ()
         self._unk_id = next((tokens.index(token) for token in UNKNOWN_TOKENS if token in tokens), None)
         self._frame_ids = [tokens.index(token) for token in FRAME_TOKENS if token in tokens]
-        self._task = ClassificationTask(config, self._tokenizer)
+        self._task = ClassificationTask(config, self.tokenizer)
         self._module = self._task.module(FULL)
         self._variables = jax.device_put(saved.variables)
         self._batch_size = config.training.batch_size
         self._programs = Programs("prediction", self._program)
+        # nothing is known of the code of a user's class
+        self._encoding = nullcontext() if self.tokenizer.source is None else threading.Lock()
         self.multi_label = config.classification_head.multi_label
         thresholds = Thresholds.of_model(saved.metadata)
         self._thresholds = None if thresholds is None else thresholds.values
@@ -127,12 +144,10 @@ class Predictor:
         """Yields a prediction for each text, in order; texts longer than the model's maximum are cut."""
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             part = list(texts[start : start + TEXTS_AT_ONCE])
-            rows = whole = self._encode(part, self.max_length)
-            if self._columns != self.max_length:
-                whole = self._encode(part, self._columns)
+            rows, whole = self.encode(part)
             ids, lengths = rows
-            every_logits = self._logits(rows, whole)
-            probabilities = self._task.probabilities(every_logits / self._temperature)
+            every_logits = self.logits(rows, whole)
+            probabilities = self._task.probabilities(every_logits)
             cut_by_part = [
                 self._find_cut(part, read.lengths, limit)
                 for read, limit in zip((rows, whole), self.reads.values(), strict=False)
@@ -147,6 +162,19 @@ class Predictor:
                 marks = is_empty, cut[0], bool(unknown[i]), cut[1], unsure
                 yield Prediction(text, label, row, *marks, self._several(row))
 
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes (B, L) that batches of texts can have; each has a program."""
+        return tuple((self._batch_size, length) for length in buckets_up_to(self.max_length))
+
+    def compile(self, shape: Shape) -> None:
+        """Compiles the program for a shape now, if it is not there yet."""
+        self._programs.compile(shape)
+
+    def save(self, run_dir: Path) -> Path:
+        """Writes the model into a folder, as `model.ckpt`, and returns its path; see `save_model`."""
+        return save_model(run_dir, self._variables, self._metadata, self.tokenizer.save)
+
     def _several(self, probabilities: Float[np.ndarray, " C"]) -> tuple[str, ...] | None:
         if not self.multi_label:
             return None
@@ -154,15 +182,21 @@ class Predictor:
 
     def explain_unknown(self, texts: Sequence[str]) -> str:
         """Says why words of `texts` are [UNK], a sentence; "" of a wrapper of the user's, which does not tell."""
-        wrapper = getattr(self._tokenizer, "wrapper", None)
+        wrapper = getattr(self.tokenizer, "wrapper", None)
         return wrapper.explain_unknown(texts).causes() if isinstance(wrapper, WordPieceTokenizerWrapper) else ""
 
     def _program(self, shape: Shape) -> Compiled:
         empty = BatchRows(np.zeros(0, np.int64), shape)
         return evaluation_program(self._task, self._module, empty, self._variables)
 
+    def encode(self, texts: list[str]) -> tuple[WholeRows, WholeRows]:
+        """The rows of texts that the encoder reads, and those that the linear path reads (the same without one)."""
+        rows = self._encode(texts, self.max_length)
+        return rows, rows if self._columns == self.max_length else self._encode(texts, self._columns)
+
     def _encode(self, texts: list[str], length: int) -> WholeRows:
-        ids, mask = self._tokenizer.encode_texts(texts, length)
+        with self._encoding:
+            ids, mask = self.tokenizer.encode_texts(texts, length)
         return WholeRows(ids, (~mask).sum(axis=1).astype(np.int32))
 
     def _find_cut(self, texts: list[str], lengths: Int[np.ndarray, " N"], limit: int) -> set[int]:
@@ -181,11 +215,18 @@ class Predictor:
         is_ordinary = is_token & ~np.isin(ids, self._frame_ids)
         return 2 * (is_token & (ids == self._unk_id)).sum(axis=1) > is_ordinary.sum(axis=1)
 
-    def _logits(self, rows: WholeRows, whole: WholeRows) -> Float[np.ndarray, "N C"]:
-        """The logits of texts, encoded for the encoder and, `whole`, for the linear path."""
+    def logits(self, rows: WholeRows, whole: WholeRows) -> Float[np.ndarray, "N C"]:
+        """The logits of texts, divided by the temperature.
+
+        Args:
+          rows, whole: what encoder and linear path read of them; see `encode`.
+
+        Raises:
+          UserError: the model gives NaN or infinity.
+        """
         ids, lengths = rows
         data = Dataset(Path("texts"), ids, lengths, None, "", (), whole=whole)
-        batching = Bucketed(self._batch_size, choose_buckets(lengths, self.max_length, BUCKETS))
+        batching = Bucketed(self._batch_size, buckets_up_to(self.max_length))
         evaluator = Evaluator(self._task, self._programs, batching)
         logits = np.zeros((len(ids), len(self.labels)), np.float64)
         for batch, (_, batch_logits) in evaluator.results(self._variables, data):
@@ -195,4 +236,4 @@ class Predictor:
             raise UserError(
                 f"{self._folder}: this model gives NaN or infinity: its training went wrong. Train it again."
             )
-        return logits
+        return logits / self._temperature

@@ -25,7 +25,7 @@ from textclf_jax.interop.layout import Head
 from textclf_jax.interop.reference import variables_from_state_dict, with_reference_variants
 from textclf_jax.interop.torch_checkpoint import read_state
 from textclf_jax.interop.weights import check_numbers, read_weights
-from textclf_jax.model.heads import MaskedLanguageModel, TextClassifier
+from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 from textclf_jax.runs.checkpoint import contents_of, save_model
 from textclf_jax.runs.pretrained import ENCODER, check_shapes
 from textclf_jax.runs.record import SUMMARY_FILE
@@ -220,7 +220,7 @@ def _check(imported: Imported) -> None:
     remedy = "Is this the vocabulary that the model was trained with? A model with another one cannot be imported."
     require_pad_first(imported.tokenizer.pad_id, imported.source, remedy)
     if isinstance(imported.head, ClassificationHead):
-        module = TextClassifier(imported.architecture, imported.head, size)
+        module = SequenceClassifier(imported.architecture, imported.head, size)
     else:
         module = MaskedLanguageModel(imported.architecture, imported.head or MlmHead(), size)
     ids, lengths = jnp.zeros((1, 8), jnp.int32), jnp.ones(1, jnp.int32)

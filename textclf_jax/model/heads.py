@@ -113,7 +113,7 @@ class MaskedLanguageModel(nn.Module):
         return redraw(self.config.attention, collections, step, key)
 
 
-class TextClassifier(nn.Module):
+class SequenceClassifier(nn.Module):
     """Classifies texts from a pooled vector.
 
     Attributes:

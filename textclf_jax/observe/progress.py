@@ -1,10 +1,12 @@
 """What the person at the screen sees: a bar on a terminal, plain lines in a log file, tables at the end."""
 
+import io
 import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import IO, TYPE_CHECKING, Any
 
 from textclf_jax.observe.throughput import Speed
@@ -15,6 +17,26 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL_SECONDS = 10.0
 DRAW_INTERVAL_SECONDS = 0.1
 MIN_WIDTHS = {"description": 55, "learning_rate": 75, "tokens_per_second": 95, "elapsed": 110, "mfu": 125, "waste": 140}
+
+# not by another sys.stdout, which would silence all threads of a program that trains in one of them
+_is_silent = ContextVar("is_silent", default=False)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """In here nothing is written on standard output by this module, in this thread."""
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
+
+
+def say(*lines: str) -> None:
+    """Prints lines on standard output at once, without the empty ones."""
+    if not _is_silent.get():
+        for line in filter(None, lines):
+            print(line, flush=True)
 
 
 class Progress:
@@ -236,7 +258,9 @@ def _cell(value: object) -> str:
 def _console(stream: IO[str] | None) -> "Console":
     from rich.console import Console
 
-    return Console(file=stream or sys.stdout)
+    if stream is None:
+        stream = io.StringIO() if _is_silent.get() else sys.stdout
+    return Console(file=stream)
 
 
 def _interactive(console: "Console") -> bool:

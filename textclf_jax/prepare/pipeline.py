@@ -59,11 +59,31 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     require("torch", "writing encoded rows as .pt files")
     stage("reading", 0, 0)
     report = Report()
-    task, splits, extra, labels = read_splits(options, report)
+    return write_dataset(read_splits(options, report), options, report, stage)
+
+
+def write_dataset(
+    texts: "SplitTexts", options: PrepareOptions, report: Report, stage: Stage = lambda what, done, total: None
+) -> Report:
+    """Makes a dataset folder of texts that are split and whose classes are numbered; it appears whole or not at all.
+
+    Args:
+      texts: the texts.
+      options: what to make; those of reading and splitting do not matter here.
+      report: what is known of the texts, `label_names` above all; gets the rest.
+      stage: called with the progress.
+
+    Returns:
+      The report.
+
+    Raises:
+      UserError: as `prepare`.
+    """
+    task, splits, extra, labels = texts
     tokenizer = _vocabulary([*splits["train"], *extra], options, stage)
     report.notes += [f"{options.vocab}: {note}" for note in tokenizer.notes]
-    texts = [row.text for part in (*splits.values(), extra) for row in part]
-    report.vocabulary = describe_vocabulary(tokenizer, texts, options)
+    every_text = [row.text for part in (*splits.values(), extra) for row in part]
+    report.vocabulary = describe_vocabulary(tokenizer, every_text, options)
     with whole_folder(options.out, options.force) as folder:
         tokenizer.save(folder / VOCAB_FOLDER)
         equal_rows = RowCollector(tokenizer.normalize)

@@ -24,16 +24,20 @@ class Stopped(KeyboardInterrupt):
 class StopRequest:
     """Catches SIGINT and SIGTERM while it is entered; `signal` is the number of the first one, or None.
 
-    The first one raises Stopped, unless it comes while `deferred`; the second one ends the process at once.
+    The first one raises Stopped, unless it comes while `deferred`; the second one ends the process at once. Without
+    `catches` none is caught, and none can be in another thread than the main one.
     """
 
-    def __init__(self):
+    def __init__(self, *, catches: bool = True):
+        self._catches = catches
         self.signal: int | None = None
         self._raises = True
         self._must_save = False
         self._previous = {}
 
     def __enter__(self) -> "StopRequest":
+        if not self._catches:
+            return self
         self._receiver, self._sender = socket.socketpair()
         self._sender.setblocking(False)
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
@@ -44,6 +48,8 @@ class StopRequest:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self._catches:
+            return
         signal.set_wakeup_fd(self._previous_wakeup)
         for number, handler in self._previous.items():
             signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """Compiled programs, one for each shape of a batch."""
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -51,6 +52,8 @@ def shapes_of(tree: PyTree) -> PyTree[jax.ShapeDtypeStruct]:
 class Programs:
     """A mapping from shapes (B, L) to compiled programs, each compiled when it is first asked for.
 
+    Threads may share it: one compiles, and others that ask for a program that is not there wait for it.
+
     Attributes:
       compiled: those compiled so far.
     """
@@ -72,15 +75,19 @@ class Programs:
         """
         self._kind, self._make, self._note, self._paused = kind, make, note, paused
         self.compiled: dict[Shape, Compiled] = {}
+        self._compiling = threading.Lock()
 
     def __contains__(self, shape: Shape) -> bool:
         return shape in self.compiled
 
     def __getitem__(self, shape: Shape) -> Compiled:
-        if shape not in self.compiled:
-            self._note(f"compiling the {self._kind} program for {shape[0]} x {shape[1]} tokens")
-            with self._paused():
-                self.compiled[shape] = self._make(shape)
+        if shape in self.compiled:
+            return self.compiled[shape]
+        with self._compiling:
+            if shape not in self.compiled:  # another thread may have compiled it meanwhile
+                self._note(f"compiling the {self._kind} program for {shape[0]} x {shape[1]} tokens")
+                with self._paused():
+                    self.compiled[shape] = self._make(shape)
         return self.compiled[shape]
 
     def compile(self, shape: Shape) -> None:

@@ -13,7 +13,7 @@ from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.ngrams import NO_NGRAMS, Keys, ngrams_of, padded_ngrams, restored_keys, tokens_read
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.model.flops import classifier_flops
-from textclf_jax.model.heads import TextClassifier
+from textclf_jax.model.heads import SequenceClassifier
 from textclf_jax.tasks.metrics import class_probabilities, classification_metrics, mean
 from textclf_jax.tasks.multi_label import label_probabilities, multi_label_metrics
 from textclf_jax.tasks.task import Arrays, gather_tokens
@@ -35,10 +35,10 @@ class ClassificationTask:
     tokenizer: LoadedTokenizer
     ngram_keys: Keys | None = field(default=None, compare=False)
 
-    def module(self, precision: Precision) -> TextClassifier:
+    def module(self, precision: Precision) -> SequenceClassifier:
         """See `Task`."""
         config = self.config
-        return TextClassifier(config.architecture, config.classification_head, self.tokenizer.vocab_size, precision)
+        return SequenceClassifier(config.architecture, config.classification_head, self.tokenizer.vocab_size, precision)
 
     def of_model(self, variables: Any) -> "ClassificationTask":
         """See `Task`."""

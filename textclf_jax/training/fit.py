@@ -15,6 +15,7 @@ from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.limits import training_limit
 from textclf_jax.observe.plots import CURVES_FILE, learning_curves
 from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
+from textclf_jax.observe.progress import say
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.checkpoint import MODEL_FOLDER, SavedModel, load_model
 from textclf_jax.runs.lock import RunLock
@@ -47,6 +48,7 @@ def fit(
     changed_data: bool = False,
     pretrained: Pretrained | None = None,
     root: Path | None = None,
+    handles_signals: bool = True,
 ) -> int:
     """Trains, evaluates and tests what a configuration describes, or resumes where an interrupted run stopped.
 
@@ -58,6 +60,8 @@ def fit(
       changed_data: resume even where the data is no longer the same.
       pretrained: the weights to start from; finetuning takes the encoder, pretraining all of them.
       root: the folder that relative data paths start from; the current one by default.
+      handles_signals: whether Ctrl-C and SIGTERM save the state and end the run; otherwise they are the caller's, as in
+        a thread, or in a process that does other things, too.
 
     Returns:
       The exit code: 0, or 130 or 143 where a signal stopped the run (it can be resumed).
@@ -65,7 +69,7 @@ def fit(
     Raises:
       UserError: a problem the user can solve.
     """
-    stop = StopRequest()
+    stop = StopRequest(catches=handles_signals)
     try:
         with ExitStack() as stack:
             stack.enter_context(stop)
@@ -75,18 +79,18 @@ def fit(
             _refuse_finished(run_dir, fresh=fresh, dry_run=dry_run)
             device = set_up_device(config.training)
             plan = make_plan(config, root or Path.cwd())
-            _say(*plan.notes)
+            say(*plan.notes)
             if not is_installed("matplotlib"):
-                _say(f"note: pictures are not drawn, as matplotlib is not installed: {install_line('report')}")
+                say(f"note: pictures are not drawn, as matplotlib is not installed: {install_line('report')}")
             csv_paths(run_dir, config.logging)  # refuses paths that clash or leave the folder
             start = find_start(plan, run_dir, pretrained, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
             show_plan(plan, device, dry_run=dry_run)
-            _say(start.note)
+            say(start.note)
             if not dry_run:
                 session = stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh))
                 _train_and_test(plan, start, session)
     except Stopped:
-        _say("stopped; the same command goes on from the last checkpoint, if there is one")
+        say("stopped; the same command goes on from the last checkpoint, if there is one")
     return stop.exit_code
 
 
@@ -97,12 +101,7 @@ def _refuse_finished(run_dir: Path, *, fresh: bool, dry_run: bool) -> None:
     message = f"{run_dir}: this run is finished. Start over with --fresh, or make a new experiment."
     if not dry_run:
         raise UserError(message)
-    _say(f"note: {message}")
-
-
-def _say(*lines: str) -> None:
-    for line in filter(None, lines):
-        print(line, flush=True)
+    say(f"note: {message}")
 
 
 def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
@@ -125,7 +124,7 @@ def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
                     curves = learning_curves(session.run_dir, csvs, session.run_dir / CURVES_FILE)
                 session.checkpoints.wait()
     if session.stop.signal:
-        _say(f"stopped and saved after step {position.step}; the same command goes on from there")
+        say(f"stopped and saved after step {position.step}; the same command goes on from there")
         session.logger.close(failed=True)
     else:
         _test_and_sum_up(plan, session, keeper, curves)
@@ -165,7 +164,7 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     """Tests the best model, once, and writes and prints the results."""
     run_dir, stopped = session.run_dir, keeper.why_stopped()
     if stopped:
-        _say(f"stopped early, after epoch {stopped['epoch']}, update {stopped['update']}: {stopped['why']}")
+        say(f"stopped early, after epoch {stopped['epoch']}, update {stopped['update']}: {stopped['why']}")
     saved = load_model(run_dir / MODEL_FOLDER)
     place = {name: saved.metadata[name] for name in POSITION_COLUMNS}
     results: dict[str, dict[str, float]] = {}
@@ -189,13 +188,13 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     if report:
         report.show_classes()
     elif plan.val is not None:
-        _say(*_thresholds_remarks(plan, saved))
+        say(*_thresholds_remarks(plan, saved))
     if plan.val is not None and which == "last":
         wanted = plan.config.training.early_stopping.metric
-        _say(f"warning: no evaluation had a finite {wanted}, so there is no best model: this is the last one")
+        say(f"warning: no evaluation had a finite {wanted}, so there is no best model: this is the last one")
     csvs = csv_paths(run_dir, plan.config.logging)
     if not stopped:
-        _say(more_epochs(plan.config, run_dir.name, read_metrics(csvs["eval"])))
+        say(more_epochs(plan.config, run_dir.name, read_metrics(csvs["eval"])))
     files = {"model": run_dir / MODEL_FOLDER, "summary": run_dir / SUMMARY_FILE}
     files |= {"test report": run_dir / REPORT_FOLDER} if report else {}
     files |= {f"{split} metrics": path for split, path in csvs.items() if path.exists()}

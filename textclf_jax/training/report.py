@@ -11,7 +11,7 @@ from textclf_jax.evaluation.evaluator import Evaluator, Outcome, predicts
 from textclf_jax.evaluation.label_results import LabelResults
 from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.confusion_picture import confusion_picture
-from textclf_jax.observe.progress import print_table
+from textclf_jax.observe.progress import print_table, say
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.runs.metrics_files import POSITION_COLUMNS
 from textclf_jax.tasks.metrics import confusion_matrix
@@ -89,16 +89,16 @@ class EvaluationReport(NamedTuple):
     def show_classes(self) -> None:
         """Prints the results of each class, or of some of many; for MLM nothing but why there are no figures."""
         if self.remark:
-            print(self.remark, flush=True)
+            say(self.remark)
         if self.data.labels is None:
             return
         if self.classes is None:
-            print("no results by class: the model's logits are NaN or infinite, so it predicts nothing", flush=True)
+            say("no results by class: the model's logits are NaN or infinite, so it predicts nothing")
             return
         remark, rows = self.classes.table()
         print_table(f"{self.split} results by class{remark}", rows, self.classes.table_columns)
         for line in (*self.classes.remarks(), *(self.confidence.remarks() if self.confidence else ())):
-            print(line, flush=True)
+            say(line)
 
 
 def results_by_class(

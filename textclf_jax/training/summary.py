@@ -11,7 +11,7 @@ from textclf_jax.config.scores import is_lower_better
 from textclf_jax.data.collate import padding_waste
 from textclf_jax.errors import listed
 from textclf_jax.evaluation.mixing import PART_NAMES, score_of_both, score_of_parts
-from textclf_jax.observe.progress import print_table
+from textclf_jax.observe.progress import print_table, say
 from textclf_jax.runs.pretrained import start_path
 from textclf_jax.tasks.metrics import shown
 from textclf_jax.training.linear_path import linear_path_facts
@@ -52,8 +52,7 @@ def show_plan(plan: Plan, device: str, *, dry_run: bool) -> None:
         what = f"{held / 1e6:,.0f} MB of parameters, optimizer state and batches, {extra / 1e6:,.0f} MB of activations"
         facts.append(("memory", f"{what} (as XLA plans it)"))
     print_table(f"{'dry run of ' * dry_run}{plan.config.experiment.name}", facts, ("what", "value"))
-    for line in filter(None, (*prediction_warnings(plan, counts), *learning_warnings(plan), patience_warning(plan))):
-        print(line, flush=True)
+    say(*prediction_warnings(plan, counts), *learning_warnings(plan), patience_warning(plan))
 
 
 def describe(plan: Plan) -> list[tuple[str, str]]:
