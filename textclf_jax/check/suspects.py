@@ -13,7 +13,6 @@ from textclf_jax.evaluation.words import count_units
 from textclf_jax.files import write_csv, write_whole
 from textclf_jax.prepare.texts import Row
 
-SUSPECTS_FILE = "suspects.csv"
 FOLDS = 5
 READ = 10_000  # characters of a text: long ones tell their class before that
 MAX_FEATURES = 50_000

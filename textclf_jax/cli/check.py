@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf_jax.cli.reading import add_reading_flags, reading_options
+from textclf_jax.constants import SUSPECTS_FILE
 from textclf_jax.errors import UserError, one_line
 from textclf_jax.files import json_text, write_whole
 
@@ -27,7 +28,6 @@ examples:
   textclf check --train train.csv.gz --test test.csv.gz --json facts.json --strict
   textclf check reviews.parquet --group-column author
 """
-SUSPECTS_FILE = "suspects.csv"
 SHOWN_CLASSES = 20
 SHOWN_SCRIPTS = 5
 

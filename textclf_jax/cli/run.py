@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Goes from files to a verdict, or on with it; prints it."""
+    began = time.perf_counter()
     from textclf_jax.verdict.options import check_options
 
     if project_root() != Path():
@@ -65,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
     from textclf_jax.verdict.running import Tools
     from textclf_jax.verdict.running import run as run_to_verdict
 
-    return run_to_verdict(options, Tools(prepare_with_report, train_run, show_check), plan_only=args.plan)
+    tools = Tools(prepare_with_report, train_run, show_check)
+    return run_to_verdict(options, tools, began=began, plan_only=args.plan)
 
 
 def run_options(args: argparse.Namespace) -> "RunOptions":

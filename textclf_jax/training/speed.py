@@ -124,13 +124,16 @@ def measure_cost(config: RunConfig, root: Path, minutes: float, started: float, 
     set_up_device(config.training)
     longer = config.training.model_copy(update={"epochs": ENOUGH_EPOCHS, "max_updates": None})
     plan = make_plan(config.model_copy(update={"training": longer}), root)
-    programs, compiling = _compiled_twice(plan.training_program, plan.batching.shapes, clock)
+    # the schedule, which depends on the length, is part of the program: the run will have to compile its own
+    programs = _compiled(plan.training_program, plan.batching.shapes)
     state = plan.initial_state({**plan.draw_variables(), **fitted_collections(plan, lambda line: None)})
     held_out = [data for data in (plan.val, plan.splits.get("test")) if data is not None]
     evaluation, shapes = plan.evaluation_program, plan.eval_batching.shapes if held_out else ()
-    evaluators, more_compiling = _compiled_twice(evaluation, shapes, clock)
-    # compiled for the second time programs come from the cache, as they will in the run
-    start = clock() - started - compiling[0] - more_compiling[0]
+    begin = clock()
+    _compiled(evaluation, shapes)
+    compiling = clock() - begin
+    evaluators = _compiled(evaluation, shapes)  # from the cache, as in the run
+    start = clock() - started - compiling
     shortest, longest = MEASURED_SECONDS
     state, step, spread = _time_steps(
         plan, programs, state, min(max(60 * minutes * MEASURED_SHARE, shortest), longest), clock
@@ -150,17 +153,11 @@ def measure_cost(config: RunConfig, root: Path, minutes: float, started: float, 
     )
 
 
-def _compiled_twice(
-    make: Callable[[Shape], Compiled], shapes: tuple[Shape, ...], clock: Clock
-) -> tuple[Programs, tuple[float, float]]:
-    """The programs, and the seconds it took to compile them, and to do so once more."""
-    seconds, programs = [], Programs("measured", make)
-    for _ in range(2):
-        begin, programs = clock(), Programs("measured", make)
-        for shape in shapes:
-            programs.compile(shape)
-        seconds.append(clock() - begin)
-    return programs, (seconds[0], seconds[1])
+def _compiled(make: Callable[[Shape], Compiled], shapes: tuple[Shape, ...]) -> Programs:
+    programs = Programs("measured", make)
+    for shape in shapes:
+        programs.compile(shape)
+    return programs
 
 
 def _time_steps(

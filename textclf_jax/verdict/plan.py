@@ -15,8 +15,10 @@ from textclf_jax.verdict.options import in_time
 
 # of the time of a seed; what finetuning has no use for is for pretraining
 SCRATCH_SHARE, FINETUNING_SHARE = 0.16, 0.13
-# pretrained encoders soon know the labelled texts by heart, those from scratch later
+# the most that is of use: pretrained encoders soon know the labelled texts by heart, those from scratch later; of few
+# texts it takes more epochs
 FINETUNING_EPOCHS, SCRATCH_EPOCHS = 3, 10
+FINETUNING_UPDATES, SCRATCH_UPDATES = 400, 1000
 MOST_SEEDS = 5
 # of pretraining, that a seed is to have before there is another one: so many updates, or so many epochs
 ENOUGH_UPDATES, ENOUGH_EPOCHS = 6000, 60
@@ -34,6 +36,7 @@ PRETRAINING_PART, SCRATCH_PART, PRETRAINED_PART, LINEAR_PART = (
     "pretrained-linear",
 )
 PARTS = (PRETRAINING_PART, SCRATCH_PART, PRETRAINED_PART, LINEAR_PART)
+SHARES = {SCRATCH_PART: SCRATCH_SHARE, PRETRAINED_PART: FINETUNING_SHARE, LINEAR_PART: FINETUNING_SHARE}
 
 
 @dataclass(frozen=True)
@@ -170,20 +173,22 @@ def larger_preset(cost: RunCost, left: float) -> str:
 def _parts(costs: Mapping[str, RunCost], seconds: float) -> dict[str, Planned] | None:
     """The trainings of a seed in so many seconds; None where there is no time for one of them."""
     parts = {}
-    for name, share, epochs in (
-        (SCRATCH_PART, SCRATCH_SHARE, SCRATCH_EPOCHS),
-        (PRETRAINED_PART, FINETUNING_SHARE, FINETUNING_EPOCHS),
-        (LINEAR_PART, FINETUNING_SHARE, FINETUNING_EPOCHS),
-    ):
+    for name, share in SHARES.items():
         cost = costs[name]
-        most = -(-epochs * cost.steps_per_epoch // cost.accumulation)
-        updates = min(cost.updates_within(max(share * seconds, cost.seconds(1))), most)
+        updates = min(cost.updates_within(max(share * seconds, cost.seconds(1))), _most(name, cost))
         parts[name] = _planned(cost, updates)
     left = seconds - sum(part.seconds for part in parts.values())
     updates = costs[PRETRAINING_PART].updates_within(left)
     if not updates:
         return None
     return {PRETRAINING_PART: _planned(costs[PRETRAINING_PART], updates), **parts}
+
+
+def _most(name: str, cost: RunCost) -> int:
+    """The updates beyond which finetuning has no use for more."""
+    is_scratch = name == SCRATCH_PART
+    epochs, updates = (SCRATCH_EPOCHS, SCRATCH_UPDATES) if is_scratch else (FINETUNING_EPOCHS, FINETUNING_UPDATES)
+    return max(-(-epochs * cost.steps_per_epoch // cost.accumulation), updates)
 
 
 def _planned(cost: RunCost, updates: int) -> Planned:
@@ -196,5 +201,5 @@ def _is_enough(parts: Mapping[str, Planned], costs: Mapping[str, RunCost]) -> bo
     """Whether a seed has enough pretraining, and all the finetuning that it has a use for."""
     cost = costs[PRETRAINING_PART]
     epochs = parts[PRETRAINING_PART].updates * cost.accumulation / cost.steps_per_epoch
-    whole = all(parts[name].epochs >= FINETUNING_EPOCHS for name in (PRETRAINED_PART, LINEAR_PART))
+    whole = all(parts[name].updates == _most(name, costs[name]) for name in (PRETRAINED_PART, LINEAR_PART))
     return whole and (parts[PRETRAINING_PART].updates >= ENOUGH_UPDATES or epochs >= ENOUGH_EPOCHS)

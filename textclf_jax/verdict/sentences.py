@@ -96,8 +96,8 @@ def _worth(figures: Figures) -> str:
         return f"Pretraining was not worth it: {TITLES[off]} needs none and is ahead ({compared}). {encoder}"
     if not figures.is_ahead(on, off):
         return (
-            f"Pretraining was not worth it, as far as can be told: {TITLES[off]} needs none, and the difference to it "
-            f"may be chance ({compared}). {encoder}"
+            f"That pretraining was worth it cannot be told: {TITLES[off]} needs none, and the difference to it may be "
+            f"chance ({compared}). {encoder}"
         )
     if helped:
         return f"Pretraining was worth it: with it, more answers are right than by chance alone ({compared}). {encoder}"

@@ -15,7 +15,7 @@ from textclf_jax.files import json_text, write_whole
 from textclf_jax.prepare.class_folder import files_of
 from textclf_jax.prepare.encodings import guess_common_encoding
 from textclf_jax.prepare.grouped_split import group_split, parse_times, time_split
-from textclf_jax.prepare.labels import require_classes
+from textclf_jax.prepare.labels import require_classes, whole_numbers
 from textclf_jax.prepare.options import DEFAULT_FRACTION, PrepareOptions
 from textclf_jax.prepare.rare_classes import treat_rare_classes
 from textclf_jax.prepare.splitting import stratified_split
@@ -111,12 +111,14 @@ def _followed(groups: Sequence[str], has_label: np.ndarray, parts: Sequence[np.n
 
 def _require_trained(data: Data, splits: np.ndarray) -> None:
     """Raises UserError where a split lacks rows, or the training rows lack a class of the others."""
-    classes: dict[str, set[str]] = {name: set() for name in SPLITS}
+    parts: dict[str, list[Row]] = {name: [] for name in SPLITS}
     for row, split in zip(data.rows, splits.tolist(), strict=True):
-        classes[split].update(row.labels)
+        parts[split] += [row] if row.label is not None else []
+    # 1.0 and 1 are one class where all labels are whole numbers
+    classes = {name: {row.label for row in rows} for name, rows in (whole_numbers(parts) or parts).items()}
     if empty := [name for name in SPLITS if not classes[name]]:
         raise UserError(f"{data.files[0]}: too few rows: no labelled one is left for the {empty[0]} split")
-    unknown = sorted((classes["val"] | classes["test"]) - classes["train"])
+    unknown = sorted(map(str, (classes["val"] | classes["test"]) - classes["train"]))
     if unknown:
         raise UserError(
             f"{data.files[0]}: no training row has {'the class' if len(unknown) == 1 else 'the classes'} "
