@@ -43,10 +43,14 @@ ALLOWED = {
         *("config", "experiments", "prepare", "runtime", "runs"),
         *("observe", "evaluation", "training"),
     },
+    "verdict": {
+        *("config", "experiments", "prepare", "runtime", "runs", "observe"),
+        *("evaluation", "check", "training", "report", "study"),
+    },
     "interop": {"config", "experiments", "tokenizer", "data", "kernels", "model", "tasks", "runs"},
     "cli": {
         *("config", "experiments", "tokenizer", "data", "prepare", "runtime", "runs"),
-        *("observe", "evaluation", "check", "training", "report", "study", "interop"),
+        *("observe", "evaluation", "check", "training", "report", "study", "verdict", "interop"),
     },
 }
 

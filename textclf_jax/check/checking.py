@@ -4,12 +4,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
+
 from textclf_jax.check.characters import CharacterFacts, describe_characters
 from textclf_jax.check.classes import ClassFacts, describe_classes
 from textclf_jax.check.data import CheckOptions, Data, read_data, with_text
 from textclf_jax.check.giveaways import Giveaway, find_giveaways
 from textclf_jax.check.leaks import GroupFacts, TimeFacts, find_group_leaks, find_time_leaks
 from textclf_jax.check.lengths import LengthFacts, describe_lengths
+from textclf_jax.check.near_duplicates import near_duplicates
 from textclf_jax.check.repeats import RepeatFacts, find_repeats
 from textclf_jax.check.suspects import Suspects, find_suspects
 from textclf_jax.class_names import same_name
@@ -19,6 +23,8 @@ from textclf_jax.prepare.rare_classes import treat_rare_classes
 
 SHOWN_PLACES = 5
 Stage = Callable[[str], None]  # what is being done
+# gives the split of each row, by the rows and the numbers of those that are nearly the same
+Divide = Callable[[Data, Int[np.ndarray, " N"]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -103,15 +109,16 @@ def _suspects_json(suspects: Suspects, data: Data) -> dict[str, Any]:
     }
 
 
-def check_data(options: CheckOptions, stage: Stage = lambda what: None) -> Facts:
+def check_data(options: CheckOptions, stage: Stage = lambda what: None, divide: Divide | None = None) -> Facts:
     """Reads the files and gathers the facts.
 
     Args:
       options: what to check.
       stage: called with what is being done.
+      divide: draws the split, where that is not the one that `textclf prepare` draws.
 
     Raises:
-      UserError: as `read_data`; no row has text; or as `treat_rare_classes`.
+      UserError: as `read_data`; no row has text; or as `treat_rare_classes` and `divide`.
     """
     stage("reading")
     whole = read_data(options)
@@ -124,7 +131,10 @@ def check_data(options: CheckOptions, stage: Stage = lambda what: None) -> Facts
     if options.rare_classes is not None:
         data, treated = _treat(data, options)
     stage("looking for repeated texts")
-    repeats = find_repeats(data)
+    groups = near_duplicates([row.text for row in data.rows])
+    if divide is not None:
+        data = replace(data, splits=divide(data, groups), is_drawn=False)
+    repeats = find_repeats(data, groups)
     classes = describe_classes(data)
     suspects, giveaways = None, []
     if classes is not None and not classes.no_classes:

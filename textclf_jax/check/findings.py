@@ -232,7 +232,7 @@ def _leaks(facts: Facts) -> Iterator[Finding]:
             f"{' of a split that does not know them' * drawn} ({listed(groups.shared, 3)}): "
             f"{groups.leaked_rows:,} rows of validation and test have theirs in training."
         )
-        remedy = "Split by groups, with --group-column." if drawn else "Move each group into one of the files."
+        remedy = "Split by groups: textclf run --group-column." if drawn else "Move each group into one of the files."
         yield Finding("warning" if drawn else "serious", what, remedy, groups.leaked_rows)
     if groups is not None and groups.without:
         what = f"Rows without a group in {groups.column!r}: {groups.without:,}."
@@ -242,7 +242,7 @@ def _leaks(facts: Facts) -> Iterator[Finding]:
             f"{times.later_rows:,} rows of training and validation are later than the first row of the test"
             f"{' in a split that does not know times' * drawn} ({times.column!r}, {times.first} to {times.last})."
         )
-        remedy = "Split by time, with --time-column." if drawn else "Take the latest rows for the test."
+        remedy = "Split by time: textclf run --time-column." if drawn else "Take the latest rows for the test."
         yield Finding("warning" if drawn else "serious", what, remedy, times.later_rows)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Int
 
 from textclf_jax.check.data import Data
-from textclf_jax.check.near_duplicates import near_duplicates
 from textclf_jax.prepare.splitting import count_duplicates
 from textclf_jax.prepare.texts import Row
 
@@ -61,9 +60,8 @@ def _across(counts: Mapping[str, int]) -> int:
     return sum(count for where, count in counts.items() if " in " in where)
 
 
-def find_repeats(data: Data) -> RepeatFacts:
-    """Finds texts that are there more than once; all rows of `data` have text."""
-    groups = near_duplicates([row.text for row in data.rows])
+def find_repeats(data: Data, groups: Int[np.ndarray, " N"]) -> RepeatFacts:
+    """Finds texts that are there more than once; all rows of `data` have text, `groups` is that of the facts."""
     exact = count_duplicates(data.parts())
     both = count_duplicates(data.parts([str(group) for group in groups]))
     members: dict[int, list[Row]] = {}

@@ -122,33 +122,57 @@ def cross_validated(
     texts: Sequence[str], labels: Int[np.ndarray, " N"], groups: Int[np.ndarray, " N"]
 ) -> Float[np.ndarray, "N C"] | None:
     """[N, C] the probabilities of each row's classes by models that were fitted to other groups; None: no words."""
-    # scikit-learn takes a second to import
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import SGDClassifier
-    from threadpoolctl import threadpool_limits
-
-    # type stubs know names of analyzers only, and not all values of other arguments
-    counting: dict[str, Any] = {"analyzer": count_units, "max_features": MAX_FEATURES, "dtype": np.float32}
-    vectorizer = TfidfVectorizer(sublinear_tf=True, **counting)
-    try:
-        features = vectorizer.fit_transform([text[:READ] for text in texts])
-    except ValueError:  # raised for an empty vocabulary
+    features = word_features(texts)
+    if features is None:
         return None
     folds = group_folds(labels, groups)
-    visits = len(labels) * len(np.unique(labels))  # of an epoch
-    epochs = max(min(EPOCHS, VISITS // visits), FEWEST_EPOCHS)
-    fitting: dict[str, Any] = {"loss": "log_loss", "alpha": STRENGTH, "max_iter": epochs, "tol": None}
-    fitting |= {"average": True, "random_state": 0}
     probabilities = np.zeros((len(labels), int(labels.max()) + 1))
     for fold in range(FOLDS):
         fitted, asked = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        if not len(asked) or len(np.unique(labels[fitted])) < 2:
-            continue
-        model = SGDClassifier(**fitting)
-        with threadpool_limits(1):
-            model.fit(features[fitted], labels[fitted])
-        classes = np.unique(labels[fitted])
-        probabilities[np.ix_(asked, classes)] = model.predict_proba(features[asked])
+        if len(asked) and len(np.unique(labels[fitted])) > 1:
+            probabilities[asked] = fit_words(features, labels, fitted, asked)
+    return probabilities
+
+
+def word_features(texts: Sequence[str]) -> Any:
+    """The sparse TF-IDF features of texts, of long ones those of their beginnings; None: no text has a word."""
+    # scikit-learn takes a second to import
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    # type stubs know names of analyzers only
+    counting: dict[str, Any] = {"analyzer": count_units, "max_features": MAX_FEATURES, "dtype": np.float32}
+    vectorizer = TfidfVectorizer(sublinear_tf=True, **counting)
+    try:
+        return vectorizer.fit_transform([text[:READ] for text in texts])
+    except ValueError:  # raised for an empty vocabulary
+        return None
+
+
+def fit_words(
+    features: Any, labels: Int[np.ndarray, " N"], fitted: Int[np.ndarray, " F"], asked: Int[np.ndarray, " A"]
+) -> Float[np.ndarray, "A C"]:
+    """Fits logistic regression to some rows, and gives the probabilities of the classes of others.
+
+    Args:
+      features: of all rows, by `word_features`.
+      labels: of all rows, in 0..C-1.
+      fitted, asked: numbers of the rows.
+    """
+    from sklearn.linear_model import SGDClassifier
+    from threadpoolctl import threadpool_limits
+
+    classes = np.unique(labels[fitted])
+    probabilities = np.zeros((len(asked), int(labels.max()) + 1))
+    if len(classes) < 2:
+        probabilities[:, classes] = 1.0
+        return probabilities
+    visits = len(labels) * len(np.unique(labels))  # of an epoch
+    epochs = max(min(EPOCHS, VISITS // visits), FEWEST_EPOCHS)
+    fitting: dict[str, Any] = {"loss": "log_loss", "alpha": STRENGTH, "max_iter": epochs, "tol": None}
+    model = SGDClassifier(**fitting, average=True, random_state=0)
+    with threadpool_limits(1):
+        model.fit(features[fitted], labels[fitted])
+    probabilities[:, classes] = model.predict_proba(features[asked])
     return probabilities
 
 

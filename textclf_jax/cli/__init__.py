@@ -14,7 +14,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.runtime.environment import prepare_streams, restart_with_environment, utf8_environment
 from textclf_jax.runtime.memory import allocation_environment
 
-LONG_COMMANDS = {"pretrain", "finetune", "study"}
+LONG_COMMANDS = {"run", "pretrain", "finetune", "study"}
 
 
 def command_line(argv: Sequence[str] | None = None) -> int:
@@ -64,10 +64,12 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         prepare,
         pretrain,
         report,
+        run,
         study,
     )
 
     commands = {
+        "run": run,
         "check": check,
         "prepare": prepare,
         "new": new,
@@ -87,8 +89,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     }
     parser = argparse.ArgumentParser(
         prog="textclf",
-        description="Train text classifiers from scratch: check and prepare data, make runs, pretrain, finetune, "
-        "evaluate, calibrate, predict, report, compare with a baseline and in a study, measure speed, import, export.",
+        description="Train text classifiers from scratch: run all of it in the time you give; or check and prepare "
+        "data, make runs, pretrain, finetune, evaluate, calibrate, predict, report, compare with a baseline and in "
+        "a study, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from textclf_jax.cli.reading import add_reading_flags, reading_options
+from textclf_jax.constants import SUSPECTS_FILE
 from textclf_jax.errors import UserError, one_line
 from textclf_jax.files import json_text, write_whole
 
 if TYPE_CHECKING:
     from textclf_jax.check.checking import Facts
+    from textclf_jax.check.data import CheckOptions
     from textclf_jax.check.findings import Finding
 
 EPILOG = """DATA is a csv, tsv, jsonl or txt file (each also .gz), a parquet file (with pyarrow), or a folder with
@@ -26,7 +28,6 @@ examples:
   textclf check --train train.csv.gz --test test.csv.gz --json facts.json --strict
   textclf check reviews.parquet --group-column author
 """
-SUSPECTS_FILE = "suspects.csv"
 SHOWN_CLASSES = 20
 SHOWN_SCRIPTS = 5
 
@@ -40,17 +41,9 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument_group("files").add_argument
-    add("inputs", nargs="*", type=Path, metavar="DATA", help="files that are to be split, or a folder of classes")
-    add("--train", nargs="+", type=Path, default=[], metavar="FILE", help="training files, instead of DATA")
-    add("--val", nargs="+", type=Path, default=[], metavar="FILE", help="validation files")
-    add("--test", nargs="+", type=Path, default=[], metavar="FILE", help="test files")
+    add_file_flags(parser)
     add_reading_flags(parser, guessed=True)
-    add = parser.add_argument_group("checks").add_argument
-    add("--group-column", metavar="NAME", help="rows with the same value here must not be in two splits (authors, say)")
-    add("--time-column", metavar="NAME", help="the test must be later than rows to train on; dates or numbers")
-    rare = "what becomes of classes with fewer rows than splits (3): left out, one class 'other', or as they are"
-    add("--rare-classes", choices=("drop", "merge", "keep"), help=f"{rare} (default: they are a serious finding)")
+    add_split_flags(parser)
     add = parser.add_argument_group("output").add_argument
     add(
         "--out", type=Path, metavar="FOLDER", help=f"write {SUSPECTS_FILE} there: labels to go through, the worst first"
@@ -59,11 +52,29 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     add("--strict", action="store_true", help="exit with code 1 where something serious is found (default: 0)")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Checks data, and prints facts and findings."""
+def add_file_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that name files with labels."""
+    add = parser.add_argument_group("files").add_argument
+    add("inputs", nargs="*", type=Path, metavar="DATA", help="files that are to be split, or a folder of classes")
+    add("--train", nargs="+", type=Path, default=[], metavar="FILE", help="training files, instead of DATA")
+    add("--val", nargs="+", type=Path, default=[], metavar="FILE", help="validation files")
+    add("--test", nargs="+", type=Path, default=[], metavar="FILE", help="test files")
+
+
+def add_split_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what a split has to keep apart."""
+    add = parser.add_argument_group("splits").add_argument
+    add("--group-column", metavar="NAME", help="rows with the same value here must not be in two splits (authors, say)")
+    add("--time-column", metavar="NAME", help="the test must be later than rows to train on; dates or numbers")
+    rare = "what becomes of classes with fewer rows than splits (3): left out, one class 'other', or as they are"
+    add("--rare-classes", choices=("drop", "merge", "keep"), help=f"{rare} (default: they are refused, or a finding)")
+
+
+def check_options_of(args: argparse.Namespace) -> "CheckOptions":
+    """What is to be checked, by the flags of `add_file_flags`, `add_reading_flags` and `add_split_flags`."""
     from textclf_jax.check.data import CheckOptions
 
-    options = CheckOptions(
+    return CheckOptions(
         inputs=tuple(args.inputs),
         train=tuple(args.train),
         val=tuple(args.val),
@@ -73,6 +84,11 @@ def run(args: argparse.Namespace) -> int:
         time_column=args.time_column,
         rare_classes=args.rare_classes,
     )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks data, and prints facts and findings."""
+    options = check_options_of(args)
     _check_outputs(args.out, args.json, [path for part in options.sources.values() for path in part])
     # scikit-learn and jax take a second to import: only sound arguments get here
     from textclf_jax.check.checking import check_data
@@ -80,8 +96,7 @@ def run(args: argparse.Namespace) -> int:
 
     facts = check_data(options, lambda what: print(what, file=sys.stderr, flush=True))
     findings = find_faults(facts)
-    _print_facts(facts)
-    _print_findings(findings)
+    show_check(facts, findings)
     _write(facts, findings, args.out, args.json)
     return int(args.strict and any(finding.severity == "serious" for finding in findings))
 
@@ -114,6 +129,12 @@ def _write(facts: "Facts", findings: "list[Finding]", out: Path | None, json: Pa
     if json is not None:
         write_whole(json, json_text({**facts.as_json(), "findings": [asdict(each) for each in findings]}) + "\n")
         print(f"{json}: all facts")
+
+
+def show_check(facts: "Facts", findings: "list[Finding]") -> None:
+    """Prints facts and findings."""
+    _print_facts(facts)
+    _print_findings(findings)
 
 
 def _print_facts(facts: "Facts") -> None:

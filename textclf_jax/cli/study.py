@@ -98,13 +98,13 @@ def given_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> di
     return given
 
 
-def command_of(given: dict[str, Any]) -> str:
-    """The command that these arguments were given to."""
-    words = ["textclf", "study", *given.get("INPUT", [])]
-    for name, value in given.items():
-        if name != "INPUT":
+def command_of(given: dict[str, Any], name: str = "study") -> str:
+    """The command, of this name, that these arguments were given to."""
+    words = ["textclf", name, *given.get("INPUT", [])]
+    for flag, value in given.items():
+        if flag != "INPUT":
             values = [] if value is True else value if isinstance(value, list) else [f"{value}"]
-            words += [name, *values]
+            words += [flag, *values]
     return shlex.join(words)
 
 

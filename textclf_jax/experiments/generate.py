@@ -111,14 +111,23 @@ def generate_finetuning(
         values["pretrained_experiment", "checkpoint"] = next(written, CHECKPOINTS[0])
     if data is not None:
         values |= _dataset_paths("finetuning", data, root)
-        values["classification_head", "num_labels"] = len(read_class_names(root / data / LABELS_FILE))
-        if _is_multi_label(root / data / DATASET_FILE):
-            values["classification_head", "multi_label"] = True
+        values |= _head_of(data, root)
         if pretrain_name is not None:
             _check_same_vocabulary(root / str(values["tokenizer", "vocab_dir"]), root / data / VOCAB_FOLDER)
         else:
             values |= _vocabulary_of(data, root)
     return _write_run("finetuning", name, values, overrides, choose_length, root)
+
+
+def draft(
+    kind: Kind, *, data: str, preset: str | None = None, overrides: Sequence[str] = (), root: Path = Path()
+) -> AnyConfig:
+    """The config of a run with fresh weights, as a generator would write it; arguments and errors are the same."""
+    values = {} if preset is None else _preset(preset, root)
+    values |= _dataset_paths(kind, data, root) | _vocabulary_of(data, root)
+    values |= _head_of(data, root) if kind == "finetuning" else {}
+    text, source = _filled_in(kind, values, overrides, root)
+    return parse_config(text.encode(), source, kind=kind).config
 
 
 def check_settings(kind: Kind, preset: str | None, overrides: Sequence[str], root: Path = Path()) -> None:
@@ -276,6 +285,15 @@ def _vocabulary_of(data: str, root: Path) -> dict[KeyPath, object]:
         raise UserError(f"{path} has no max_length. Prepare the data again with textclf prepare.") from None
     vocabulary = f"{Path(data).as_posix()}/{VOCAB_FOLDER}"
     return {("tokenizer", "vocab_dir"): vocabulary, ("architecture", "max_sequence_length"): length}
+
+
+def _head_of(data: str, root: Path) -> dict[KeyPath, object]:
+    """The number of classes of a dataset, and whether a text can have several."""
+    values: dict[KeyPath, object] = {}
+    values["classification_head", "num_labels"] = len(read_class_names(root / data / LABELS_FILE))
+    if _is_multi_label(root / data / DATASET_FILE):
+        values["classification_head", "multi_label"] = True
+    return values
 
 
 def _is_multi_label(path: Path) -> bool:

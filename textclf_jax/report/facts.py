@@ -237,6 +237,25 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What methods compared with that of a run say: see `textclf run`.
+
+    Attributes:
+      sentences: which won, and whether pretraining was worth it.
+      methods: columns and rows of the table of methods.
+      differences: columns and rows of that of their differences.
+      forecast: what more labels would give.
+      calibration: method, and its calibration error before its temperature and after.
+    """
+
+    sentences: tuple[str, ...]
+    methods: tuple[tuple[str, ...], list[tuple[str, ...]]]
+    differences: tuple[tuple[str, ...], list[tuple[str, ...]]]
+    forecast: str
+    calibration: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """All that is to be said of a run.
 
@@ -261,6 +280,7 @@ class RunFacts:
       starts_from: the model that it starts from; empty: from none.
       remarks: what else is to be known.
       missing: what is not told, and why.
+      verdict: of `textclf run`; None of a run made otherwise.
     """
 
     name: str
@@ -283,3 +303,4 @@ class RunFacts:
     starts_from: str
     remarks: tuple[str, ...]
     missing: tuple[Missing, ...]
+    verdict: Verdict | None = None

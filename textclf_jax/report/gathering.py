@@ -13,7 +13,7 @@ from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import MODEL_FOLDER
 from textclf_jax.report.answers import answers_of
-from textclf_jax.report.facts import Answers, Missing, RunFacts
+from textclf_jax.report.facts import Answers, Missing, RunFacts, Verdict
 from textclf_jax.report.run_files import (
     RunFiles,
     commands_of,
@@ -35,7 +35,7 @@ CLOSE = 1e-3  # last digits differ between machines; more than this is another m
 Note = Callable[[str], None]
 
 
-def gather(folder: Path, *, check: Path | None = None, note: Note = print) -> RunFacts:
+def gather(folder: Path, *, check: Path | None = None, verdict: Verdict | None = None, note: Note = print) -> RunFacts:
     """Gathers what is to be said of a run; what is not there is among `missing`.
 
     The model answers the test split again: the same answers that the run has tested. A run that is not finished has
@@ -44,6 +44,7 @@ def gather(folder: Path, *, check: Path | None = None, note: Note = print) -> Ru
     Args:
       folder: of the run; paths of data start in the current folder.
       check: a JSON file with what a check of the data has found.
+      verdict: on the methods that the run's was compared with.
       note: gets lines on data and programs.
 
     Raises:
@@ -81,6 +82,7 @@ def gather(folder: Path, *, check: Path | None = None, note: Note = print) -> Ru
         starts_from="" if start is None else str(start),
         remarks=tuple(remarks),
         missing=tuple(missing),
+        verdict=verdict,
     )
 
 

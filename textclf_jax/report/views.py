@@ -89,6 +89,7 @@ def context(run: RunFacts) -> dict[str, Any]:
         "data": data_view(run),
         "cost": cost_view(run),
         "repeat_remark": repeat_remark(run),
+        "verdict": run.verdict,
     }
     if answers:
         view |= {"classes": classes_view(answers), "parts": parts_view(answers)}
@@ -101,6 +102,7 @@ def sections(view: Mapping[str, Any], has_curves: bool) -> list[tuple[str, str]]
     """Anchors and names of the sections that a page has."""
     answers = view["answers"]
     wanted = [
+        ("verdict", "Verdict", view["run"].verdict),
         ("result", "Result", True),
         ("curves", "Learning curves", has_curves),
         ("confusion", "Confusion matrix", view["confusion"]),

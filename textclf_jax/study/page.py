@@ -44,7 +44,7 @@ def _section(results: dict[str, Any], heading: str) -> str:
     )
     parts = [f"{heading} {results['study']}", facts, _table(*method_rows(results))]
     if results["differences"]:
-        parts.append(_table(*_difference_rows(results)))
+        parts.append(_table(*difference_rows(results)))
     if results["parts"]:
         parts.append(_table(*_part_rows(results)))
     cores = f", {made['cores']} core{'s' * (made['cores'] > 1)}" if "cores" in made else ""
@@ -53,7 +53,8 @@ def _section(results: dict[str, Any], heading: str) -> str:
     return "\n\n".join(parts)
 
 
-def _difference_rows(results: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def difference_rows(results: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of the table of differences between methods, in percentage points."""
     titles = {each["method"]: each["title"] for each in results["methods"]}
     rows = []
     for each in results["differences"]:

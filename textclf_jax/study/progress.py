@@ -88,8 +88,8 @@ def open_progress(design: Design) -> Progress:
         if design.out.exists() and not _is_empty(design.out):
             raise UserError(f"{design.out}: is there already and holds no study; choose another --out")
         return Progress(design.out, arguments, files)
-    progress = _read(path)
-    changes = _changes(progress.arguments, arguments)
+    progress = read_progress(path)
+    changes = changed_arguments(progress.arguments, arguments)
     changes += [f"{name}: its content has changed" for name in files if progress.files.get(name, "") != files[name]]
     if changes:
         raise UserError(
@@ -104,7 +104,8 @@ def _is_empty(folder: Path) -> bool:
     return folder.is_dir() and all(path.name == LOCK_FILE for path in folder.iterdir())
 
 
-def _read(path: Path) -> Progress:
+def read_progress(path: Path) -> Progress:
+    """Reads the progress that was saved; raises UserError where it is damaged."""
     try:
         content = json.loads(path.read_bytes())
         content["lengths"] = {name: Measured(**value) for name, value in content["lengths"].items()}
@@ -114,7 +115,9 @@ def _read(path: Path) -> Progress:
         raise UserError(f"{path}: cannot be read as that of a study ({error}). Choose another --out.") from None
 
 
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def changed_arguments(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The flags that differ, a line each."""
+
     def shown(value: Any) -> str:
         if value is None:
             return "not given"

@@ -79,10 +79,11 @@ def _chosen(design: Design, method: str, seed: int) -> str:
     if method in BASELINES:
         return method
     names = [design.experiment(part, seed) for part in design.parts(method) if part.kind == "finetuning"]
-    return max(names, key=_validation_accuracy) if method == SCRATCH else names[0]
+    return max(names, key=validation_accuracy) if method == SCRATCH else names[0]
 
 
-def _validation_accuracy(name: str) -> float:
+def validation_accuracy(name: str) -> float:
+    """The accuracy of a finetuning run on its validation split; -1 where it predicts nothing."""
     path = run_folder("finetuning", name) / SUMMARY_FILE
     try:
         accuracy = json.loads(path.read_bytes())["results"]["val"]["accuracy"]

@@ -77,13 +77,10 @@ class Study:
         """Does what is left to do; returns the exit code."""
         design = self.design
         self.prepare_data()
-        for method in [name for name in design.methods if name in BASELINES]:
-            self.run_baseline(method)
-        parts = dict.fromkeys(part for method in design.methods for part in design.parts(method))
-        for seed, part in itertools.product(design.seed_numbers, parts):
-            if code := self.run_part(part, seed):
-                print("the study is not finished; the same command goes on", flush=True)
-                return code
+        self.run_baselines()
+        if code := self.run_parts():
+            print("the study is not finished; the same command goes on", flush=True)
+            return code
         results = read_results(design.out) or results_of(design, self.progress, self.predictions)
         write_results(design.out, results)
         show_results(design.out, results)
@@ -96,7 +93,7 @@ class Study:
         options = self.design.data
         if self.progress.prepare_seconds is not None:
             return
-        labels = self._read_texts().labels["test"]
+        labels = self.read_texts().labels["test"]
         self.progress.save()
         begin = self.clock()
         self.prepare(replace(options, force=options.out.exists()))
@@ -105,7 +102,8 @@ class Study:
         self.progress.prepare_seconds = seconds
         self.progress.save()
 
-    def _read_texts(self) -> SplitTexts:
+    def read_texts(self) -> SplitTexts:
+        """The texts of the study and the numbers of their classes."""
         try:
             texts = read_splits(self.design.data, Report())
         except UserError as error:
@@ -135,12 +133,25 @@ class Study:
 
     # --- runs -------------------------------------------------------------------------------------------------
 
+    def run_baselines(self) -> None:
+        """Trains and tests the methods that are not neural."""
+        for method in [name for name in self.design.methods if name in BASELINES]:
+            self.run_baseline(method)
+
+    def run_parts(self) -> int:
+        """Trains and tests the others, seed by seed; returns the exit code."""
+        parts = dict.fromkeys(part for method in self.design.methods for part in self.design.parts(method))
+        for seed, part in itertools.product(self.design.seed_numbers, parts):
+            if code := self.run_part(part, seed):
+                return code
+        return 0
+
     def run_baseline(self, method: str) -> None:
         """Trains and tests one that is not neural, on the same rows."""
         if method in self.progress.runs:
             return
         print(f"study {self.design.out.name}: {method}", flush=True)
-        texts = self._read_texts()
+        texts = self.read_texts()
         train, test = ([row.text for row in texts.splits[name]] for name in ("train", "test"))
         begin = self.clock()
         predicted = PREDICT[method](train, texts.labels["train"], test).argmax(axis=1)

@@ -17,6 +17,7 @@ class RunCost(NamedTuple):
       steps_per_epoch: steps on data.
       accumulation: steps an update.
       evaluation_interval: updates between evaluations; 0: at the end of each epoch alone.
+      spread: how much the time of an update varied while it was measured, as a share of its mean.
     """
 
     start: float
@@ -26,6 +27,7 @@ class RunCost(NamedTuple):
     steps_per_epoch: int
     accumulation: int
     evaluation_interval: int
+    spread: float = 0.0
 
     def evaluations(self, updates: int) -> int:
         """How many evaluations a run of so many updates has: at ends of epochs, by the interval, and at its end."""

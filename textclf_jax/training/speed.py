@@ -3,9 +3,11 @@
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +31,7 @@ from textclf_jax.training.steps import TrainState
 WARM_UP_STEPS, FEWEST_STEPS = 3, 3
 MEASURED_SHARE, MEASURED_SECONDS = 0.02, (2.0, 20.0)  # of the whole time; at least and at most
 PLOTS_SECONDS = 3.0  # of learning curves, reports and tables, by experience
+QUARTERS = 4
 ENOUGH_EPOCHS = 1000  # for the steps that are timed
 
 Clock = Callable[[], float]
@@ -121,15 +124,20 @@ def measure_cost(config: RunConfig, root: Path, minutes: float, started: float, 
     set_up_device(config.training)
     longer = config.training.model_copy(update={"epochs": ENOUGH_EPOCHS, "max_updates": None})
     plan = make_plan(config.model_copy(update={"training": longer}), root)
-    programs, compiling = _compiled_twice(plan.training_program, plan.batching.shapes, clock)
+    # the schedule, which depends on the length, is part of the program: the run will have to compile its own
+    programs = _compiled(plan.training_program, plan.batching.shapes)
     state = plan.initial_state({**plan.draw_variables(), **fitted_collections(plan, lambda line: None)})
     held_out = [data for data in (plan.val, plan.splits.get("test")) if data is not None]
     evaluation, shapes = plan.evaluation_program, plan.eval_batching.shapes if held_out else ()
-    evaluators, more_compiling = _compiled_twice(evaluation, shapes, clock)
-    # compiled for the second time programs come from the cache, as they will in the run
-    start = clock() - started - compiling[0] - more_compiling[0]
+    begin = clock()
+    _compiled(evaluation, shapes)
+    compiling = clock() - begin
+    evaluators = _compiled(evaluation, shapes)  # from the cache, as in the run
+    start = clock() - started - compiling
     shortest, longest = MEASURED_SECONDS
-    state, step = _time_steps(plan, programs, state, min(max(60 * minutes * MEASURED_SHARE, shortest), longest), clock)
+    state, step, spread = _time_steps(
+        plan, programs, state, min(max(60 * minutes * MEASURED_SHARE, shortest), longest), clock
+    )
     evaluator = Evaluator(plan.task, evaluators, plan.eval_batching)
     times = [_time_evaluation(plan, evaluator, state, data, longest, clock) for data in held_out]
     saving = _time_saving(plan, state, root, clock)
@@ -141,34 +149,31 @@ def measure_cost(config: RunConfig, root: Path, minutes: float, started: float, 
         steps_per_epoch=plan.length.steps_per_epoch,
         accumulation=plan.length.accumulation,
         evaluation_interval=config.training.eval_interval_updates,
+        spread=spread,
     )
 
 
-def _compiled_twice(
-    make: Callable[[Shape], Compiled], shapes: tuple[Shape, ...], clock: Clock
-) -> tuple[Programs, tuple[float, float]]:
-    """The programs, and the seconds it took to compile them, and to do so once more."""
-    seconds, programs = [], Programs("measured", make)
-    for _ in range(2):
-        begin, programs = clock(), Programs("measured", make)
-        for shape in shapes:
-            programs.compile(shape)
-        seconds.append(clock() - begin)
-    return programs, (seconds[0], seconds[1])
+def _compiled(make: Callable[[Shape], Compiled], shapes: tuple[Shape, ...]) -> Programs:
+    programs = Programs("measured", make)
+    for shape in shapes:
+        programs.compile(shape)
+    return programs
 
 
 def _time_steps(
     plan: Plan, programs: Programs, state: TrainState, seconds: float, clock: Clock
-) -> tuple[TrainState, float]:
+) -> tuple[TrainState, float, float]:
     """Trains on the first batches of the run for some seconds, as the loop does.
 
     Returns:
-      The state, and the seconds that a step takes on average. Where batches have several shapes, those that were timed
-      stand for the epoch by their FLOPs.
+      The state, the seconds that a step takes on average, and how much that varied: the standard deviation of its
+      quarters, as a share of it. Where batches have several shapes, those that were timed stand for the epoch by their
+      FLOPs.
     """
     batches = training_batches(plan.task, plan.train, plan.batching, plan.length, 0)
     unread: deque[dict[str, Any]] = deque()
     begin, flops, count = clock(), 0, 0
+    read: list[tuple[float, int]] = []  # the clock and the FLOPs so far, after each step
     with closing(prefetched(batches, on_device)) as ready:
         for number, batch in enumerate(ready, start=1):
             state, figures = programs[batch.shape](state, batch.arrays)
@@ -180,12 +185,25 @@ def _time_steps(
                 begin = clock()
                 continue
             flops, count = flops + plan.task.flops(batch.shape, train=True), count + 1
+            read.append((clock(), flops))
             if count >= FEWEST_STEPS and clock() - begin >= seconds:
                 break
     jax.block_until_ready(state)
     elapsed = clock() - begin
     epoch = plan.epoch(0)
-    return state, elapsed / flops * sum(plan.task.flops(rows.shape, train=True) for rows in epoch) / len(epoch)
+    of_epoch = sum(plan.task.flops(rows.shape, train=True) for rows in epoch) / len(epoch)
+    return state, elapsed / flops * of_epoch, speed_spread(read)
+
+
+def speed_spread(read: Sequence[tuple[float, int]]) -> float:
+    """The standard deviation of the speed of quarters, as a share of its mean; 0 of too few steps to tell.
+
+    Args:
+      read: the clock in seconds, and the work done so far, after each step.
+    """
+    ends = [read[i * (len(read) - 1) // QUARTERS] for i in range(QUARTERS + 1)] if len(read) > 2 * QUARTERS else []
+    speeds = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(ends) if b[0] > a[0]]
+    return stdev(speeds) / fmean(speeds) if len(speeds) > 1 else 0.0
 
 
 def _time_evaluation(

@@ -1,0 +1,50 @@
+"""The sizes of vocabulary and rows that suit some texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from textclf_jax.check.lengths import SPECIAL, count_tokens
+from textclf_jax.prepare.texts import Row
+
+PIECES = 1.3  # of a word or sign, about
+LENGTHS = (32, 64, 128, 256)  # tokens that an encoder reads
+HELD = 95  # percent of the texts that are to be read whole
+LONGEST = 4096  # tokens that the linear path reads
+MOST_IDS = 2**26  # of the rows of classification together, which are in memory
+# 8,000 pieces did well for 400,000 words; more text pays for more of them
+USUAL_PIECES, USUAL_WORDS, GROWTH = 8000, 400_000, 0.4
+FEWEST_PIECES, MOST_PIECES = 1000, 30_000
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of vocabulary and rows.
+
+    Attributes:
+      vocab_size: pieces.
+      max_length: tokens of a row that the encoder reads.
+      cls_max_length: tokens that the linear path reads; None: the same.
+    """
+
+    vocab_size: int
+    max_length: int
+    cls_max_length: int | None
+
+
+def choose_sizes(rows: Sequence[Row], extra: Sequence[Row]) -> Sizes:
+    """Chooses sizes by the lengths of texts.
+
+    Args:
+      rows: that are classified.
+      extra: further texts, for vocabulary and pretraining.
+    """
+    words = np.array([count_tokens(row.text) for row in rows], np.int64)
+    total = int(words.sum()) + sum(count_tokens(row.text) for row in extra)
+    pieces = USUAL_PIECES * (max(total, 1) / USUAL_WORDS) ** GROWTH
+    held, longest = (PIECES * float(np.percentile(words, each)) + SPECIAL for each in (HELD, 100))
+    length = next((length for length in LENGTHS if held <= length), LENGTHS[-1])
+    cls_length = min(-(-int(longest) // 64) * 64, LONGEST, max(MOST_IDS // max(len(rows), 1) // 64 * 64, length))
+    vocab_size = min(max(round(pieces / 500) * 500, FEWEST_PIECES), MOST_PIECES)
+    return Sizes(vocab_size, length, cls_length if cls_length > length else None)
