@@ -5,6 +5,7 @@ import signal
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from textclf_jax import Classifier, TextClassifier, UserError
 from textclf_jax.cli import main
 from textclf_jax.config.file import load_config
 from textclf_jax.errors import ArgumentError
-from textclf_jax.estimator import project
+from textclf_jax.estimator import project, text_classifier
 from textclf_jax.estimator.project import FLAGS, Project
 from textclf_jax.training.budget import RunCost
 from textclf_jax.training.speed import MeasuredLength
@@ -150,6 +151,7 @@ def test_the_seed_is_drawn_as_scikit_learn_draws(monkeypatch):
         ({"minutes": 1, "finetuning_settings": TINY}, "training.epochs is decided by minutes"),
         ({"finetuning_settings": {"experiment.seed": 1}}, "experiment.seed is decided by random_state"),
         ({"pretraining_settings": TINY}, "pretraining_settings are given, and pretrain is False"),
+        ({"pretrain": True}, "architecture.embedding_dim is that of the pretrained encoder"),
         ({"preset": "bert-huge"}, "bert-huge.yaml. There are: bert-base"),
         ({"finetuning_settings": {"training.epoch": 1}}, 'training.epoch=1 .*Did you mean "epochs"'),
         ({"vocab_size": 10}, "the vocabulary size of 10|vocab_size is vocab_size|--vocab-size"),
@@ -185,32 +187,43 @@ def test_an_existing_empty_folder_stays_where_nothing_was_made(own_folders):
 # --- data and length --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def not_trained(monkeypatch):
-    """Data and configs are made, runs are not trained; gives the minutes that each was to take."""
-    asked = []
+class Machine:
+    """Data and configs are made on it, but runs are not trained.
 
-    def length_within(minutes, config, root, *, measuring_counts) -> MeasuredLength:
+    Attributes:
+      now: the clock, in seconds.
+      training: seconds that each run takes.
+      asked: (name of the run, minutes it is to take), in their order.
+    """
+
+    def __init__(self, monkeypatch):
+        self.now, self.training, self.asked = 100.0, 0.0, []
+        clock = SimpleNamespace(perf_counter=lambda: self.now)
+        monkeypatch.setattr(project, "time", clock)
+        monkeypatch.setattr(text_classifier, "time", clock)
+        monkeypatch.setattr(project, "length_within", self.length_within)
+        monkeypatch.setattr(Project, "_run", lambda project, kind, path: self.run(path))
+        monkeypatch.setattr(text_classifier, "Classifier", SimpleNamespace(load=Path))
+
+    def length_within(self, minutes, config, root, *, measuring_counts) -> MeasuredLength:
         assert measuring_counts
-        asked.append((config.experiment.name, minutes))
+        self.asked.append((config.experiment.name, minutes))
         return MeasuredLength(400, 100, RunCost(1.0, 0.5, 1.0, 1.0, 4, 1, 0), minutes)
 
-    class Loader:
-        load = staticmethod(Path)
+    def run(self, path: Path) -> Path:
+        self.now += self.training
+        return path
 
-    monkeypatch.setattr(project, "length_within", length_within)
-    monkeypatch.setattr(Project, "_run", lambda self, kind, path: path)
-    monkeypatch.setattr("textclf_jax.estimator.text_classifier.Classifier", Loader)
-    return asked
+
+@pytest.fixture
+def not_trained(monkeypatch) -> Machine:
+    return Machine(monkeypatch)
 
 
 def test_minutes_are_shared_as_in_a_study(tmp_path, not_trained):
+    not_trained.training = 8 * 60
     TextClassifier(folder=tmp_path / "topics", minutes=10, **SMALL).fit(TEXTS, LABELS)
-    (first, minutes), (second, left) = not_trained
-    assert (first, second) == ("encoder", "classifier")
-    # a little is gone for the data; the stand-in for training takes no time
-    assert 8.0 < minutes < 8.5
-    assert minutes < left < 10
+    assert not_trained.asked == [("encoder", 8.5), ("classifier", 2.0)]
     configs = [
         load_config(tmp_path / "topics" / "experiments" / kind / name / "config.yaml", kind=kind).config.training
         for kind, name in (("pretraining", "encoder"), ("finetuning", "classifier"))
@@ -220,9 +233,13 @@ def test_minutes_are_shared_as_in_a_study(tmp_path, not_trained):
 
 def test_from_scratch_all_minutes_are_for_the_classifier(tmp_path, not_trained):
     scratch(folder=tmp_path / "topics", minutes=10, finetuning_settings=None).fit(TEXTS, LABELS)
-    ((name, minutes),) = not_trained
-    assert name == "classifier"
-    assert 9.0 < minutes < 10
+    assert not_trained.asked == [("classifier", 10.0)]
+
+
+def test_finetuning_has_its_share_where_pretraining_took_too_long(tmp_path, not_trained):
+    not_trained.training = 11 * 60
+    TextClassifier(folder=tmp_path / "topics", minutes=10, **SMALL).fit(TEXTS, LABELS)
+    assert not_trained.asked == [("encoder", 8.5), ("classifier", 1.5)]
 
 
 @pytest.mark.parametrize(("fraction", "rows"), [(0.1, 4), (0.25, 10), (0.0, 0)])

@@ -36,7 +36,7 @@ from textclf_jax.training.speed import length_within
 
 DATA, ENCODER, CLASSIFIER = "data", "encoder", "classifier"  # folder of the dataset, names of the runs
 SOURCE = Path("texts")  # what rows are from, in messages
-FINETUNING_SHARE = 0.15  # of the time, where there is pretraining
+FINETUNING_SHARE = 0.15  # of the time, where there is pretraining; as in a study
 SHOWN_ROWS = 5
 FLAGS = (
     "(Flags are those of `textclf prepare`. Here --vocab-size is vocab_size, --max-length is max_length, and "
@@ -140,7 +140,7 @@ class Project:
         """
         recipe, seed = self.recipe, f"experiment.seed={self.recipe.seed}"
         pretraining, finetuning = (*recipe.pretraining, seed), (*recipe.finetuning, seed)
-        check_settings("finetuning", recipe.preset, finetuning)
+        check_settings("finetuning", recipe.preset, finetuning, self.root)
         new = {"data": DATA, "root": self.root}
         if not recipe.pretrain:
             with _emptied_on_error(self.root):
@@ -149,7 +149,7 @@ class Project:
                 options = {"preset": recipe.preset, "overrides": finetuning, "choose_length": length}
                 config = generate_finetuning(CLASSIFIER, None, **new, **options)
             return self._run("finetuning", config)
-        check_settings("pretraining", recipe.preset, pretraining)
+        check_settings("pretraining", recipe.preset, pretraining, self.root)
         with _emptied_on_error(self.root):
             self._prepare()
             length = self._length(1 - FINETUNING_SHARE)
@@ -157,7 +157,7 @@ class Project:
             config = generate_pretraining(ENCODER, **new, **options)
         self._run("pretraining", config)
         # more epochs only teach a pretrained encoder the few texts by heart
-        length = self._length(1.0, at_most_epochs=True)
+        length = self._length(1.0, after_pretraining=True)
         config = generate_finetuning(CLASSIFIER, ENCODER, **new, overrides=finetuning, choose_length=length)
         return self._run("finetuning", config)
 
@@ -184,12 +184,13 @@ class Project:
         advice = [f"note: {line}" for line in report.advice(recipe.max_length)]
         say(report.row_counts(), *advice, FLAGS if any("--" in line for line in advice) else "")
 
-    def _length(self, share: float, *, at_most_epochs: bool = False) -> ChooseLength | None:
+    def _length(self, share: float, *, after_pretraining: bool = False) -> ChooseLength | None:
         """Chooses the length of a run that takes a share of the minutes that are left; None without minutes.
 
         Args:
           share: of the time.
-          at_most_epochs: the run ends after the epochs of its config where these are over earlier.
+          after_pretraining: the run has its share of all minutes at least, and ends after the epochs of its config
+            where these are over earlier.
         """
         minutes = self.recipe.minutes
         if minutes is None:
@@ -197,8 +198,10 @@ class Project:
 
         def choose(config: AnyConfig) -> Length:
             left = minutes - (time.perf_counter() - self.begin) / 60
+            if after_pretraining:  # which would be lost if it had taken longer than it was to
+                left = max(left, FINETUNING_SHARE * minutes)
             found = length_within(share * left, config, self.root, measuring_counts=True)
-            found = found.at_most(config.training.epochs) if at_most_epochs else found
+            found = found.at_most(config.training.epochs) if after_pretraining else found
             say(found.facts(config.training.warmup_ratio))
             return Length(found.max_updates, found.epochs, found.remark)
 

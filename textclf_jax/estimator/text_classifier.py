@@ -34,6 +34,14 @@ OWN_KEYS = {
     "data.val.dataset_path": "validation_fraction",
     "pretrained_experiment.path": "pretrain",
 }
+# keys that finetuning takes over from pretraining
+ENCODER_KEYS = {
+    f"architecture.{name}"
+    for name in (
+        *("embedding_dim", "num_layers", "mlp_size", "type_vocab_size", "pos_encoding", "attention.kind"),
+        *("attention.num_heads", "attention.attention_embedding_dim", "attention.projection_bias"),
+    )
+}
 LENGTH_KEYS = ("training.epochs", "training.max_updates")
 
 
@@ -162,6 +170,10 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             raise ArgumentError(f"minutes {self.minutes!r} must be above 0")
         if self.pretraining_settings and not self.pretrain:
             raise ArgumentError("pretraining_settings are given, and pretrain is False: leave one of the two out")
+        if self.pretrain and (key := next(iter(self._keys_of_the_encoder()), None)) is not None:
+            raise ArgumentError(
+                f"finetuning_settings: {key} is that of the pretrained encoder: see pretraining_settings"
+            )
         return Recipe(
             preset=self.preset,
             pretrain=self.pretrain,
@@ -173,6 +185,12 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
             finetuning=self._overrides("finetuning_settings", self.finetuning_settings),
             seed=int(check_random_state(self.random_state).randint(SEEDS)),
         )
+
+    def _keys_of_the_encoder(self) -> list[str]:
+        """The settings of finetuning that pretraining decides, and does not have."""
+        pretraining, finetuning = self.pretraining_settings or {}, self.finetuning_settings or {}
+        shared = ENCODER_KEYS & finetuning.keys()
+        return sorted(key for key in shared if key not in pretraining or pretraining[key] != finetuning[key])
 
     def _overrides(self, name: str, settings: Mapping[str, object] | None) -> tuple[str, ...]:
         """Settings as `section.key=value`."""
