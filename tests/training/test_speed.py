@@ -102,9 +102,9 @@ def test_the_time_of_measuring_may_count(data, monkeypatch):
 
 
 def test_what_came_before_counts_as_start(data, monkeypatch):
-    machine, config = Machine(monkeypatch), tiny.pretraining(data, data={"num_length_buckets": 1})
-    late = length_within(2.0, config, tiny.Path("/"), started=60.0, clock=machine.clock)
-    early = length_within(2.0, config, tiny.Path("/"), clock=machine.clock)
+    config = tiny.pretraining(data, data={"num_length_buckets": 1})
+    late = length_within(2.0, config, tiny.Path("/"), started=60.0, clock=Machine(monkeypatch).clock)
+    early = length_within(2.0, config, tiny.Path("/"), clock=Machine(monkeypatch).clock)
     assert late.cost.start - early.cost.start == pytest.approx(40.0)
     assert late.max_updates < early.max_updates
 

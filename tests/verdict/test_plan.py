@@ -51,7 +51,7 @@ PARTS_OF_A_RUN = st.builds(
 @given(pretraining=PARTS_OF_A_RUN, finetuning=PARTS_OF_A_RUN, budget=st.floats(60, 20_000), seeds=st.integers(0, 4))
 def test_the_budget_is_kept_by_what_was_measured(pretraining, finetuning, budget, seeds):
     """Within an epoch of pretraining and its evaluation: no time is left that would hold more of it."""
-    of = dict.fromkeys(PARTS, finetuning) | {PRETRAINING_PART: pretraining}
+    of: dict[str, RunCost] = {**dict.fromkeys(PARTS, finetuning), PRETRAINING_PART: pretraining}
     try:
         made = plan(budget, seeds or None, of)
     except UserError:

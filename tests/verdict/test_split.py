@@ -14,6 +14,7 @@ from textclf_jax.check.checking import Facts, check_data
 from textclf_jax.check.data import CheckOptions
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.texts import ReadOptions
+from textclf_jax.verdict.progress import read_groups
 from textclf_jax.verdict.split import Divider, groups_of, read_extra, write_texts
 
 
@@ -144,6 +145,7 @@ def test_a_class_of_late_rows_alone_is_refused():
 
 def test_texts_are_written_with_where_they_are_from():
     rows = make_rows(100)
+    rows[:3] = [row._replace(text=f"{row.text}\u2028{row.text}") for row in rows[:3]]
     rows[3] = rows[3]._replace(text='a "quoted"\ntext\u2028of two lines')
     write(Path("a.csv"), rows)
     facts = divided()
@@ -154,6 +156,7 @@ def test_texts_are_written_with_where_they_are_from():
         assert sorted(each["text"] for each in written) == sorted(row["text"].strip() for row in csv.DictReader(file))
     assert all(each["file"] == "a.csv" for each in written)
     assert not Path("texts/extra.jsonl").exists()
+    assert len(read_groups(Path("texts/train.jsonl"))) == len(facts.data.parts()["train"])
 
 
 def test_extra_texts_are_read_as_they_are(tmp_path):

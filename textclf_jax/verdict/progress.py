@@ -108,4 +108,5 @@ def _read(path: Path) -> State:
 
 def read_groups(path: Path) -> Sequence[str]:
     """The group of each row that was written down."""
-    return [json.loads(line)["group"] for line in path.read_text(encoding="utf-8").splitlines() if line]
+    # not by splitlines(), for which a line ends at U+2028, too
+    return [json.loads(line)["group"] for line in path.read_text(encoding="utf-8").split("\n") if line]
