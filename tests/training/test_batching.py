@@ -104,7 +104,7 @@ def test_elsewhere_on_gpus_texts_have_rows_of_their_own_and_the_run_says_why(dat
     (note,) = padding_note(config)
     assert (
         note
-        == f"note: each text has a row of its own, padded: flash attention cannot tell apart several here: {reason}"
+        == f"note: training gives each text a row of its own, padded: flash attention tells no texts apart: {reason}"
     )
 
 

@@ -1,8 +1,9 @@
 """How many floating-point operations the matrix products of a model take, from shapes alone.
 
 A product of [M, K] and [K, N] takes 2 M K N. Counted is what a step computes on its padded shapes: in training the
-gradient of every operand that has one costs the product once more. Recomputation, softmax and other element-wise work
-are left out, as is usual for model FLOP/s.
+gradient of every operand that has one costs the product once more. Where attention compares the tokens of one text
+alone, which shapes do not show, their mean number is given. Recomputation, softmax and other element-wise work are left
+out, as is usual for model FLOP/s.
 """
 
 from collections.abc import Iterator

@@ -77,7 +77,7 @@ def padding_note(config: RunConfig) -> list[str]:
     reason = _why_no_spans(config, train=True)
     if reason is None:
         return []
-    return [f"note: each text has a row of its own, padded: flash attention cannot tell apart several here: {reason}"]
+    return [f"note: training gives each text a row of its own, padded: flash attention tells no texts apart: {reason}"]
 
 
 def _wants_packing(config: RunConfig, *, train: bool) -> bool:
