@@ -169,7 +169,8 @@ def compile_step(step: Step) -> Program:
         padding = None
         if case.median_length:
             padding = padding_waste(plan.train.lengths, plan_epoch(plan.task, plan.train, plan.batching, 0))
-        return Program(program.as_text(), plan.task.flops(shape, train=is_training), padding)
+        flops = plan.training_flops(shape) if is_training else plan.evaluation_flops(shape)
+        return Program(program.as_text(), flops, padding)
 
 
 def cells(step: Step, program: Program, kernels: Sequence[Kernel]) -> list[str]:

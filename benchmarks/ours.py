@@ -119,7 +119,7 @@ class Steps(Batches):
             if len(self.unread) > steps_in_flight():
                 jax.device_get(self.unread.popleft())
             tokens += batch.tokens
-            flops += self.plan.task.flops(batch.shape, train=True)
+            flops += self.plan.training_flops(batch.shape)
         jax.block_until_ready(self.state)
         return {"tokens": tokens, "flops": flops, "batch_wait": waited}
 
@@ -145,7 +145,7 @@ class Evaluation:
         programs = Programs("evaluation", plan.evaluation_program)
         self.evaluator = Evaluator(plan.task, programs, plan.eval_batching)
         batches = plan.eval_batching.evaluation(self.val.lengths)
-        self.flops = sum(plan.task.flops(batch.shape, train=False) for batch in batches)
+        self.flops = sum(plan.evaluation_flops(batch.shape) for batch in batches)
         self.facts = {"padding_waste": padding_waste(self.val.lengths, batches)}
 
     def take(self, count: int) -> Answer:
@@ -215,7 +215,7 @@ def epoch(case: Answer, folder: str) -> Answer:
         "seconds": seconds,
         "compile_seconds": sum(compiling),
         "tokens": int(plan.train.lengths.sum()),
-        "flops": sum(plan.task.flops(batch.shape, train=True) for batch in batches),
+        "flops": sum(plan.training_flops(batch.shape) for batch in batches),
         "padding_waste": padding_waste(plan.train.lengths, batches),
     }
 

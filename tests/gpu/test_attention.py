@@ -11,7 +11,11 @@ import pytest
 from tests.gpu import exact
 from tests.model.cases import HALF, architecture, normal
 from textclf_jax.config.schema import Favor, Local, Lsh
+from textclf_jax.data.joining import Joined, spans_of
+from textclf_jax.data.packing import token_places
+from textclf_jax.kernels.backend import why_not_within_spans
 from textclf_jax.kernels.precision import FULL, Precision
+from textclf_jax.kernels.spans import attend_within_spans, row_lengths
 from textclf_jax.model.attention import SelfAttention, softmax
 from textclf_jax.model.attention.favor import draw_features, favor_attention
 from textclf_jax.model.attention.inputs import Inputs
@@ -126,9 +130,39 @@ CASES = [(kind, length, "bf16") for kind in KINDS for length in LENGTHS] + [(kin
 def test_values_and_gradients(kind, length, name):
     precision, tolerance = PRECISIONS[name]
     lengths, kernel, in_float64 = KINDS[kind](length, precision)
-    shape = (BATCH, length, HEADS, WIDTH)
-    inputs = [jnp.asarray(x, precision.activations) for x in normal(shape, count=3)]
     real = (np.arange(length) < lengths[:, None])[..., None, None]
+    check(kernel, in_float64, (BATCH, length, HEADS, WIDTH), real, precision, tolerance)
+
+
+@pytest.mark.parametrize("longest", LENGTHS)
+def test_values_and_gradients_of_texts_end_to_end(longest):
+    """Of texts of those lengths and of others, some of which go on in the next row, after a row and more of padding."""
+    if reason := why_not_within_spans(jnp.bfloat16, WIDTH, drops_weights=False):
+        pytest.skip(reason)
+    lengths = np.array([longest, longest // 2, longest - 37, 64, 1, longest // 3, longest])
+    width = row_lengths(longest)[0]
+    rows = -(-int(lengths.sum()) // width) + 1
+    (batch,) = Joined(9, (rows, width), longest).evaluation(lengths)
+    sizes = lengths[batch.rows]
+    tokens = token_places(batch.starts, sizes)
+    segments = np.zeros(batch.shape, np.int32)
+    segments.reshape(-1)[tokens.place] = tokens.text + 1
+    spans = [jnp.asarray(x) for x in spans_of(batch, sizes, 9)]
+
+    def in_float64(*arrays):
+        flat = (x.reshape(1, -1, HEADS, WIDTH) for x in arrays)
+        return exact.within_segments(*flat, segments.reshape(1, -1)).reshape(arrays[0].shape)
+
+    def kernel(*arrays):
+        return attend_within_spans(*arrays, *spans)
+
+    real = (segments > 0)[..., None, None]
+    check(kernel, in_float64, (*batch.shape, HEADS, WIDTH), real, *PRECISIONS["bf16"])
+
+
+def check(kernel, in_float64, shape: tuple[int, ...], real: np.ndarray, precision: Precision, tolerance: float) -> None:
+    """Compares values and gradients for [B, L, H, K] random arrays where tokens are `real` [B, L, 1, 1]."""
+    inputs = [jnp.asarray(x, precision.activations) for x in normal(shape, count=3)]
     weights = np.where(real, normal(shape, seed=1), 0)
 
     def total(*arrays):

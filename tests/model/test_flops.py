@@ -72,3 +72,16 @@ def test_a_wide_window_and_exact_layers_count_as_exact():
     exact = mlm_flops(architecture("mha"), 10, 1, LENGTH, LENGTH, train=True)
     assert of(window=LENGTH) == of(global_every_n_layers=1) == exact
     assert of(window=64) < of(window=64, global_every_n_layers=2) < exact
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_attention_within_texts_compares_fewer_keys(train):
+    """Scores and values of so many keys a query, in each layer; all of a row's are what is counted without."""
+    config = architecture("mha")
+
+    def flops(keys):
+        return mlm_flops(config, VOCAB_SIZE, BATCH, LENGTH, PREDICTIONS * 4, train=train, keys=keys)
+
+    of_a_key = 4 * BATCH * LENGTH * config.attention_dim * config.num_layers * (3 if train else 1)
+    assert flops(LENGTH) == flops(None)
+    assert flops(None) - flops(100) == (LENGTH - 100) * of_a_key

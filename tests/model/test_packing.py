@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
+from textclf_jax.data.joining import Joined, spans_of
 from textclf_jax.data.packing import Packed, token_places
 from textclf_jax.kernels.attention import BLOCKS, Blocks
-from textclf_jax.model.attention import attends_from_few
+from textclf_jax.kernels.spans import attend_within_spans_reference
+from textclf_jax.model.attention import attends_from_few, softmax
 from textclf_jax.model.heads import MaskedLanguageModel, SequenceClassifier
 from textclf_jax.model.packing import Packing
 
@@ -65,6 +67,56 @@ def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, b
     (_, actual), gradient = jax.value_and_grad(together, has_aux=True)(params)
     agree(expected, actual)
     agree(expected_gradient, gradient)
+
+
+@pytest.fixture
+def joined(monkeypatch):
+    """The same texts end to end, told apart by spans: (ids [6, 9], lengths, ids [B, L], packing, tokens)."""
+    monkeypatch.setattr(softmax, "attend_within_spans", attend_within_spans_reference)
+    rng = np.random.default_rng(0)
+    (batch,) = Joined(len(LENGTHS), (3, 10), 6).evaluation(LENGTHS)
+    lengths = LENGTHS[batch.rows]
+    ids = np.where(np.arange(9) < lengths[:, None], rng.integers(5, VOCAB_SIZE, (6, 9)), 0)
+    tokens = token_places(batch.starts, lengths)
+    assert len(set(tokens.place[tokens.text == 0] // 10)) == 2, "a text goes over the end of its row"
+    packed, segments, positions = (np.zeros(batch.shape, np.int32) for _ in range(3))
+    packed.reshape(-1)[tokens.place] = ids[tokens.text, tokens.column]
+    segments.reshape(-1)[tokens.place] = tokens.text + 1
+    positions.reshape(-1)[tokens.place] = tokens.column
+    arrays = (segments, positions, batch.starts.astype(np.int32), *spans_of(batch, lengths, len(LENGTHS)))
+    return ids, lengths, packed, Packing(*map(jnp.asarray, arrays)), tokens
+
+
+@pytest.mark.parametrize("pos_encoding", ["rope", "learned", "sinusoidal"])
+def test_texts_end_to_end_give_the_tokens_and_gradients_of_one_text_a_row(joined, pos_encoding):
+    ids, lengths, packed, packing, tokens = joined
+    model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
+    params = model.init(jax.random.key(0), ids, lengths)
+    weights = jax.random.normal(jax.random.key(1), (len(tokens.text), VOCAB_SIZE))
+
+    def alone(params):
+        logits = model.apply(params, ids, lengths)[tokens.text, tokens.column]
+        return (logits * weights).sum(), logits
+
+    def together(params):
+        logits = model.apply(params, packed, lengths, packing=packing).reshape(-1, VOCAB_SIZE)[tokens.place]
+        return (logits * weights).sum(), logits
+
+    agree(jax.value_and_grad(alone, has_aux=True)(params), jax.value_and_grad(together, has_aux=True)(params))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_texts_end_to_end_have_the_classes_of_one_text_a_row(joined, pooling):
+    ids, lengths, packed, packing, _ = joined
+    head = ClassificationHead(num_labels=3, pooling=pooling, classifier_dropout=0.0)
+    model = TextClassifier(architecture(), head, VOCAB_SIZE)
+    params = model.init(jax.random.key(0), ids, lengths)
+    weights = jax.random.normal(jax.random.key(1), (len(ids), 3))
+
+    def total(params, ids, **options):
+        return (model.apply(params, ids, lengths, **options) * weights).sum()
+
+    agree(jax.value_and_grad(total)(params, ids), jax.value_and_grad(total)(params, packed, packing=packing))
 
 
 @pytest.mark.parametrize("packs", [False, True])

@@ -1,13 +1,12 @@
 """How texts become batches is chosen by the run: by what its attention can do, and by arithmetic."""
 
-import numpy as np
 import pytest
 
 from tests import tiny
 from textclf_jax.data.collate import Bucketed
 from textclf_jax.data.packing import Packed
 from textclf_jax.errors import UserError
-from textclf_jax.training.plan import choose_batching, make_plan
+from textclf_jax.training.plan import make_plan
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +41,6 @@ def test_texts_have_rows_of_their_own_where_packing_is_not_wanted_or_not_possibl
 def test_the_order_of_a_file_is_kept(data):
     train = {"dataset_path": str(data / "mlm" / "train.pt"), "shuffle": False}
     assert isinstance(batching_of(tiny.pretraining(data, data={"train": train})), Bucketed)
-
-
-def test_full_rows_are_not_packed(data):
-    task = make_plan(tiny.pretraining(data), root=tiny.Path("/")).task
-    chosen = choose_batching(task, np.full(100, tiny.MAX_LENGTH), 4)
-    assert chosen == Bucketed(8, (tiny.MAX_LENGTH,))
-
-
-@pytest.mark.parametrize(("cost", "num_programs"), [(-0.3, 3), (0.3, 1)])
-def test_further_programs_count(data, monkeypatch, cost, num_programs):
-    monkeypatch.setattr("textclf_jax.training.plan.COST_OF_A_PROGRAM", cost)
-    task = make_plan(tiny.pretraining(data), root=tiny.Path("/")).task
-    lengths = np.random.default_rng(0).integers(1, tiny.MAX_LENGTH + 1, 200)
-    assert len(choose_batching(task, lengths, 4).shapes) == num_programs
 
 
 @pytest.mark.parametrize("build", [tiny.pretraining, tiny.finetuning])

@@ -20,11 +20,13 @@ class BatchRows(NamedTuple):
       rows: indices of the texts in the data, at most batch_size.
       shape: (B, L) of the token ids, padding included.
       starts: where rows hold several texts, the place (row * L + column) of each text's first token; None: one a row.
+      has_spans: whether attention is told where each text lies; then they may go on in the next row.
     """
 
     rows: Int[np.ndarray, " rows"]
     shape: tuple[int, int]
     starts: Int[np.ndarray, " rows"] | None = None
+    has_spans: bool = False
 
 
 def choose_buckets(lengths: Int[np.ndarray, " N"], max_length: int, count: int) -> tuple[int, ...]:
@@ -77,6 +79,11 @@ class Batching(Protocol):
         """The shapes (B, L) that batches have; each costs one compilation."""
         ...
 
+    @property
+    def keys(self) -> int | None:
+        """The keys that attention compares a query with, on average; None: all of its row."""
+        ...
+
     def epoch(self, lengths: Int[np.ndarray, " N"], *, seed: int, epoch: int, shuffle: bool) -> list[BatchRows]:
         """Lists the ceil(N / batch_size) batches of one training epoch; every text is in one."""
         ...
@@ -108,6 +115,10 @@ class Bucketed:
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         return tuple((self.batch_size, bucket) for bucket in self.buckets)
+
+    @property
+    def keys(self) -> None:
+        """See `Batching`."""
 
     def epoch(self, lengths: Int[np.ndarray, " N"], *, seed: int, epoch: int, shuffle: bool) -> list[BatchRows]:
         """See `Batching`; the order is a function of (seed, epoch), or without `shuffle` that of the file."""

@@ -40,6 +40,10 @@ class Packed:
     def shapes(self) -> tuple[tuple[int, int], ...]:
         return (self.shape,)
 
+    @property
+    def keys(self) -> None:
+        """See `Batching`: those of other texts are masked, but compared."""
+
     def epoch(self, lengths: Int[np.ndarray, " N"], *, seed: int, epoch: int, shuffle: bool) -> list[BatchRows]:
         """See `Batching`; the order is a function of (seed, epoch)."""
         assert shuffle, "packing chooses which texts go together"

@@ -5,6 +5,8 @@ import re
 import jax
 import jax.numpy as jnp
 
+from textclf_jax.kernels.spans import why_jax_has_no_spans
+
 # compute capabilities of NVIDIA's generations
 AMPERE, HOPPER = (8, 0), (9, 0)
 
@@ -49,6 +51,16 @@ def flash_attention_fits(dtype, head_dim: int, *, drops_weights: bool) -> bool:
     return why_no_flash_attention(dtype, head_dim, drops_weights=drops_weights) is None
 
 
+def why_not_within_spans(dtype, head_dim: int, *, drops_weights: bool) -> str | None:
+    """What is in the way of cuDNN's flash attention within each text of a row, a clause; None where it can be used."""
+    if reason := why_no_flash_attention(dtype, head_dim, drops_weights=drops_weights):
+        return reason
+    capability = compute_capability()
+    if capability is None or capability < HOPPER:
+        return "it needs compute capability 9.0"
+    return why_jax_has_no_spans()
+
+
 def masks_between_texts() -> bool:
-    """Whether exact attention can mask the keys of other texts; flash attention, used on GPUs, cannot."""
+    """Whether exact attention masks the keys of other texts; on GPUs that would take flash attention's place."""
     return platform() != "gpu"

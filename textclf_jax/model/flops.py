@@ -1,8 +1,9 @@
 """How many floating-point operations the matrix products of a model take, from shapes alone.
 
 A product of [M, K] and [K, N] takes 2 M K N. Counted is what a step computes on its padded shapes: in training the
-gradient of every operand that has one costs the product once more. Recomputation, softmax and other element-wise work
-are left out, as is usual for model FLOP/s.
+gradient of every operand that has one costs the product once more. Where attention compares the tokens of one text
+alone, which shapes do not show, their mean number is given. Recomputation, softmax and other element-wise work are left
+out, as is usual for model FLOP/s.
 """
 
 from collections.abc import Iterator
@@ -31,7 +32,16 @@ def total(products: Iterator[Product], *, train: bool) -> int:
     return sum(p.flops * (1 + p.gradients * train) for p in products)
 
 
-def mlm_flops(c: Architecture, vocab_size: int, batch: int, length: int, predictions: int, *, train: bool) -> int:
+def mlm_flops(
+    c: Architecture,
+    vocab_size: int,
+    batch: int,
+    length: int,
+    predictions: int,
+    *,
+    train: bool,
+    keys: int | None = None,
+) -> int:
     """Counts a step of masked language modelling.
 
     Args:
@@ -40,32 +50,42 @@ def mlm_flops(c: Architecture, vocab_size: int, batch: int, length: int, predict
       batch, length: B and the padded L.
       predictions: P, the places that are decoded.
       train: whether gradients are computed.
+      keys: those that exact attention compares a query with, on average; None: all of its row.
 
     Returns:
       FLOPs of one step.
     """
 
     def products():
-        yield from encoder_products(c, batch, length, predictions)
+        yield from encoder_products(c, batch, length, predictions, keys)
         yield Product(2 * predictions * c.embedding_dim * (c.embedding_dim + vocab_size))
 
     return total(products(), train=train)
 
 
 def classifier_flops(
-    c: Architecture, head: ClassificationHead, batch: int, length: int, texts: int, *, train: bool
+    c: Architecture,
+    head: ClassificationHead,
+    batch: int,
+    length: int,
+    texts: int,
+    *,
+    train: bool,
+    keys: int | None = None,
 ) -> int:
     """Counts a step of classification of some texts. Other arguments and result as for `mlm_flops`."""
 
     def products():
-        yield from encoder_products(c, batch, length, texts if head.pooling == "cls" else batch * length)
+        yield from encoder_products(c, batch, length, texts if head.pooling == "cls" else batch * length, keys)
         pooler = c.embedding_dim if head.pooler_type else 0
         yield Product(2 * texts * c.embedding_dim * (pooler + head.num_labels))
 
     return total(products(), train=train)
 
 
-def encoder_products(c: Architecture, batch: int, length: int, wanted: int) -> Iterator[Product]:
+def encoder_products(
+    c: Architecture, batch: int, length: int, wanted: int, keys: int | None = None
+) -> Iterator[Product]:
     """The products of all layers on [batch, length] tokens; of the last one, only `wanted` vectors are read."""
     tokens, inputs = batch * length, 2 if c.attention.kind == "lsh" else 3
     width_after = c.attention_dim + 2 * c.mlp_size  # output projection, and the two layers of the feed-forward network
@@ -78,10 +98,12 @@ def encoder_products(c: Architecture, batch: int, length: int, wanted: int) -> I
         if few:
             yield _attending(c, wanted, tokens)
         else:
-            yield from attention_products(c, layer, batch, length)
+            yield from attention_products(c, layer, batch, length, keys)
 
 
-def attention_products(c: Architecture, layer: int, batch: int, length: int) -> Iterator[Product]:
+def attention_products(
+    c: Architecture, layer: int, batch: int, length: int, keys: int | None = None
+) -> Iterator[Product]:
     """The products between queries, keys and values of one layer, by its kind of attention."""
     attention = c.attention
     exact_layer = attention.kind == "local" and is_exact_layer(attention.local, layer)
@@ -92,7 +114,7 @@ def attention_products(c: Architecture, layer: int, batch: int, length: int) -> 
     elif attention.kind == "local" and not exact_layer and attention.local.window < length - 1:
         yield from _local(c, batch, length)
     else:
-        yield _attending(c, batch * length, length)
+        yield _attending(c, batch * length, length if keys is None else keys)
 
 
 def _attending(c: Architecture, queries: int, keys: int) -> Product:

@@ -15,16 +15,20 @@ class Packing(NamedTuple):
       segments: [B, L] int32, which text each token belongs to, from 1; 0 at padding.
       position_ids: [B, L] int32, positions from 0 in each text.
       starts: [N] int32, the place (row * L + column) of each text's first token.
+      span_sizes, span_offsets: what `kernels.spans` takes, where flash attention is to tell texts apart; otherwise it
+        is by segments.
     """
 
     segments: Int[Array, "B L"]
     position_ids: Int[Array, "B L"]
     starts: Int[Array, " N"]
+    span_sizes: Int[Array, "B M"] | None = None
+    span_offsets: Int[Array, "B M1"] | None = None
 
 
 def packing_of(batch: dict[str, Any]) -> Packing | None:
     """The packing of a batch that has these arrays; None where rows hold one text each."""
-    return Packing(*(batch[name] for name in Packing._fields)) if "segments" in batch else None
+    return Packing(**{n: batch[n] for n in Packing._fields if n in batch}) if "segments" in batch else None
 
 
 def at(x: Float[Array, "B L D"], positions: Int[Array, "*P"] | None) -> Float[Array, "*N D"]:

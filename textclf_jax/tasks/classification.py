@@ -78,10 +78,10 @@ class ClassificationTask:
         head = self.config.classification_head
         return np.zeros((size, head.num_labels), np.float32) if head.multi_label else np.zeros(size, np.int32)
 
-    def flops(self, shape: tuple[int, int], *, train: bool) -> int:
+    def flops(self, shape: tuple[int, int], *, train: bool, keys: int | None = None) -> int:
         """See `Task`."""
         texts, head = self.config.training.batch_size, self.config.classification_head
-        return classifier_flops(self.config.architecture, head, *shape, texts, train=train)
+        return classifier_flops(self.config.architecture, head, *shape, texts, train=train, keys=keys)
 
     @property
     def hits_name(self) -> str:

@@ -56,10 +56,10 @@ class MlmTask:
         predictions = gather_predictions(labels, capacity, np.random.default_rng(choosing))
         return arrays | predictions._asdict()
 
-    def flops(self, shape: tuple[int, int], *, train: bool) -> int:
+    def flops(self, shape: tuple[int, int], *, train: bool, keys: int | None = None) -> int:
         """See `Task`."""
-        capacity = max_predictions(*shape, self.config.mlm_head.mask_p)
-        return mlm_flops(self.config.architecture, self.tokenizer.vocab_size, *shape, capacity, train=train)
+        capacity, architecture = max_predictions(*shape, self.config.mlm_head.mask_p), self.config.architecture
+        return mlm_flops(architecture, self.tokenizer.vocab_size, *shape, capacity, train=train, keys=keys)
 
     @property
     def hits_name(self) -> str:

@@ -9,6 +9,7 @@ from jaxtyping import Bool
 from textclf_jax.config.schema import RunConfig
 from textclf_jax.data.collate import BatchRows
 from textclf_jax.data.dataset import Dataset
+from textclf_jax.data.joining import spans_of
 from textclf_jax.data.packing import token_places, tokens_taken
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.tasks.thresholds import Thresholds
@@ -40,7 +41,7 @@ class Task(Protocol):
 
         Args:
           data: where the texts are; None gives a batch without texts.
-          batch: which texts, and the shape (B, L), on which alone all shapes of the arrays depend.
+          batch: which texts, and the shape (B, L); on that and `has_spans` alone all shapes of the arrays depend.
           seed: of whatever is random in a batch.
           train: for a step of training, which takes nothing that is not trained.
 
@@ -49,8 +50,8 @@ class Task(Protocol):
         """
         ...
 
-    def flops(self, shape: tuple[int, int], *, train: bool) -> int:
-        """FLOPs of the matrix products of one step on a batch of shape (B, L)."""
+    def flops(self, shape: tuple[int, int], *, train: bool, keys: int | None = None) -> int:
+        """FLOPs of the matrix products of one step on a batch of shape (B, L); `keys` of `Batching`."""
         ...
 
     @property
@@ -95,7 +96,7 @@ def gather_tokens(data: Dataset | None, batch: BatchRows, batch_size: int, pad_i
     Returns:
       input_ids [B, L] and lengths [N] int32. Where rows hold several texts also segments [B, L] (the number of the
       text, from 1; 0 at padding), position_ids [B, L] (from 0 in each text), and starts [N] (places of first tokens; 0
-      for missing texts).
+      for missing texts). With `has_spans` also `Spans`.
     """
     lengths = np.zeros(batch_size, np.int32)
     if data is None:
@@ -111,7 +112,10 @@ def gather_tokens(data: Dataset | None, batch: BatchRows, batch_size: int, pad_i
     position_ids.reshape(-1)[tokens.place] = tokens.column
     starts = np.zeros(batch_size, np.int32)
     starts[: len(batch.rows)] = batch.starts
-    return arrays | {"segments": segments, "position_ids": position_ids, "starts": starts}
+    arrays |= {"segments": segments, "position_ids": position_ids, "starts": starts}
+    if not batch.has_spans:
+        return arrays
+    return arrays | spans_of(batch, tokens_taken(lengths[: len(batch.rows)]), batch_size)._asdict()
 
 
 def padding_of(arrays: Arrays) -> Bool[np.ndarray, "B L"]:

@@ -24,7 +24,7 @@ from textclf_jax.runtime.programs import Programs
 from textclf_jax.tasks import make_task
 from textclf_jax.tasks.confidence import ABSTENTION, TEMPERATURE
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_kept
-from textclf_jax.training.plan import EVALUATION_BUCKETS, choose_batching
+from textclf_jax.training.batching import EVALUATION_BUCKETS, choose_batching
 from textclf_jax.training.report import EvaluationReport
 
 HELD_OUT = SPLITS[1:]
@@ -116,7 +116,7 @@ def load_for_evaluation(folder: Path, split: str, file: Path | None, root: Path,
     tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
     task = make_task(config, tokenizer)
     data, held_out = _load_data(config, saved, tokenizer, root, split, file, note)
-    batching = choose_batching(task, held_out, EVALUATION_BUCKETS)
+    batching = choose_batching(task, held_out, EVALUATION_BUCKETS, train=False)
     module = task.module(compute_precision(config.training))
     programs = Programs(
         "evaluation", lambda shape: evaluation_program(task, module, batching.empty(shape), saved.variables), note

@@ -157,7 +157,7 @@ def _first_state(plan: Plan, start: Start, programs: Programs, note: Callable[[s
 def _throughput(plan: Plan) -> Throughput:
     """Counts the speed of training; measures the limit of a CPU, which takes a few tenths of a second."""
     measure_limit = functools.partial(training_limit, compute_precision(plan.config.training))
-    return Throughput(functools.partial(plan.task.flops, train=True), measure_limit)
+    return Throughput(plan.training_flops, measure_limit)
 
 
 def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path | None) -> None:

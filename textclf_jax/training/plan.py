@@ -9,15 +9,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int
 
 from textclf_jax.config.schema import RunConfig
-from textclf_jax.data.collate import Batching, BatchRows, Bucketed, choose_buckets
+from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
-from textclf_jax.data.packing import Packed, candidate_packings
+from textclf_jax.data.joining import Joined
+from textclf_jax.data.packing import Packed
 from textclf_jax.data.splits import load_splits, with_tokens_read
 from textclf_jax.evaluation.evaluator import evaluation_program
-from textclf_jax.model.attention import tells_texts_apart
 from textclf_jax.runs.record import record_of
 from textclf_jax.runs.resuming import fingerprint_of
 from textclf_jax.runtime.device import compute_precision, require_flash_attention
@@ -25,14 +24,11 @@ from textclf_jax.runtime.programs import Shape, compiled, shapes_of
 from textclf_jax.tasks import Task, make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
 from textclf_jax.training.batches import plan_epoch
+from textclf_jax.training.batching import EVALUATION_BUCKETS, choose_batching, padding_note
 from textclf_jax.training.class_weights import class_weights
 from textclf_jax.training.optimizer import make_optimizer
 from textclf_jax.training.schedule import TrainingLength, make_schedule, training_length
 from textclf_jax.training.steps import StepSettings, TrainState, initial_state, train_step
-
-EVALUATION_BUCKETS = 2
-SAMPLED_TEXTS = 4096
-COST_OF_A_PROGRAM = 0.05  # of compiling one more, as a share of an epoch's operations
 
 
 @dataclass(frozen=True)
@@ -93,13 +89,22 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about tokenizer and data."""
-        return [*self.tokenizer.notes, *(note for data in self.splits.values() for note in data.notes)]
+        """What the user should know about tokenizer, data and batches."""
+        of_data = (note for data in self.splits.values() for note in data.notes)
+        return [*self.tokenizer.notes, *of_data, *padding_note(self.config)]
+
+    def training_flops(self, shape: Shape) -> int:
+        """FLOPs of the matrix products of a training step on a batch of a shape."""
+        return self.task.flops(shape, train=True, keys=self.batching.keys)
+
+    def evaluation_flops(self, shape: Shape) -> int:
+        """FLOPs of the matrix products of an evaluation step on a batch of a shape."""
+        return self.task.flops(shape, train=False, keys=self.eval_batching.keys)
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same when the run is resumed."""
         data = {name: data.fingerprint for name, data in self.splits.items()}
-        packed = isinstance(self.batching, Packed)
+        packed = isinstance(self.batching, Packed | Joined)
         return fingerprint_of(self.config, data, self.tokenizer.fingerprint, packed=packed)
 
     def record(self) -> dict[str, Any]:
@@ -156,10 +161,9 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     config = with_tokens_read(config, splits["train"])
     task, training, lengths = make_task(config, tokenizer), config.training, splits["train"].lengths
     length = training_length(training, len(lengths))
-    in_order = not config.data.train.shuffle
-    batching = choose_batching(task, lengths, config.data.num_length_buckets, in_order=in_order)
+    batching = choose_batching(task, lengths, config.data.num_length_buckets, train=True)
     held_out = [data.lengths for name, data in splits.items() if name != "train"]
-    eval_batching = choose_batching(task, np.concatenate(held_out or [lengths]), EVALUATION_BUCKETS)
+    eval_batching = choose_batching(task, np.concatenate(held_out or [lengths]), EVALUATION_BUCKETS, train=False)
     # made once here, so that masking code of the user's own fails before anything compiles
     task.batch(splits["train"], batching.evaluation(lengths[: training.batch_size])[0], (0,))
     module = task.module(compute_precision(training))
@@ -182,34 +186,3 @@ def step_settings(
         frozen_steps=training.freeze_epochs * length.steps_per_epoch,
         class_weights=None if weights is None else tuple(weights.tolist()),
     )
-
-
-def choose_batching(
-    task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int, *, in_order: bool = False
-) -> Batching:
-    """Chooses between one text a row and several, by the arithmetic that an epoch takes and the programs it needs.
-
-    Several need exact attention, which can tell them apart, and are not for GPUs, whose flash attention cannot.
-
-    Args:
-      task: what is trained.
-      lengths: [N] tokens of each text.
-      num_buckets: the most lengths that rows are padded to with one text each.
-      in_order: the texts must stay in their order.
-    """
-    config = task.config
-    size, architecture = config.training.batch_size, config.architecture
-    bucketed = Bucketed(size, choose_buckets(lengths, architecture.max_sequence_length, num_buckets))
-    packs = config.data.packing and config.training.variant == "standard" and not in_order
-    if not packs or not tells_texts_apart(architecture.attention):
-        return bucketed
-
-    # enough to know: batches are alike
-    sample = np.random.default_rng(0).permutation(lengths)[: max(SAMPLED_TEXTS, size)]
-
-    def cost(batching: Batching) -> float:
-        shapes = [batch.shape for batch in batching.evaluation(sample)]
-        flops = sum(task.flops(shape, train=True) for shape in shapes)
-        return flops * (1 + COST_OF_A_PROGRAM * (len(set(shapes)) - 1))
-
-    return min(bucketed, *candidate_packings(sample, size), key=cost)

@@ -184,14 +184,14 @@ def _time_steps(
                 jax.block_until_ready(state)
                 begin = clock()
                 continue
-            flops, count = flops + plan.task.flops(batch.shape, train=True), count + 1
+            flops, count = flops + plan.training_flops(batch.shape), count + 1
             read.append((clock(), flops))
             if count >= FEWEST_STEPS and clock() - begin >= seconds:
                 break
     jax.block_until_ready(state)
     elapsed = clock() - begin
     epoch = plan.epoch(0)
-    of_epoch = sum(plan.task.flops(rows.shape, train=True) for rows in epoch) / len(epoch)
+    of_epoch = sum(plan.training_flops(rows.shape) for rows in epoch) / len(epoch)
     return state, elapsed / flops * of_epoch, speed_spread(read)
 
 
@@ -210,12 +210,12 @@ def _time_evaluation(
     plan: Plan, evaluator: Evaluator, state: TrainState, data: Dataset, most: float, clock: Clock
 ) -> float:
     """Seconds that the evaluation of a split takes; of one that takes longer than `most` seconds a part is timed."""
-    total = sum(plan.task.flops(rows.shape, train=False) for rows in plan.eval_batching.evaluation(data.lengths))
+    total = sum(plan.evaluation_flops(rows.shape) for rows in plan.eval_batching.evaluation(data.lengths))
     begin, flops = clock(), 0
     with closing(evaluator.results(state.variables, data)) as results:
         for rows, result in results:
             jax.block_until_ready(result)
-            flops += plan.task.flops(rows.shape, train=False)
+            flops += plan.evaluation_flops(rows.shape)
             if clock() - begin >= most:
                 break
     return (clock() - begin) * total / flops

@@ -29,17 +29,12 @@ ATTEND: dict[str, Callable[[Any, Any, Any, Inputs], Float[Array, "B L H K"]]] = 
 }
 
 
-def tells_texts_apart(attention: Attention) -> bool:
-    """Whether rows may hold several texts: exact attention alone can mask the keys of others, where the device can."""
-    return attention.kind == "mha" and masks_between_texts()
-
-
 def attends_from_few(attention: Attention, length: int, num_queries: int) -> bool:
     """Whether so few vectors [P] of [B, L] are read that only their queries are compared, with all keys of the batch.
 
     P * B * L scores then take the place of B * L * L.
     """
-    return num_queries < length and tells_texts_apart(attention)
+    return num_queries < length and attention.kind == "mha" and masks_between_texts()
 
 
 def redraw(attention: Attention, collections: Any, step: Array, key: Array) -> Any:

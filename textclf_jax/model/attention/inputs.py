@@ -35,8 +35,13 @@ class Inputs(NamedTuple):
         """Of the products."""
         return self.module.precision  # pyright: ignore[reportAttributeAccessIssue]
 
+    @property
+    def drops_weights(self) -> bool:
+        """Whether attention weights are dropped."""
+        return self.train and self.attention.attn_dropout > 0
+
     def draw_options(self) -> dict[str, Any]:
         """Precision and dropout of the attention weights, as keywords; each call draws another dropout key."""
         rate = self.attention.attn_dropout
-        key = self.module.make_rng("dropout") if self.train and rate > 0 else None
+        key = self.module.make_rng("dropout") if self.drops_weights else None
         return {"precision": self.precision, "dropout_rate": rate, "dropout_key": key}

@@ -7,18 +7,22 @@ from jaxtyping import Array, Float, Int
 from textclf_jax.kernels.attention import MASKED_SCORE, Segments, attention
 from textclf_jax.kernels.backend import flash_attention_fits
 from textclf_jax.kernels.precision import FULL, Precision
+from textclf_jax.kernels.spans import attend_within_spans
 from textclf_jax.model.attention.inputs import Inputs
 
 
 def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
     """Kind `mha`: every real token of a text attends to every other one."""
-    if inputs.packing is not None:
-        segments = inputs.packing.segments
-        return attend_within_segments(q, k, v, segments, segments, inputs)
+    packing = inputs.packing
+    if packing is not None and packing.span_sizes is not None and packing.span_offsets is not None:
+        assert not inputs.drops_weights, "batches without spans are planned then"
+        return attend_within_spans(q, k, v, packing.span_sizes, packing.span_offsets)
+    if packing is not None:
+        return attend_within_segments(q, k, v, packing.segments, packing.segments, inputs)
     options = inputs.draw_options()
     implementation = inputs.attention.mha.implementation
     if implementation == "auto":
-        fits = flash_attention_fits(q.dtype, q.shape[-1], drops_weights=options["dropout_key"] is not None)
+        fits = flash_attention_fits(q.dtype, q.shape[-1], drops_weights=inputs.drops_weights)
         implementation = "cudnn" if fits else "xla"
     return softmax_attention(q, k, v, inputs.lengths, implementation=implementation, **options)
 
