@@ -20,7 +20,7 @@ from textclf_jax.evaluation.evaluator import evaluation_program
 from textclf_jax.model.attention import tells_texts_apart
 from textclf_jax.runs.record import record_of
 from textclf_jax.runs.resuming import fingerprint_of
-from textclf_jax.runtime.device import compute_precision, require_flash_attention
+from textclf_jax.runtime.device import compute_precision, device_notes, require_flash_attention
 from textclf_jax.runtime.programs import Shape, compiled, shapes_of
 from textclf_jax.tasks import Task, make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
@@ -93,8 +93,9 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about tokenizer and data."""
-        return [*self.tokenizer.notes, *(note for data in self.splits.values() for note in data.notes)]
+        """What the user should know about device, tokenizer and data."""
+        of_data = (note for data in self.splits.values() for note in data.notes)
+        return [*device_notes(self.config), *self.tokenizer.notes, *of_data]
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same when the run is resumed."""
