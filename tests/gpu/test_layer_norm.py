@@ -28,7 +28,7 @@ def test_values_and_gradients(dtype, precision, error, offset):
 
     @jax.jit
     def on_device(x, scale, bias):
-        output, vjp = jax.vjp(lambda *a: layer_norm(*a, precision), x.astype(dtype), scale, bias)
+        output, vjp = jax.vjp(lambda x, s, b: layer_norm(x, s, b, precision), x.astype(dtype), scale, bias)
         return [output, *vjp(jnp.asarray(weights, output.dtype))]
 
     expected = exact.with_gradients(in_float64, [x, scale, bias], weights)
