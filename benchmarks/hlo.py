@@ -67,6 +67,11 @@ class Instruction(NamedTuple):
         """Of its result."""
         return sum(array.bytes for array in self.arrays)
 
+    @property
+    def size(self) -> int:
+        """The elements of its result."""
+        return sum(array.size for array in self.arrays)
+
     def attribute(self, pattern: str) -> str | None:
         """The first group of a regular expression in the attributes; None where it does not match."""
         found = re.search(pattern, self.attributes)

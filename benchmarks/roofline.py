@@ -24,6 +24,7 @@ LAUNCH_SECONDS = 2.0e-6
 _FREE = frozenset(("parameter", "get-tuple-element", "tuple", "bitcast", "constant", "after-all", "opt-barrier"))
 _SLICES = frozenset(("gather", "dynamic-slice", "slice"))
 _UPDATES = {"dynamic-update-slice": 1, "scatter": 2}  # the operand that is written; the first one stays in place
+_ELEMENTWISE = frozenset(("add", "subtract", "multiply", "select", "convert", "bitcast", "reshape"))
 _PATH_NOISE = re.compile(
     r"jit\([^/]*\)/|while/body/|eval_jaxpr/|closed_call/|transpose\(jvp\([^/]*\)\)/|jvp\([^/]*\)/|checkpoint/"
 )
@@ -197,21 +198,26 @@ def _attention_flops(operands: list[Instruction], *, backward: bool) -> int:
 def _fusion_bytes(body: Computation, instruction: Instruction) -> int:
     """Of what a fusion reads and writes; slices, gathers and updates in place touch what they take."""
     parameters = {int(i.argument): i for i in body.values() if i.opcode == "parameter"}
-    read = sum(_bytes_read(body, parameters[number]) for number in range(len(instruction.operands)))
+    read = sum(round(_bytes_read(body, parameters[number])) for number in range(len(instruction.operands)))
     (root,) = (i for i in body.values() if i.is_root)
     if root.opcode in _UPDATES:
         return read + 2 * body[root.operands[_UPDATES[root.opcode]]].bytes
     return read + instruction.bytes
 
 
-def _bytes_read(body: Computation, parameter: Instruction) -> int:
-    users = [i for i in body.values() if parameter.name in i.operands]
-    taken = 0
+def _bytes_read(body: Computation, read: Instruction) -> float:
+    """Of a parameter, or of what is computed from it element by element: only what its users take."""
+    users = [i for i in body.values() if read.name in i.operands]
+    taken = 0.0
     for user in users:
-        if user.operands[0] != parameter.name or user.opcode not in _SLICES | _UPDATES.keys():
-            return parameter.bytes
-        taken += user.bytes if user.opcode in _SLICES else 0
-    return min(taken, parameter.bytes) if users else parameter.bytes
+        is_first = user.operands[0] == read.name
+        if user.opcode in _ELEMENTWISE and user.size == read.size:
+            taken += read.bytes * _bytes_read(body, user) / user.bytes
+        elif is_first and user.opcode in _SLICES:
+            taken += user.size * read.bytes / read.size
+        elif not (is_first and user.opcode in _UPDATES):
+            return read.bytes
+    return min(taken, read.bytes) if users and not read.is_root else read.bytes
 
 
 def show(kernels: Sequence[Kernel], scopes: int = 40) -> None:

@@ -78,3 +78,34 @@ def test_types_are_read():
 def test_other_text_is_no_module():
     with pytest.raises(ValueError, match="no text of an HLO module"):
         read_module("ENTRY to the building")
+
+
+PART_OF_A_SUM = """
+%part_of_a_sum (x: bf16[32,96], bias: f32[96]) -> bf16[32,32] {
+  %x = bf16[32,96]{1,0} parameter(0)
+  %bias = f32[96]{0} parameter(1)
+  %wide = f32[32,96]{1,0} convert(%x)
+  %spread = f32[32,96]{1,0} broadcast(%bias), dimensions={1}
+  %sum = f32[32,96]{1,0} add(%wide, %spread)
+  %part = f32[32,32]{1,0} slice(%sum), slice={[0:32], [32:64]}
+  ROOT %rounded = bf16[32,32]{1,0} convert(%part)
+}
+
+ENTRY %main (p0: bf16[32,96], p1: f32[96]) -> bf16[32,32] {
+  %p0 = bf16[32,96]{1,0} parameter(0)
+  %p1 = f32[96]{0} parameter(1)
+  ROOT %fusion = bf16[32,32]{1,0} fusion(%p0, %p1), kind=kLoop, calls=%part_of_a_sum
+}
+"""
+
+
+def test_of_what_is_cut_after_a_sum_only_the_part_is_read():
+    """Unless something else needs the rest, such as a second result."""
+    part, bias = 32 * 32, 96
+    (kernel,) = kernels_of(PART_OF_A_SUM)
+    assert kernel.bytes == 2 * part + 4 * bias + 2 * part
+    with_all = PART_OF_A_SUM.replace("ROOT %rounded", "%rounded").replace(
+        "convert(%part)", "convert(%part)\n  ROOT %both = (bf16[32,32]{1,0}, f32[32,96]{1,0}) tuple(%rounded, %sum)"
+    )
+    (kernel,) = kernels_of(with_all)
+    assert kernel.bytes == 2 * 3 * part + 4 * bias + 2 * part

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tests.model.cases import check_float64_gradients, normal, random_variables
+from textclf_jax.kernels import reductions
 from textclf_jax.kernels.precision import FULL
-from textclf_jax.kernels.reductions import maximum, sum_of_products
+from textclf_jax.kernels.reductions import global_norm, maximum, sum_of_products, two_sums
 from textclf_jax.model.layers import LayerNorm
 
 
@@ -53,3 +54,21 @@ def test_a_sum_of_products_is_one(shapes, axis):
     """Whether or not the first axis has one element, and whether or not it may be left out."""
     a, b = (normal(shape, seed=seed) for seed, shape in enumerate(shapes))
     np.testing.assert_allclose(sum_of_products(a, b, axis), (a * b).sum(axis=axis, keepdims=True), rtol=1e-5, atol=1e-6)
+
+
+def test_two_sums_are_two_sums():
+    a, b = normal((7, 5), count=2)
+    for axis in (0, 1):
+        for found, x in zip(two_sums(jnp.asarray(a), jnp.asarray(b), axis), (a, b), strict=True):
+            np.testing.assert_allclose(found, x.sum(axis=axis), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_the_norm_is_that_of_all_elements(platform, monkeypatch):
+    monkeypatch.setattr(reductions, "platform", lambda: platform)
+    tree = {"a": jnp.asarray(normal((3, 4))), "b": [jnp.asarray(normal((5,), seed=1)), jnp.float32(2.0)]}
+    tree["c"] = jnp.asarray(normal((2, 3, 4), seed=2))
+    everything = np.concatenate([np.ravel(x) for x in jax.tree.leaves(tree)])
+    assert float(global_norm(tree)) == pytest.approx(float(np.linalg.norm(everything.astype(np.float64))), rel=1e-6)
+    assert not np.isfinite(global_norm(tree | {"d": jnp.array([1.0, jnp.nan])}))
+    assert not np.isfinite(global_norm(tree | {"d": jnp.array([[1.0, -jnp.inf]])}))

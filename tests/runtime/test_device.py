@@ -13,6 +13,7 @@ from textclf_jax.kernels.precision import FULL, Precision
 from textclf_jax.runtime.device import (
     cache_folder,
     compute_precision,
+    device_notes,
     on_any_device,
     require_flash_attention,
     set_up_device,
@@ -144,6 +145,23 @@ def test_flash_attention_that_cannot_be_had_is_refused(gpu, changes, reason):
     # the remedy
     assert "Set it to auto" in str(refusal.value)
     require_flash_attention(on_any_device(config))
+
+
+def test_a_run_says_that_dropping_weights_loses_flash_attention(gpu):
+    def notes(**attention):
+        architecture = tiny.architecture(attention={"num_heads": 2, **attention})
+        training = {"use_amp": True, "device": "cuda"}
+        return device_notes(tiny.pretraining(Path("data"), architecture=architecture, training=training))
+
+    gpu("9.0")
+    (note,) = notes(attn_dropout=0.1)
+    assert "architecture.attention.attn_dropout is 0.1" in note
+    # the remedy; no flash attention is asked for, or the kind has none
+    assert not notes(attn_dropout=0.0)
+    assert not notes(attn_dropout=0.1, mha={"implementation": "xla"})
+    assert not notes(attn_dropout=0.1, kind="local", local={})
+    gpu("7.0")
+    assert not notes(attn_dropout=0.1)
 
 
 def test_a_trained_model_asks_nothing_of_the_device():

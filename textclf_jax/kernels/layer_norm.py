@@ -1,4 +1,4 @@
-"""LayerNorm, with a gradient that keeps its normalised input."""
+"""LayerNorm, with a gradient that keeps its normalised input; on GPUs the input itself and two numbers a vector."""
 
 import functools
 from typing import Any
@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from textclf_jax.kernels.backend import platform
 from textclf_jax.kernels.barriers import delay_until, materialize
+from textclf_jax.kernels.casts import at_least_float32
 from textclf_jax.kernels.precision import FULL, Precision
+from textclf_jax.kernels.reductions import two_sums
 
 EPSILON = 1e-12  # BERT's
 
@@ -37,9 +40,13 @@ def layer_norm(
 
     Source: Ba et al. 2016, eq. 3.
     """
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     # XLA sums slowly on CPU where the first axis has one element
-    y: Any = _layer_norm(wide.reshape(-1, x.shape[-1]), scale, bias, precision)
+    vectors = x.reshape(-1, x.shape[-1])
+    y: Any
+    if platform() == "gpu":
+        y = _gpu_layer_norm(vectors, scale, bias)
+    else:
+        y = _layer_norm(at_least_float32(vectors), scale, bias, precision)
     return y.reshape(x.shape).astype(precision.activations)
 
 
@@ -70,3 +77,55 @@ def _backward(precision: Precision, residuals, cotangent):
 
 
 _layer_norm.defvjp(_forward, _backward)
+
+
+@jax.custom_vjp
+def _gpu_layer_norm(x, scale, bias) -> Any:
+    return _normalised(x, *_sums(x)) * scale + bias
+
+
+def _sums(x):
+    """Of each vector [N, D] the sums over it and over squares, each [N, 1] float32 or wider.
+
+    Squares of x less its mean; of x itself where it is rounded to bfloat16, so that one pass gives both sums. What
+    cancels then is less than what x lost when it was rounded.
+    """
+    wide = at_least_float32(x)
+    total = wide.sum(axis=-1, keepdims=True)
+    centred = wide if x.dtype == jnp.bfloat16 else wide - total / x.shape[-1]
+    return total, jnp.square(centred).sum(axis=-1, keepdims=True)
+
+
+def _mean_and_inverse(x, total, squares):
+    """The mean of each vector and the inverse of its standard deviation, from `_sums`."""
+    mean, variance = total / x.shape[-1], squares / x.shape[-1]
+    if x.dtype == jnp.bfloat16:
+        # not less than the rounding of squares: vectors of equal elements would have noise over zero
+        variance = jnp.maximum(variance - mean * mean, jnp.finfo(mean.dtype).eps * mean * mean)
+    return mean, jax.lax.rsqrt(variance + EPSILON)
+
+
+def _normalised(x, total, squares):
+    mean, inverse = _mean_and_inverse(x, total, squares)
+    return (at_least_float32(x) - mean) * inverse
+
+
+def _gpu_forward(x, scale, bias):
+    # written out: XLA cannot compute them in the kernel of the sums over vectors, and would write out the product of
+    # x and the cotangent in float32 for that
+    sums = jax.lax.optimization_barrier(_sums(x))
+    return _normalised(x, *sums) * scale + bias, (x, sums, scale)
+
+
+def _gpu_backward(residuals, cotangent):
+    x, sums, scale = residuals
+    normal, (_, inverse) = _normalised(x, *sums), _mean_and_inverse(x, *sums)
+    dscale, dbias = two_sums(cotangent * normal, cotangent, axis=0)
+    scaled = cotangent * scale
+    along = (scaled * normal).mean(axis=-1, keepdims=True)
+    dx = (scaled - scaled.mean(axis=-1, keepdims=True) - normal * along) * inverse
+    # written out once, for dropout and for the residual sum
+    return jax.lax.optimization_barrier(dx.astype(x.dtype)), dscale, dbias
+
+
+_gpu_layer_norm.defvjp(_gpu_forward, _gpu_backward)

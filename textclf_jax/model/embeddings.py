@@ -64,4 +64,5 @@ class Embeddings(nn.Module):
             x = x + (table[None] if position_ids is None else table[position_ids])
         if self.config.type_vocab_size:
             x = x + self.token_type(jnp.zeros_like(input_ids) if token_type_ids is None else token_type_ids)
-        return self.dropout(self.layer_norm(x), train=train)
+        # rounded as the sums of all other layers are
+        return self.dropout(self.layer_norm(x.astype(self.precision.activations)), train=train)

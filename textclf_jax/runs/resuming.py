@@ -94,14 +94,14 @@ class Resumption(NamedTuple):
     position: Position
 
 
-def fingerprint_of(config: RunConfig, data: Mapping[str, str], vocabulary: str, *, packed: bool) -> dict[str, Any]:
+def fingerprint_of(config: RunConfig, data: Mapping[str, str], vocabulary: str, *, packed: bool | str) -> dict[str, Any]:
     """What must be the same when a run is resumed: data, vocabulary and every key that changes numbers.
 
     Args:
       config: of the run.
       data: the fingerprint of each split's file.
       vocabulary: the fingerprint of the vocabulary.
-      packed: whether texts share rows, which depends on the device, too.
+      packed: whether texts share rows, and how, which depends on the device, too.
     """
     dump = config.model_dump(mode="json", exclude={"logging": True, "experiment": {"output_dir", "name"}})
     for name in ("checkpoint_interval_updates", "checkpoint_interval_minutes", "profile"):

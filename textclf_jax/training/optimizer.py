@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from textclf_jax.config.training import Training
+from textclf_jax.kernels.reductions import global_norm
 from textclf_jax.training.schedule import Schedule, TrainingLength, make_schedule
 
 CLASSIFIER_PARTS = ("classifier", "pooler")
@@ -86,7 +87,7 @@ def clip_by_recorded_norm(max_norm: float) -> optax.GradientTransformationExtraA
 
     def update(updates, state, params=None, *, accept: Any = True, **_):
         del params
-        norm = optax.tree.norm(updates)
+        norm = global_norm(updates)
         scale = jnp.where(norm > max_norm, max_norm / (norm + 1e-6), 1.0) if max_norm > 0 else 1.0
         return jax.tree.map(lambda g: g * scale, updates), ClipState(jnp.where(accept, norm, state.grad_norm))
 
@@ -179,7 +180,7 @@ def single_steps(inner: optax.GradientTransformationExtraArgs) -> optax.Gradient
         return SingleStepsState(jnp.zeros((), jnp.int32), inner.init(params), skip_state)
 
     def update(updates, state, params=None):
-        finite = jnp.isfinite(optax.tree.norm(updates))
+        finite = jnp.isfinite(global_norm(updates))
         changed, inner_state = inner.update(updates, state.inner_opt_state, params, accept=finite)
         changed = jax.tree.map(lambda u: jnp.where(finite, u, jnp.zeros_like(u)), changed)
         return changed, SingleStepsState(state.gradient_step + 1, inner_state, {"should_skip": ~finite})
@@ -204,12 +205,12 @@ def accumulated_steps(inner: optax.GradientTransformationExtraArgs, k: int) -> o
         return optax.MultiStepsState(zero, zero, inner.init(params), jax.tree.map(jnp.zeros_like, params), skip_state)
 
     def update(updates, state, params=None):
-        finite, ends = jnp.isfinite(optax.tree.norm(updates)), state.mini_step == k - 1
+        finite, ends = jnp.isfinite(global_norm(updates)), state.mini_step == k - 1
         left_out = jnp.where(state.mini_step == 0, 0, state.skip_state["num_not_finite"])
         added = state.mini_step - left_out + 1
         mean = jax.tree.map(lambda g, m: jnp.where(finite, m + (g - m) / added, m), updates, state.acc_grads)
         left_out = left_out + ~finite
-        accept = ends & ((left_out == 0) | (optax.tree.norm(mean) > 0))
+        accept = ends & ((left_out == 0) | (global_norm(mean) > 0))
         changed, inner_state = inner.update(mean, state.inner_opt_state, params, accept=accept, ends=ends)
         return jax.tree.map(lambda u: jnp.where(accept, u, jnp.zeros_like(u)), changed), optax.MultiStepsState(
             mini_step=(state.mini_step + 1) % k,

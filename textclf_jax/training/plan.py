@@ -19,7 +19,7 @@ from textclf_jax.data.splits import load_splits, with_tokens_read
 from textclf_jax.evaluation.evaluator import evaluation_program
 from textclf_jax.runs.record import record_of
 from textclf_jax.runs.resuming import fingerprint_of
-from textclf_jax.runtime.device import compute_precision, require_flash_attention
+from textclf_jax.runtime.device import compute_precision, device_notes, require_flash_attention
 from textclf_jax.runtime.programs import Shape, compiled, shapes_of
 from textclf_jax.tasks import Task, make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
@@ -89,9 +89,9 @@ class Plan:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about tokenizer, data and batches."""
+        """What the user should know about device, tokenizer, data and batches."""
         of_data = (note for data in self.splits.values() for note in data.notes)
-        return [*self.tokenizer.notes, *of_data, *padding_note(self.config)]
+        return [*device_notes(self.config), *self.tokenizer.notes, *of_data, *padding_note(self.config)]
 
     def training_flops(self, shape: Shape) -> int:
         """FLOPs of the matrix products of a training step on a batch of a shape."""
@@ -104,7 +104,8 @@ class Plan:
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same when the run is resumed."""
         data = {name: data.fingerprint for name, data in self.splits.items()}
-        packed = isinstance(self.batching, Packed | Joined)
+        # end to end, texts are in other batches
+        packed = "end to end" if isinstance(self.batching, Joined) else isinstance(self.batching, Packed)
         return fingerprint_of(self.config, data, self.tokenizer.fingerprint, packed=packed)
 
     def record(self) -> dict[str, Any]:

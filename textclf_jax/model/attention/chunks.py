@@ -1,7 +1,10 @@
 """Cutting sequences into chunks that see their neighbours; shared by the sparse attention kinds."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
+
+from textclf_jax.kernels.backend import platform
 
 
 def pad_to_multiple(x: Shaped[Array, "..."], multiple: int, axis: int) -> Shaped[Array, "..."]:
@@ -29,9 +32,16 @@ def with_neighbours(x: Shaped[Array, "..."], axis: int, fill) -> Shaped[Array, "
       x's shape with `axis + 1` three times as long.
     """
     axis %= x.ndim
-    edge = jnp.full_like(jnp.take(x, jnp.array([0]), axis=axis), fill)
     count = x.shape[axis]
+    edge = jnp.full_like(x, fill, shape=(*x.shape[:axis], 1, *x.shape[axis + 1 :]))
     # concatenation: XLA on CPU has miscompiled shifted in-place updates followed by a reshape (openxla/xla #49176)
     padded = jnp.concatenate([edge, x, edge], axis=axis)
-    shifted = [jnp.take(padded, jnp.arange(start, start + count), axis=axis) for start in range(3)]
+    shifted = [_part(padded, start, count, axis) for start in range(3)]
     return jnp.concatenate(shifted, axis=axis + 1)
+
+
+def _part(x, start: int, count: int, axis: int):
+    if platform() == "gpu":
+        # of the gradient of what is taken XLA would make a scatter, which nothing fuses with
+        return jax.lax.slice_in_dim(x, start, start + count, axis=axis)
+    return jnp.take(x, jnp.arange(start, start + count), axis=axis)
