@@ -109,7 +109,7 @@ def test_texts_end_to_end_give_the_tokens_and_gradients_of_one_text_a_row(joined
 def test_texts_end_to_end_have_the_classes_of_one_text_a_row(joined, pooling):
     ids, lengths, packed, packing, _ = joined
     head = ClassificationHead(num_labels=3, pooling=pooling, classifier_dropout=0.0)
-    model = TextClassifier(architecture(), head, VOCAB_SIZE)
+    model = SequenceClassifier(architecture(), head, VOCAB_SIZE)
     params = model.init(jax.random.key(0), ids, lengths)
     weights = jax.random.normal(jax.random.key(1), (len(ids), 3))
 
