@@ -94,7 +94,9 @@ class Resumption(NamedTuple):
     position: Position
 
 
-def fingerprint_of(config: RunConfig, data: Mapping[str, str], vocabulary: str, *, packed: bool | str) -> dict[str, Any]:
+def fingerprint_of(
+    config: RunConfig, data: Mapping[str, str], vocabulary: str, *, packed: bool | str
+) -> dict[str, Any]:
     """What must be the same when a run is resumed: data, vocabulary and every key that changes numbers.
 
     Args:
