@@ -19,7 +19,7 @@ TESTS312 := tests/kernels tests/model --ignore=tests/model/test_packing.py tests
 DEVICE ?= gpu
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 
-.PHONY: setup demo bench check test test-fast test-312 test-gpu lint audit gpu gpu-quick clean
+.PHONY: setup demo docs bench check test test-fast test-312 test-gpu lint audit gpu gpu-quick clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,11 @@ $(STAMP): pyproject.toml requirements.lock
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
+
+# the site of the pages in docs/; without the variable, its theme tells of a successor at each build
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "to read it: build/site/index.html"
 
 bench: $(STAMP)
 	$(BIN)/textclf bench

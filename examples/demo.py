@@ -206,7 +206,7 @@ def report(baselines: list[dict[str, Any]], seconds: dict[str, float]) -> None:
 try next
   {shlex.join(TEXTCLF)} predict {NAME} --text "Plot a histogram of the data." --format json
   {python} {GENERATORS}/generate_finetuning_experiment.py longer {NAME} --data {DATA} --set training.epochs=4
-  your own csv: see README.md""")
+  your own csv: see docs/tutorial.md""")
 
 
 if __name__ == "__main__":

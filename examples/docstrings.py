@@ -1,13 +1,17 @@
 """A real corpus without a download: the docstrings of installed Python packages.
 
+    python examples/docstrings.py FILE.csv      # a small one, with the columns text and label, for docs/tutorial.md
+
 The task: which package does a docstring come from? Source files are parsed, never imported. Hashes of file names decide
 which files are read and to which split they belong: the same packages give the same corpus.
 """
 
+import argparse
 import ast
 import csv
 import hashlib
 import re
+import sysconfig
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +26,8 @@ FILES_A_TASK = 64
 SKIPPED_FOLDERS = {"tests", "test", "testing", "_vendor", "vendor", "__pycache__"}
 MIN_CHARACTERS, MAX_CHARACTERS = 60, 320
 MAX_FILES, MAX_DOCSTRINGS_OF_FILE = 600, 40
+# of the small corpus
+SMALL_PACKAGES, SMALL_ROWS = 4, 500
 SPLIT_SHARES = {"test": 0.2, "val": 0.06}  # of a package's modules; the others are for training
 
 
@@ -78,11 +84,16 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
     """Writes train.csv, val.csv, test.csv (columns text and label) and unlabelled.txt (a text a line)."""
     out.mkdir(parents=True, exist_ok=True)
     for name, rows in corpus.splits.items():
-        with (out / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["text", "label"])
-            writer.writerows((row.text, row.package) for row in rows)
+        write_rows(rows, out / f"{name}.csv")
     (out / "unlabelled.txt").write_text("".join(text + "\n" for text in corpus.unlabelled), encoding="utf-8")
+
+
+def write_rows(rows: Iterable[Docstring], path: Path) -> None:
+    """Writes a csv with the columns text and label."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["text", "label"])
+        writer.writerows((row.text, row.package) for row in rows)
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -197,3 +208,26 @@ def _spread(found: Sequence[Docstring], count: int) -> list[str]:
     """Returns `count` texts in an order that mixes the packages evenly."""
     order = sorted(found, key=lambda docstring: _number("order " + docstring.text))
     return [docstring.text for docstring in order[:count]]
+
+
+# --- a small corpus in one file -------------------------------------------------------------------------------
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Write docstrings of installed packages, with the package of each.")
+    parser.add_argument("file", type=Path, help="the csv to write")
+    parser.add_argument("--packages", type=Path, help="folder of Python packages (default: those of this environment)")
+    args = parser.parse_args()
+    corpus = build_corpus(
+        args.packages or Path(sysconfig.get_path("purelib")),
+        num_packages=SMALL_PACKAGES,
+        rows_per_package={"train": SMALL_ROWS, "val": 0, "test": 0},
+        max_unlabelled=0,
+    )
+    args.file.parent.mkdir(parents=True, exist_ok=True)
+    write_rows(corpus.splits["train"], args.file)
+    print(f"{args.file}: {len(corpus.splits['train']):,} docstrings of {', '.join(corpus.packages)}")
+
+
+if __name__ == "__main__":
+    main()

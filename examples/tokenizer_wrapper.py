@@ -1,7 +1,7 @@
 """A tokenizer of your own: one token a character. Copy this file, and name the copy in `tokenizer.wrapper_path`.
 
 A run calls `load` with `tokenizer.vocab_dir`, then `mask_input_for_mlm` for each batch of pretraining, and `encode` for
-the texts of `textclf predict`. README.md, "A tokenizer of your own", has the rules.
+the texts of `textclf predict`. docs/how-to/tokenizer.md has the rules.
 """
 
 from pathlib import Path

@@ -39,6 +39,7 @@ def root(tmp_path):
         ("experiments/generate_finetuning_experiment.py", "tests/experiments"),
         ("scripts/script.py", "tests/test_script.py"),
         ("scripts/untested.py", None),
+        ("scripts/kernels/gelu.py", "tests/kernels/test_gelu.py"),
         ("docs/decisions.md", None),
         ("pretrain.py", None),
     ],

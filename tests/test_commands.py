@@ -21,9 +21,9 @@ SOURCES = [
 ]
 TEMPLATES = sorted((ROOT / "configs").rglob("*.yaml"))
 
-# up to the end of the line, or of what is quoted, or a remark
+# up to the end of the line, or of what is quoted, or a remark, or the next command
 COMMAND = re.compile(
-    r"(?:\btextclf|\bpython -m textclf_jax|\bpython (?P<script>[\w./]*\w+\.py))(?P<words>(?: +[^\s`#;,()[\]]+)+)"
+    r"(?:\btextclf|\bpython -m textclf_jax|\bpython (?P<script>[\w./]*\w+\.py))(?P<words>(?: +[^\s`#;,()[\]&]+)+)"
 )
 INSTALL = re.compile(r"pip install(?P<words>(?: +(?:'[^'\n]*'|[^\s`;]+))+)")
 TARGET = re.compile(r"(?:`|^)make ([a-z][a-z0-9-]*)", re.MULTILINE)

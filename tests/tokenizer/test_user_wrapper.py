@@ -202,7 +202,7 @@ CONTRACT = "load(vocab_dir) and mask_input_for_mlm(input_ids, mask_p=..., mask_t
 
 def test_errors_of_calling_state_the_contract(root):
     strange = "(self, input_ids, pad_mask, mask_p, mask_token_p, random_token_p)"
-    refused(root, method("pass", strange), "asks for pad_mask", CONTRACT, "README.md")
+    refused(root, method("pass", strange), "asks for pad_mask", CONTRACT, "docs/how-to/tokenizer.md")
     hidden = "lambda f: lambda *a, **k: f(*a, **k)"
     code = method("return input_ids, input_ids", "(self, input_ids, attention_mask, **shares)", f"@({hidden})")
     refused(root, code, "missing 1 required positional argument: 'attention_mask'", CONTRACT)

@@ -60,8 +60,9 @@ class TextClassifier(ClassifierMixin, BaseEstimator):
       max_length: tokens of a text that the encoder reads; [CLS] and [SEP] are two of them.
       vocab_size: the most pieces of the vocabulary.
       validation_fraction: share of the texts; of each class about that share, and never its only text.
-      pretraining_settings, finetuning_settings: other keys of their configs by their whole names, such as
-        {"training.batch_size": 16}. `configs/pretraining.yaml` and `configs/finetuning.yaml` explain all of them.
+      pretraining_settings: other keys of the pretraining config by their whole names, such as
+        {"training.batch_size": 16}. `configs/pretraining.yaml` explains all of them.
+      finetuning_settings: the same of finetuning, and `configs/finetuning.yaml`.
       folder: where data and runs stay, for all commands to use; it must not exist or be empty. None: a temporary one.
       random_state: seed or numpy's RandomState; an equal seed gives equal bits on the same machine.
       verbose: whether to print what the commands print.

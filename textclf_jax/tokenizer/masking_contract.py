@@ -24,7 +24,7 @@ CONTRACT = (
     "A tokenizer wrapper is a class with load(vocab_dir) and mask_input_for_mlm(input_ids, mask_p=..., "
     "mask_token_p=..., random_token_p=...), which gets torch tensors [B, L] and returns (masked_ids, labels), both "
     "[B, L], with labels -100 where nothing is predicted. attention_mask (True = PAD) goes to a parameter of that name "
-    'only. All of it: README.md, "A tokenizer of your own"; an example: examples/tokenizer_wrapper.py.'
+    "only. All of it: docs/how-to/tokenizer.md; an example: examples/tokenizer_wrapper.py."
 )
 ENOUGH_PREDICTIONS = 30  # of which one at least is changed, unless the wrapper never changes any
 VISIBLE = 0.5  # more than this share of the predicted tokens unchanged is refused,
