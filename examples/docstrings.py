@@ -217,11 +217,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Write docstrings of installed packages, with the package of each.")
     parser.add_argument("file", type=Path, help="the csv to write")
     parser.add_argument("--packages", type=Path, help="folder of Python packages (default: those of this environment)")
+    parser.add_argument("--rows", type=int, default=SMALL_ROWS, help=f"of each package (default: {SMALL_ROWS})")
     args = parser.parse_args()
     corpus = build_corpus(
         args.packages or Path(sysconfig.get_path("purelib")),
         num_packages=SMALL_PACKAGES,
-        rows_per_package={"train": SMALL_ROWS, "val": 0, "test": 0},
+        rows_per_package={"train": args.rows, "val": 0, "test": 0},
         max_unlabelled=0,
     )
     args.file.parent.mkdir(parents=True, exist_ok=True)

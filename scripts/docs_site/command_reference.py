@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from textclf_jax.cli import make_parser
 
-USAGE_WIDTH = 88
+USAGE_WIDTH = 76
 
 
 def command_reference() -> str:
