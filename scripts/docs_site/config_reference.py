@@ -85,7 +85,7 @@ def _keys(schema: dict[str, Any], definitions: dict[str, Any], above: KeyPath = 
 
 
 def comments_by_key(text: str) -> dict[KeyPath, str]:
-    """The comment of each key of a template: behind it, in lines below it at the same column, and in lines above it."""
+    """The comment of each key of a template: behind it, below it at the same column, and above it."""
     comments: dict[KeyPath, list[str]] = {}
     above: list[str] = []
     path: KeyPath = ()
@@ -97,7 +97,7 @@ def comments_by_key(text: str) -> dict[KeyPath, str]:
             rest = line[match.end() :]
             start = rest.find("# ")
             column = match.end() + start if start >= 0 else -1
-            comments[path] = [*([rest[start + 2 :]] if start >= 0 else []), *above]
+            comments[path] = [*([rest[start + 2 :] + "." * bool(above)] if start >= 0 else []), *above]
             above = []
         elif match := re.match(r" *# (.*)", line):
             if line.index("#") == column:

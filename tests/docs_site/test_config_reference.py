@@ -19,7 +19,7 @@ e: null
 """
     assert comments_by_key(text) == {
         ("a",): "of a",
-        ("a", "b"): "behind b above b, in two lines",
+        ("a", "b"): "behind b. above b, in two lines",
         ("a", "c"): "behind c, and below",
         ("a", "d"): "",
         ("e",): "",
