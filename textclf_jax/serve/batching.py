@@ -1,0 +1,158 @@
+"""Texts of several requests computed together: one thread computes, and requests wait for it."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+REMEMBERED_BATCHES = 16  # whose slowest says how long the next one may take
+PATIENCE = 0.25  # of a batch's time: as long as nobody comes, a batch does not wait
+
+Answer = TypeVar("Answer")
+
+
+@dataclass
+class Job(Generic[Answer]):
+    """Texts of one request that are computed together.
+
+    Attributes:
+      texts: at most as many as a batch may have.
+      arrived: when, in seconds of `time.monotonic`.
+      answers: those of the texts, in their order.
+    """
+
+    texts: list[str]
+    arrived: float
+    answers: Future[list[Answer]] = field(default_factory=Future)
+
+
+def seconds_to_wait(now: float, oldest: float, newest: float, batch_seconds: float, budget: float) -> float:
+    """How long a batch that is not full may wait for more requests.
+
+    It starts when nobody has come for a share of the time that a batch takes, for the time of a batch hardly depends on
+    how many texts it has: for those who arrive together, one batch is worth that wait. It starts at the latest when its
+    oldest request can just be answered within the budget.
+
+    Args:
+      now: the time.
+      oldest, newest: when the first and the last of the waiting requests arrived.
+      batch_seconds: that a batch takes.
+      budget: seconds from arrival to answer.
+
+    Returns:
+      Seconds; 0 or less where the batch is to start.
+    """
+    return min(newest + PATIENCE * batch_seconds, oldest + budget - batch_seconds) - now
+
+
+class Batcher(Generic[Answer]):
+    """A queue of texts, and the loop that computes them in batches. Requests come from any thread."""
+
+    def __init__(
+        self,
+        compute: Callable[[list[str]], Sequence[Answer]],
+        max_batch: int,
+        budget: float,
+        note: Callable[[int], None] = lambda texts: None,
+    ):
+        """Computes nothing yet.
+
+        Args:
+          compute: gives an answer for each text.
+          max_batch: most texts that it gets at once.
+          budget: seconds from a request's arrival to its answer that waiting for others may not exceed.
+          note: is told how many texts each batch had.
+        """
+        self._compute, self._max_batch, self._budget, self._note = compute, max_batch, budget, note
+        self._jobs: deque[Job[Answer]] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._seconds: deque[float] = deque(maxlen=REMEMBERED_BATCHES)
+
+    @property
+    def waiting_texts(self) -> int:
+        """Texts that are not being computed yet."""
+        with self._changed:
+            return sum(len(job.texts) for job in self._jobs)
+
+    def submit(self, texts: Sequence[str]) -> list[Future[list[Answer]]]:
+        """Lets texts wait for their turn; many of them are several jobs.
+
+        Returns:
+          Their answers, part by part.
+        """
+        now, size = time.monotonic(), self._max_batch
+        jobs: list[Job[Answer]] = [Job(list(texts[i : i + size]), now) for i in range(0, len(texts), size)]
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the server has stopped")
+            self._jobs += jobs
+            self._changed.notify()
+        return [job.answers for job in jobs]
+
+    def try_out(self, text: str) -> None:
+        """Computes a text that nobody asked for, which tells how long that takes; raises what `compute` raises."""
+        self._timed([text])
+
+    def run(self) -> None:
+        """Computes, until it is closed and everything has its answer."""
+        while batch := self._next():
+            self._answer(batch)
+
+    def close(self) -> None:
+        """Lets `run` end once nothing waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _next(self) -> list[Job[Answer]]:
+        """Waits for a batch; none where there will be no more."""
+        with self._changed:
+            while True:
+                if not self._jobs:
+                    if self._closed:
+                        return []
+                    self._changed.wait()
+                elif (wait := self._wait()) > 0:
+                    self._changed.wait(wait)
+                elif batch := self._take():
+                    return batch
+
+    def _wait(self) -> float:
+        if self._closed or sum(len(job.texts) for job in self._jobs) >= self._max_batch:
+            return 0.0
+        slowest = max(self._seconds, default=0.0)
+        return seconds_to_wait(time.monotonic(), self._jobs[0].arrived, self._jobs[-1].arrived, slowest, self._budget)
+
+    def _take(self) -> list[Job[Answer]]:
+        """The next jobs, without those whose request was given up."""
+        batch, size = [], 0
+        while self._jobs and (size := size + len(self._jobs[0].texts)) <= self._max_batch:
+            batch.append(self._jobs.popleft())
+        return [job for job in batch if job.answers.set_running_or_notify_cancel()]
+
+    def _answer(self, batch: list[Job[Answer]]) -> None:
+        texts = [text for job in batch for text in job.texts]
+        try:
+            answers = self._timed(texts)
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].answers.set_exception(error)
+                return
+            for job in batch:  # only the one that is to blame is to fail
+                self._answer([job])
+            return
+        self._note(len(texts))
+        start = 0
+        for job in batch:
+            job.answers.set_result(answers[start : start + len(job.texts)])
+            start += len(job.texts)
+
+    def _timed(self, texts: list[str]) -> list[Answer]:
+        started = time.monotonic()
+        answers = list(self._compute(texts))
+        self._seconds.append(time.monotonic() - started)
+        return answers
