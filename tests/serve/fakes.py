@@ -85,6 +85,25 @@ def running(classifier: FakeClassifier, **limits: Any) -> Iterator[Service]:
         assert service.close(PATIENCE_SECONDS)
 
 
+@contextmanager
+def at_address(app: Any) -> Iterator[str]:
+    """The URL of an application that answers over HTTP."""
+    import uvicorn
+
+    from textclf_jax.serve.running import listen, url_of
+
+    with listen("127.0.0.1", 0) as listener:
+        settings: dict[str, Any] = {"log_config": None, "log_level": "error", "lifespan": "off", "ws": "none"}
+        server = uvicorn.Server(uvicorn.Config(app, **settings))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield url_of(listener)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
 def wait_until(condition: Any) -> None:
     """Waits for what another thread brings about."""
     event = threading.Event()

@@ -1,6 +1,7 @@
 """Batches of several requests: who is computed with whom, and who gets which answer."""
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,7 +45,7 @@ def answers(futures) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("now", "oldest", "newest", "batch_seconds", "budget", "wait"),
+    ("now", "oldest", "latest", "batch_seconds", "budget", "wait"),
     [
         (10.0, 10.0, 10.0, 0.0, 0.0, 0.0),  # nothing is known yet: nobody waits
         (10.0, 10.0, 10.0, 0.04, 0.1, 0.01),  # a quarter of a batch for others to come
@@ -54,8 +55,8 @@ def answers(futures) -> list[int]:
         (10.0, 10.0, 10.0, 0.2, 0.1, -0.1),  # a batch takes longer than the budget
     ],
 )
-def test_how_long_a_batch_waits(now, oldest, newest, batch_seconds, budget, wait):
-    assert seconds_to_wait(now, oldest, newest, batch_seconds, budget) == pytest.approx(wait)
+def test_how_long_a_batch_waits(now, oldest, latest, batch_seconds, budget, wait):
+    assert seconds_to_wait(now, oldest, latest, batch_seconds, budget) == pytest.approx(wait)
 
 
 def test_requests_that_come_while_a_batch_is_computed_are_one_batch():
@@ -96,6 +97,28 @@ def test_a_batch_waits_for_others_until_it_is_full(monkeypatch):
         two = batcher.submit(["bb"])
         assert answers(one) + answers(two) == [1, 2]
     assert compute.batches == [["a", "bb"]]
+
+
+def test_those_who_have_just_got_an_answer_are_waited_for(monkeypatch):
+    asked: list[tuple[float, ...]] = []
+
+    def waits(*times: float) -> float:
+        asked.append(times)
+        return 0.0
+
+    monkeypatch.setattr(batching, "seconds_to_wait", waits)
+    compute = Lengths(held=True)
+    batcher = Batcher(compute, 8, 1.0)
+    with working(batcher):
+        batcher.submit(["first"])
+        assert compute.entered.wait(PATIENCE_SECONDS)
+        second = batcher.submit(["second"])
+        arrived = time.monotonic()
+        compute.free.set()
+        answers(second)
+    now, oldest, latest, batch_seconds, budget = asked[1]
+    assert oldest <= arrived <= latest <= now  # the end of the first batch
+    assert (batch_seconds > 0, budget) == (True, 1.0)
 
 
 def test_only_the_request_that_is_to_blame_fails():

@@ -5,7 +5,6 @@ import hashlib
 import re
 import shutil
 import subprocess
-import threading
 
 import pytest
 
@@ -13,7 +12,8 @@ pytest.importorskip("starlette")
 
 from starlette.testclient import TestClient
 
-from tests.serve.fakes import FakeClassifier, ready, running
+from tests.serve.fakes import FakeClassifier, at_address, ready, running
+from textclf_jax.serve import pages
 from textclf_jax.serve.app import make_app
 from textclf_jax.serve.pages import Safe, fill
 
@@ -56,33 +56,18 @@ def test_each_field_has_a_label():
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome")
 def test_the_page_classifies_in_a_browser(tmp_path, monkeypatch):
     """Its own script sends what is in the field; nothing is logged."""
-    uvicorn = pytest.importorskip("uvicorn")
-    from textclf_jax.serve import app, pages
-    from textclf_jax.serve.running import listen, url_of
+    pytest.importorskip("uvicorn")
 
     def typing(name: str) -> str:
         typed = 'text.value = "<i>a goal</i>"; form.requestSubmit();' if name == "trial.js" else ""
         return (pages.TEMPLATES / name).read_text(encoding="utf-8") + typed
 
     monkeypatch.setattr(pages, "_file", typing)
-    with running(FakeClassifier()) as service, listen("127.0.0.1", 0) as listener:
-        made = app.make_app(ready(service), "topics")
-        server = uvicorn.Server(uvicorn.Config(made, log_config=None, log_level="error", lifespan="off", ws="none"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        command = [
-            str(CHROMIUM),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--enable-logging=stderr",
-            "--dump-dom",
-        ]
-        command += ["--disable-background-networking", "--disable-component-update", "--virtual-time-budget=5000"]
-        command += [f"--user-data-dir={tmp_path / 'profile'}", url_of(listener)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        server.should_exit = True
-        thread.join()
+    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--disable-background-networking", "--disable-component-update", "--virtual-time-budget=5000"]
+    command += ["--enable-logging=stderr", "--dump-dom"]
+    with running(FakeClassifier()) as service, at_address(make_app(ready(service), "topics")) as url:
+        done = subprocess.run([*command, url], capture_output=True, text=True, check=True)
     assert "CONSOLE" not in done.stderr
     assert '<p id="status" role="status">1 text</p>' in done.stdout
     assert service.metrics_text().count("textclf_texts_total 1\n") == 1

@@ -7,6 +7,9 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,9 +21,12 @@ pytest.importorskip("uvicorn")
 
 from tests import tiny
 from tests.faults.harness import SECONDS, end_of, process, wait_for
+from tests.serve.fakes import FakeClassifier, wait_until
 from textclf_jax.cli import main
 from textclf_jax.errors import UserError
+from textclf_jax.serve import running
 from textclf_jax.serve.running import listen, url_of
+from textclf_jax.serve.settings import Settings
 
 TEXTS = ["word1 word2", "", "word3 " * 40, "unheard of", "word4 word5 word6"]
 
@@ -97,6 +103,101 @@ def test_a_server_answers_as_predict_does_and_stops_when_asked(tmp_path, capsys)
         (False, False, True),
         (False, False, False),
     ]
+
+
+class Stopping:
+    """`serve` in the main thread of this process, with a client that asks it to stop.
+
+    Attributes:
+      said: what the client has seen.
+    """
+
+    def __init__(self, classifier: FakeClassifier):
+        self.classifier, self.said = classifier, []
+        self._client = ThreadPoolExecutor(2)
+
+    def run(self, client: Callable[[str], None]) -> int:
+        """Serves while the client acts; returns the exit code."""
+        with listen("127.0.0.1", 0) as listener, self._client:
+            done = self._client.submit(client, url_of(listener))
+            code = running.serve(self.classifier, "topics", Settings(port=0), listener)  # pyright: ignore
+            self.classifier.free.set()
+            done.result(SECONDS)
+        return code
+
+    def ask_in_progress(self, url: str) -> Future[tuple[int, bytes]]:
+        """A request that the model is busy with."""
+        wait_until(lambda: ask(url, "GET", "/health")[0] == 200)
+        self.classifier.free.clear()
+        self.classifier.entered.clear()
+        answer = self._client.submit(ask, url, "POST", "/predict", {"text": "a"})
+        assert self.classifier.entered.wait(SECONDS)
+        return answer
+
+
+def stop(url: str) -> None:
+    """Asks this process to stop, and waits until it takes no more requests."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    def refuses() -> bool:
+        try:
+            return ask(url, "GET", "/health")[0] == 503
+        except OSError:
+            return True
+
+    wait_until(refuses)
+
+
+def test_what_was_accepted_is_answered_before_the_end(capsys):
+    server = Stopping(FakeClassifier())
+
+    def client(url: str) -> None:
+        answer = server.ask_in_progress(url)
+        stop(url)
+        assert not answer.done()
+        server.classifier.free.set()
+        server.said.append(answer.result(SECONDS)[0])
+
+    assert (server.run(client), server.said) == (0, [200])
+    assert capsys.readouterr().out.splitlines()[-1] == "stopped"
+
+
+def test_what_takes_too_long_is_cut_off(capsys, monkeypatch):
+    monkeypatch.setattr(running, "FINISH_SECONDS", 0.01)
+    monkeypatch.setattr(running, "COMPILE_SECONDS", 0.01)
+    monkeypatch.setattr(running.os, "_exit", lambda code: None)
+    server = Stopping(FakeClassifier())
+
+    def client(url: str) -> None:
+        answer = server.ask_in_progress(url)
+        stop(url)
+        with suppress(OSError, http.client.HTTPException):
+            server.said.append(answer.result(SECONDS)[0])
+
+    assert server.run(client) == 1
+    assert server.said in ([], [500])
+    assert "stopped: 1 requests had no answer after 0.01 s" in capsys.readouterr().out
+
+
+def test_it_can_be_stopped_while_it_starts(capsys, monkeypatch):
+    ended: list[int] = []
+    monkeypatch.setattr(running, "COMPILE_SECONDS", 0.01)
+    monkeypatch.setattr(running.os, "_exit", ended.append)
+    server = Stopping(FakeClassifier())
+    server.classifier.free.clear()
+
+    def client(url: str) -> None:
+        server.said.append(ask(url, "GET", "/health"))
+        stop(url)
+
+    assert server.run(client) == 0
+    assert (server.said, ended) == ([(503, b'{"status": "starting"}')], [0])
+    assert "ready" not in capsys.readouterr().out
+
+
+def test_a_model_that_cannot_predict_ends_the_server():
+    with listen("127.0.0.1", 0) as listener, pytest.raises(RuntimeError, match="breaks the model"):
+        running.serve(FakeClassifier(fails_at=""), "topics", Settings(port=0), listener)  # pyright: ignore
 
 
 def printed(capsys: pytest.CaptureFixture[str], model: Path, texts: list[str]) -> list[dict[str, Any]]:

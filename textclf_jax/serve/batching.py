@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Generic, TypeVar
 
-REMEMBERED_BATCHES = 16  # whose slowest says how long the next one may take
+REMEMBERED_BATCHES = 16  # whose median says how long the next one may take: other programs may have held up some
 PATIENCE = 0.25  # of a batch's time: as long as nobody comes, a batch does not wait
 
 Answer = TypeVar("Answer")
@@ -29,23 +30,25 @@ class Job(Generic[Answer]):
     answers: Future[list[Answer]] = field(default_factory=Future)
 
 
-def seconds_to_wait(now: float, oldest: float, newest: float, batch_seconds: float, budget: float) -> float:
+def seconds_to_wait(now: float, oldest: float, latest: float, batch_seconds: float, budget: float) -> float:
     """How long a batch that is not full may wait for more requests.
 
-    It starts when nobody has come for a share of the time that a batch takes, for the time of a batch hardly depends on
-    how many texts it has: for those who arrive together, one batch is worth that wait. It starts at the latest when its
-    oldest request can just be answered within the budget.
+    It starts when nobody has come for a share of the time that a batch takes, for that time hardly depends on how many
+    texts it has: for those who arrive together, one batch is worth that wait. Who has just got an answer may ask again
+    at once, and is waited for in the same way. It starts at the latest when its oldest request can just be answered
+    within the budget.
 
     Args:
       now: the time.
-      oldest, newest: when the first and the last of the waiting requests arrived.
+      oldest: when the first of the waiting requests arrived.
+      latest: when the last of them arrived, or the last batch ended, whichever was later.
       batch_seconds: that a batch takes.
       budget: seconds from arrival to answer.
 
     Returns:
       Seconds; 0 or less where the batch is to start.
     """
-    return min(newest + PATIENCE * batch_seconds, oldest + budget - batch_seconds) - now
+    return min(latest + PATIENCE * batch_seconds, oldest + budget - batch_seconds) - now
 
 
 class Batcher(Generic[Answer]):
@@ -71,6 +74,7 @@ class Batcher(Generic[Answer]):
         self._changed = threading.Condition()
         self._closed = False
         self._seconds: deque[float] = deque(maxlen=REMEMBERED_BATCHES)
+        self._ended = 0.0
 
     @property
     def waiting_texts(self) -> int:
@@ -124,8 +128,9 @@ class Batcher(Generic[Answer]):
     def _wait(self) -> float:
         if self._closed or sum(len(job.texts) for job in self._jobs) >= self._max_batch:
             return 0.0
-        slowest = max(self._seconds, default=0.0)
-        return seconds_to_wait(time.monotonic(), self._jobs[0].arrived, self._jobs[-1].arrived, slowest, self._budget)
+        oldest, newest = self._jobs[0].arrived, self._jobs[-1].arrived
+        usual = median(self._seconds) if self._seconds else 0.0
+        return seconds_to_wait(time.monotonic(), oldest, max(newest, self._ended), usual, self._budget)
 
     def _take(self) -> list[Job[Answer]]:
         """The next jobs, without those whose request was given up."""
@@ -154,5 +159,6 @@ class Batcher(Generic[Answer]):
     def _timed(self, texts: list[str]) -> list[Answer]:
         started = time.monotonic()
         answers = list(self._compute(texts))
-        self._seconds.append(time.monotonic() - started)
+        self._ended = time.monotonic()
+        self._seconds.append(self._ended - started)
         return answers

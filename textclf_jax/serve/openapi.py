@@ -52,7 +52,7 @@ def describe(classifier: "Classifier", settings: Settings, name: str) -> dict[st
     }
     return {
         "openapi": "3.1.0",
-        "info": {"title": f"textclf serve: {name}", "version": __version__},
+        "info": {"title": f"{name}, served by textclf", "version": __version__},
         "paths": {
             "/predict": {"post": predict},
             "/health": {"get": _health()},

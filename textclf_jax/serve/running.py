@@ -96,14 +96,13 @@ def serve(classifier: "Classifier", name: str, settings: Settings, listener: soc
     ended = service.close(COMPILE_SECONDS)
     if service.failure is not None:
         raise service.failure
-    if service.given_up:
-        _say(f"stopped: {service.given_up:,} requests had no answer after {FINISH_SECONDS} s")
-        return 1
-    _say("stopped")
+    late = f": {service.given_up:,} requests had no answer after {FINISH_SECONDS} s" if service.given_up else ""
+    _say(f"stopped{late}")
+    code = 1 if late else 0
     if not ended:  # a compilation, which nothing can interrupt, nor Python end with
         sys.stderr.flush()
-        os._exit(0)
-    return 0
+        os._exit(code)
+    return code
 
 
 def _say(text: str) -> None:
