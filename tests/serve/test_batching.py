@@ -9,7 +9,7 @@ import pytest
 
 from tests.serve.fakes import PATIENCE_SECONDS, wait_until
 from textclf_jax.serve import batching
-from textclf_jax.serve.batching import Batcher, seconds_to_wait
+from textclf_jax.serve.batching import Batcher, saved_by_company, seconds_to_wait
 
 
 class Lengths:
@@ -45,18 +45,41 @@ def answers(futures) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    ("now", "oldest", "latest", "batch_seconds", "budget", "wait"),
+    ("now", "oldest", "latest", "batch_seconds", "saved_seconds", "wait"),
     [
-        (10.0, 10.0, 10.0, 0.0, 0.0, 0.0),  # nothing is known yet: nobody waits
-        (10.0, 10.0, 10.0, 0.04, 0.1, 0.01),  # a quarter of a batch for others to come
-        (10.01, 10.0, 10.005, 0.04, 0.1, 0.005),  # since the last one came
-        (10.0, 9.95, 10.0, 0.04, 0.1, 0.01),
-        (10.0, 9.945, 10.0, 0.04, 0.1, 0.005),  # the first one must have its answer at 10.045
-        (10.0, 10.0, 10.0, 0.2, 0.1, -0.1),  # a batch takes longer than the budget
+        (10.0, 10.0, 10.0, 0.04, 0.0, 0.0),  # company saves nothing
+        (10.0, 10.0, 10.0, 0.04, 0.04, 0.01),  # a quarter of what it saves, for others to come
+        (10.0, 10.0, 10.0, 0.04, 0.02, 0.005),
+        (10.01, 10.0, 10.005, 0.04, 0.04, 0.005),  # since the last one came
+        (10.0, 9.95, 10.0, 0.04, 0.04, 0.01),
+        (10.0, 9.945, 10.0, 0.04, 0.04, 0.005),  # the first one must have its answer at 10.045
+        (10.0, 10.0, 10.0, 0.2, 0.2, -0.1),  # a batch takes longer than the budget
     ],
 )
-def test_how_long_a_batch_waits(now, oldest, latest, batch_seconds, budget, wait):
-    assert seconds_to_wait(now, oldest, latest, batch_seconds, budget) == pytest.approx(wait)
+def test_how_long_a_batch_waits(now, oldest, latest, batch_seconds, saved_seconds, wait):
+    found = seconds_to_wait(now, oldest, latest, batch_seconds=batch_seconds, saved_seconds=saved_seconds, budget=0.1)
+    assert found == pytest.approx(wait)
+
+
+@pytest.mark.parametrize(
+    ("together", "saved"),
+    [
+        (0.1, 0.1),  # others cost nothing
+        (0.8, 0.0),  # each adds its own time
+        (0.45, 0.05),  # half of the time is shared
+        (0.9, 0.0),
+        (0.05, 0.1),
+    ],
+)
+def test_what_company_saves(together, saved):
+    assert saved_by_company(0.1, together, 8) == pytest.approx(saved)
+
+
+@pytest.mark.parametrize(("max_batch", "tried"), [(1, [1, 1, 1, 1]), (4, [1, 1, 4, 4]), (32, [1, 1, 8, 8])])
+def test_a_text_is_tried_alone_and_in_company(max_batch, tried):
+    compute, sizes = Lengths(), []
+    Batcher(compute, max_batch, 1.0, sizes.append).try_out("a text")
+    assert ([len(batch) for batch in compute.batches], sizes) == (tried, [])
 
 
 def test_requests_that_come_while_a_batch_is_computed_are_one_batch():
@@ -89,7 +112,7 @@ def test_no_batch_is_larger_than_it_may_be_and_answers_keep_their_order():
 
 
 def test_a_batch_waits_for_others_until_it_is_full(monkeypatch):
-    monkeypatch.setattr(batching, "seconds_to_wait", lambda *times: PATIENCE_SECONDS)
+    monkeypatch.setattr(batching, "seconds_to_wait", lambda *times, **more: PATIENCE_SECONDS)
     compute = Lengths()
     batcher = Batcher(compute, 2, 1.0)
     with working(batcher):
@@ -102,8 +125,8 @@ def test_a_batch_waits_for_others_until_it_is_full(monkeypatch):
 def test_those_who_have_just_got_an_answer_are_waited_for(monkeypatch):
     asked: list[tuple[float, ...]] = []
 
-    def waits(*times: float) -> float:
-        asked.append(times)
+    def waits(*times: float, batch_seconds: float, saved_seconds: float, budget: float) -> float:
+        asked.append((*times, batch_seconds, budget))
         return 0.0
 
     monkeypatch.setattr(batching, "seconds_to_wait", waits)

@@ -31,7 +31,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         ("--max-texts", int, DEFAULT.max_texts, "most texts of a request"),
         ("--max-characters", int, DEFAULT.max_characters, "most characters of a text"),
     ):
-        parser.add_argument(flag, type=kind, default=default, metavar="N", help=f"{told} (default: {default:,})")
+        parser.add_argument(flag, type=kind, default=default, metavar="N", help=f"{told} (default: {default})")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,7 +10,8 @@ from statistics import median
 from typing import Generic, TypeVar
 
 REMEMBERED_BATCHES = 16  # whose median says how long the next one may take: other programs may have held up some
-PATIENCE = 0.25  # of a batch's time: as long as nobody comes, a batch does not wait
+PATIENCE = 0.25  # of what a text saves in company: when nobody has come for so long, the next batch starts
+TRIED_TEXTS, TRIALS = 8, 2
 
 Answer = TypeVar("Answer")
 
@@ -30,25 +31,40 @@ class Job(Generic[Answer]):
     answers: Future[list[Answer]] = field(default_factory=Future)
 
 
-def seconds_to_wait(now: float, oldest: float, latest: float, batch_seconds: float, budget: float) -> float:
+def seconds_to_wait(
+    now: float, oldest: float, latest: float, *, batch_seconds: float, saved_seconds: float, budget: float
+) -> float:
     """How long a batch that is not full may wait for more requests.
 
-    It starts when nobody has come for a share of the time that a batch takes, for that time hardly depends on how many
-    texts it has: for those who arrive together, one batch is worth that wait. Who has just got an answer may ask again
-    at once, and is waited for in the same way. It starts at the latest when its oldest request can just be answered
-    within the budget.
+    It starts when nobody has come for a share of what a text saves that is computed with others: for those who arrive
+    together, one batch is worth that wait. Who has just got an answer may ask again at once, and is waited for in the
+    same way. It starts at the latest when its oldest request can just be answered within the budget.
 
     Args:
       now: the time.
       oldest: when the first of the waiting requests arrived.
       latest: when the last of them arrived, or the last batch ended, whichever was later.
       batch_seconds: that a batch takes.
+      saved_seconds: see `saved_by_company`.
       budget: seconds from arrival to answer.
 
     Returns:
       Seconds; 0 or less where the batch is to start.
     """
-    return min(latest + PATIENCE * batch_seconds, oldest + budget - batch_seconds) - now
+    return min(latest + PATIENCE * saved_seconds, oldest + budget - batch_seconds) - now
+
+
+def saved_by_company(alone: float, together: float, count: int) -> float:
+    """What a text saves that is computed with others instead of alone: the part of the time that all of them share.
+
+    Args:
+      alone: seconds that one text takes.
+      together: seconds that `count` of them take, 2 or more.
+
+    Returns:
+      Seconds: from 0, where each text adds its own time, to `alone`, where others cost nothing.
+    """
+    return min(max((count * alone - together) / (count - 1), 0.0), alone)
 
 
 class Batcher(Generic[Answer]):
@@ -74,7 +90,7 @@ class Batcher(Generic[Answer]):
         self._changed = threading.Condition()
         self._closed = False
         self._seconds: deque[float] = deque(maxlen=REMEMBERED_BATCHES)
-        self._ended = 0.0
+        self._ended = self._saved = 0.0
 
     @property
     def waiting_texts(self) -> int:
@@ -98,8 +114,14 @@ class Batcher(Generic[Answer]):
         return [job.answers for job in jobs]
 
     def try_out(self, text: str) -> None:
-        """Computes a text that nobody asked for, which tells how long that takes; raises what `compute` raises."""
-        self._timed([text])
+        """Computes a text that nobody asked for, alone and with others, to know how long that takes.
+
+        Raises what `compute` raises.
+        """
+        count = min(TRIED_TEXTS, self._max_batch)
+        alone, together = ([self._timed([text] * size)[1] for _ in range(TRIALS)] for size in (1, count))
+        if count > 1:
+            self._saved = saved_by_company(min(alone), min(together), count)
 
     def run(self) -> None:
         """Computes, until it is closed and everything has its answer."""
@@ -130,7 +152,12 @@ class Batcher(Generic[Answer]):
             return 0.0
         oldest, newest = self._jobs[0].arrived, self._jobs[-1].arrived
         usual = median(self._seconds) if self._seconds else 0.0
-        return seconds_to_wait(time.monotonic(), oldest, max(newest, self._ended), usual, self._budget)
+        return seconds_to_wait(
+            *(time.monotonic(), oldest, max(newest, self._ended)),
+            batch_seconds=usual,
+            saved_seconds=self._saved,
+            budget=self._budget,
+        )
 
     def _take(self) -> list[Job[Answer]]:
         """The next jobs, without those whose request was given up."""
@@ -142,7 +169,7 @@ class Batcher(Generic[Answer]):
     def _answer(self, batch: list[Job[Answer]]) -> None:
         texts = [text for job in batch for text in job.texts]
         try:
-            answers = self._timed(texts)
+            answers, _ = self._timed(texts)
         except Exception as error:
             if len(batch) == 1:
                 batch[0].answers.set_exception(error)
@@ -156,9 +183,10 @@ class Batcher(Generic[Answer]):
             job.answers.set_result(answers[start : start + len(job.texts)])
             start += len(job.texts)
 
-    def _timed(self, texts: list[str]) -> list[Answer]:
+    def _timed(self, texts: list[str]) -> tuple[list[Answer], float]:
+        """Answers, and the seconds that they took."""
         started = time.monotonic()
         answers = list(self._compute(texts))
         self._ended = time.monotonic()
         self._seconds.append(self._ended - started)
-        return answers
+        return answers, self._seconds[-1]

@@ -45,7 +45,7 @@ def fill(template: str, **values: str) -> Safe:
 
 def trial_page(classifier: "Classifier", name: str) -> Page:
     """The page to try a model of this name."""
-    kind = "any number of these labels" if classifier.multi_label else "one of these labels"
+    kind = "any number of" if classifier.multi_label else "one of"
     items = Safe("".join(fill("<li>$label</li>", label=label) for label in classifier.labels))
     reads = f"{classifier.max_length:,}"
     main = fill(_file("trial.html"), name=name, kind=kind, count=str(len(classifier.labels)), items=items, reads=reads)
