@@ -39,6 +39,7 @@ ALLOWED = {
         *("runs", "observe", "evaluation", "training"),
     },
     "study": {"config", "experiments", "prepare", "runs", "observe", "evaluation", "training"},
+    "serve": {"tokenizer", "runs", "evaluation"},
     "estimator": {
         *("config", "experiments", "prepare", "runtime", "runs"),
         *("observe", "evaluation", "training"),
@@ -50,7 +51,7 @@ ALLOWED = {
     "interop": {"config", "experiments", "tokenizer", "data", "kernels", "model", "tasks", "runs"},
     "cli": {
         *("config", "experiments", "tokenizer", "data", "prepare", "runtime", "runs"),
-        *("observe", "evaluation", "check", "training", "report", "study", "verdict", "interop"),
+        *("observe", "evaluation", "check", "training", "report", "study", "serve", "verdict", "interop"),
     },
 }
 
@@ -65,6 +66,8 @@ OWNERS = {
     "transformers": (),
     "matplotlib": ("observe/plots.py", "observe/confusion_picture.py", "observe/figures.py"),
     "jinja2": ("report/page.py",),
+    "starlette": ("serve/",),
+    "uvicorn": ("serve/running.py",),
     "benchmarks": ("cli/bench.py",),
 }
 

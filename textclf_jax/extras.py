@@ -19,6 +19,8 @@ EXTRAS = {
     "matplotlib": "report",
     "jinja2": "report",
     "pyarrow": "parquet",
+    "starlette": "serve",
+    "uvicorn": "serve",
 }
 
 

@@ -65,6 +65,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         pretrain,
         report,
         run,
+        serve,
         study,
     )
 
@@ -78,6 +79,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
         "evaluate": evaluate,
         "calibrate": calibrate,
         "predict": predict,
+        "serve": serve,
         "baseline": baseline,
         "study": study,
         "report": report,
@@ -90,8 +92,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, Any]]:
     parser = argparse.ArgumentParser(
         prog="textclf",
         description="Train text classifiers from scratch: run all of it in the time you give; or check and prepare "
-        "data, make runs, pretrain, finetune, evaluate, calibrate, predict, report, compare with a baseline and in "
-        "a study, measure speed, import, export.",
+        "data, make runs, pretrain, finetune, evaluate, calibrate, predict, serve, report, compare with a baseline "
+        "and in a study, measure speed, import, export.",
     )
     parser.add_argument("--version", action="version", version=f"textclf {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

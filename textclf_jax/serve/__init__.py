@@ -1,0 +1,1 @@
+"""`textclf serve`: a trained classifier behind HTTP. See docs/serving.md."""
