@@ -19,6 +19,9 @@ EXTRAS = {
     "matplotlib": "report",
     "jinja2": "report",
     "pyarrow": "parquet",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "flatbuffers": "stablehlo",
 }
 
 
