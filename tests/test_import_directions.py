@@ -64,6 +64,8 @@ OWNERS = {
     "pyarrow": ("prepare/parquet.py",),
     "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/"),
     "transformers": (),
+    "onnx": ("interop/onnx_graph.py", "interop/onnx_model.py"),
+    "onnxruntime": ("interop/onnx_model.py",),
     "matplotlib": ("observe/plots.py", "observe/confusion_picture.py", "observe/figures.py"),
     "jinja2": ("report/page.py",),
     "starlette": ("serve/",),
@@ -71,7 +73,7 @@ OWNERS = {
     "benchmarks": ("cli/bench.py",),
 }
 
-LAZY = {"wandb", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "pyarrow", "transformers"}
+LAZY = {"wandb", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "pyarrow", "transformers", "onnx", "onnxruntime"}
 # what a class inherits from is needed at once; the module is imported where the class is asked for
 BASES = {"estimator/text_classifier.py": {"sklearn"}}
 

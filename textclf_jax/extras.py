@@ -21,6 +21,9 @@ EXTRAS = {
     "pyarrow": "parquet",
     "starlette": "serve",
     "uvicorn": "serve",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "flatbuffers": "stablehlo",
 }
 
 

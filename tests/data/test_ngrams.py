@@ -13,6 +13,7 @@ from textclf_jax.data.ngrams import (
     count_ngrams,
     keys_of_ngrams,
     ngrams_of,
+    ngrams_of_keys,
     padded_ngrams,
     restored_keys,
     stored_keys,
@@ -101,3 +102,23 @@ def test_a_model_keeps_every_bit_of_the_keys():
     assert stored.dtype == np.uint32
     assert stored.tolist() == [[key >> 32, key & (2**32 - 1)] for key in keys.tolist()]
     assert restored_keys(stored).tolist() == keys.tolist()
+
+
+@pytest.mark.parametrize("max_n", [1, 2, 3])
+def test_ngrams_are_told_from_their_keys(max_n):
+    """Those of 1 and 2 tokens always; longer ones where the one that they go on from has a key."""
+    rng = np.random.default_rng(max_n)
+    tokens = rng.integers(0, 300, 2000)
+    ngrams = sorted(
+        {tuple(tokens[i : i + n].tolist()) for n in range(1, max_n + 1) for i in range(len(tokens) - n + 1)}
+    )
+    kept = [ngram for ngram in ngrams if len(ngram) != 2 or max_n == 3 or rng.random() < 0.5]
+    order = rng.permutation(len(kept))
+    keys = np.array([key_of(kept[i]) for i in order], np.uint64)
+    assert ngrams_of_keys(keys, 300, max_n=max_n) == {place: kept[i] for place, i in enumerate(order)}
+
+
+def test_keys_of_nothing_stand_for_nothing():
+    assert ngrams_of_keys(np.array([0, 1, 2], np.uint64), 300, max_n=2) == {}
+    without_begin = np.array([key_of((1, 2, 3))], np.uint64)
+    assert ngrams_of_keys(without_begin, 300, max_n=3) == {}

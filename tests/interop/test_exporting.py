@@ -15,7 +15,7 @@ from tests.interop import bert
 from tests.model.cases import random_variables
 from tests.tokenizer.texts import texts, vocabulary
 from textclf_jax.errors import UserError
-from textclf_jax.interop.exporting import export_huggingface, export_reference
+from textclf_jax.interop.exporting import export_huggingface, export_reference, formats_told
 from textclf_jax.interop.importing import import_huggingface
 from textclf_jax.interop.reference import variables_from_state_dict
 from textclf_jax.interop.torch_checkpoint import read_state
@@ -98,6 +98,40 @@ def test_a_classifier_of_ours(tmp_path, types):
     assert model.config.id2label == {0: "bad", 1: "so so", 2: "good"}
     assert model.config.label2id["so so"] == 1
     assert model.config.type_vocab_size == max(types, 1)
+
+
+ROTARY = [{}, {"rope_base": 500.0}, {"rope_scale": 0.25}, {"rope_base": 500.0, "rope_scale": 3.0}]
+
+
+@pytest.mark.parametrize("rope", ROTARY)
+@pytest.mark.parametrize("head", [{}, {"tie_mlm_weights": False, "decoder_bias": True}])
+def test_a_masked_language_model_with_rotary_positions(tmp_path, rope, head):
+    saved = mlm(tmp_path, architecture=tiny.architecture(rope=rope), mlm_head=head)
+    export_huggingface(saved, tmp_path / "out")
+    model = loaded_by_transformers(tmp_path / "out", "AutoModelForMaskedLM")
+    bert.check_same_logits(bert.our_logits(saved), bert.their_logits(model))
+    assert bool(model.lm_head.decoder.bias.any()) == head.get("decoder_bias", False)
+
+
+@pytest.mark.parametrize("types", [0, 2])
+@pytest.mark.parametrize("pooler", ["bert", "roberta"])
+def test_a_classifier_with_rotary_positions(tmp_path, types, pooler):
+    head = {"num_labels": 3, "pooler_type": pooler}
+    saved = classifier(tmp_path, architecture=tiny.architecture(type_vocab_size=types), classification_head=head)
+    export_huggingface(saved, tmp_path / "out")
+    model = loaded_by_transformers(tmp_path / "out", "AutoModelForSequenceClassification")
+    bert.check_same_logits(bert.our_logits(saved), bert.their_logits(model))
+    assert model.config.id2label == {0: "bad", 1: "so so", 2: "good"}
+    pipeline: Any = transformers.pipeline("text-classification", model=str(tmp_path / "out"), device="cpu")
+    assert pipeline("word1 word2 word3")[0]["label"] in ("bad", "so so", "good")
+
+
+def test_sinusoidal_positions_become_learned_ones(tmp_path):
+    head = {"num_labels": 3, "pooler_type": "roberta"}
+    saved = classifier(tmp_path, architecture=tiny.architecture(pos_encoding="sinusoidal"), classification_head=head)
+    export_huggingface(saved, tmp_path / "out")
+    model = loaded_by_transformers(tmp_path / "out", "AutoModelForSequenceClassification")
+    bert.check_same_logits(bert.our_logits(saved), bert.their_logits(model))
 
 
 def test_several_labels_a_text_go_round_with_their_thresholds(tmp_path):
@@ -200,16 +234,45 @@ def test_an_exported_pipeline_classifies(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "changes", "message"),
+    ("make", "changes", "theirs", "message"),
     [
-        (mlm, {"architecture": tiny.architecture()}, "architecture.pos_encoding: rope, not learned"),
-        (classifier, {"classification_head": {"num_labels": 3, "pooling": "mean"}}, "pooling: mean, not cls"),
+        (classifier, {"classification_head": {"num_labels": 3, "pooling": "mean"}}, "BERT", "pooling: mean, not cls"),
+        (
+            classifier,
+            {"classification_head": {"num_labels": 3, "pooler_type": None}},
+            "BERT",
+            "pooler_type: None, not bert or roberta",
+        ),
+        (
+            mlm,
+            {"architecture": tiny.architecture(rope={"variant": "reference"})},
+            "JinaEmbeddingsV3",
+            "architecture.rope.variant: reference, not standard",
+        ),
+        (
+            mlm,
+            {"architecture": tiny.architecture(attention={"kind": "local"})},
+            "JinaEmbeddingsV3",
+            "architecture.attention.kind: local, not mha",
+        ),
     ],
 )
-def test_what_transformers_lacks_is_named_and_nothing_written(tmp_path, make, changes, message):
-    with pytest.raises(UserError, match=f"transformers' BERT has nothing for\n.*{message}"):
+def test_what_transformers_lacks_is_named_and_nothing_written(tmp_path, make, changes, theirs, message):
+    with pytest.raises(UserError, match=f"transformers' {theirs} has nothing for\n.*{message}"):
         export_huggingface(make(tmp_path, **changes), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["vocab"]
+
+
+def test_the_formats_of_a_config_are_told_before_training(tmp_path):
+    told = formats_told(tiny.finetuning(tmp_path, classification_head={"num_labels": 3, "pooling": "mean"}))
+    assert told[:2] == [
+        "can be exported as onnx, stablehlo",
+        "not as hf, for classification_head.pooling: mean, not cls",
+    ]
+    assert told[2].startswith("not as reference, for architecture.rope.variant: standard")
+    told = formats_told(tiny.pretraining(tmp_path, architecture=tiny.architecture(attention={"kind": "local"})))
+    assert told[0] == "can be exported as stablehlo"
+    assert "not as onnx, for architecture.attention.kind: local, not mha" in told
 
 
 def test_a_tokenizer_of_one_s_own_is_named(tmp_path):

@@ -108,12 +108,12 @@ def changed(attention=None, **keys) -> Architecture:
 @pytest.mark.parametrize(
     ("architecture", "head", "message"),
     [
-        (changed(pos_encoding="rope"), MlmHead(), "architecture.pos_encoding: rope, not learned"),
+        (changed(pos_encoding="rope"), MlmHead(), "architecture.pos_encoding: rope, not learned or sinusoidal"),
         (changed({"kind": "lsh"}), MlmHead(), "architecture.attention.kind: lsh, not mha"),
         (changed({"attention_embedding_dim": 32}), MlmHead(), "attention_embedding_dim: 32, not 16"),
         (changed({"projection_bias": False}), MlmHead(), "projection_bias: False, not True"),
         (ARCHITECTURE, ClassificationHead(num_labels=2, pooling="mean"), "classification_head.pooling: mean, not cls"),
-        (ARCHITECTURE, ClassificationHead(num_labels=2, pooler_type=None), "pooler_type: None, not bert"),
+        (ARCHITECTURE, ClassificationHead(num_labels=2, pooler_type=None), "pooler_type: None, not bert or roberta"),
     ],
 )
 def test_what_bert_has_not_is_named(architecture, head, message):

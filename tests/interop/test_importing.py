@@ -377,7 +377,7 @@ def test_a_recording_whose_best_evaluation_is_a_later_one(tmp_path):
 
 
 def _module_of(run: Path):
-    from textclf_jax.interop.exporting import model_of
+    from textclf_jax.interop.targets import model_of
 
     saved = bert.load(run)
     config, _ = model_of(saved)

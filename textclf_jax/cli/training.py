@@ -69,7 +69,12 @@ def train_run(
     from textclf_jax.training.fit import fit
 
     config, pretrained = _start(loaded.config)
-    return fit(config, folder, dry_run=dry_run, fresh=fresh, changed_data=changed_data, pretrained=pretrained)
+    code = fit(config, folder, dry_run=dry_run, fresh=fresh, changed_data=changed_data, pretrained=pretrained)
+    if dry_run and not code:
+        from textclf_jax.interop.exporting import formats_told
+
+        print("\n".join(formats_told(config)))
+    return code
 
 
 def enter_project(args: argparse.Namespace, *paths: str) -> None:

@@ -101,6 +101,51 @@ def _mixed(x: UInt64[np.ndarray, " T"]) -> UInt64[np.ndarray, " T"]:
     return x ^ (x >> np.uint64(31))
 
 
+def ngrams_of_keys(keys: Keys, vocab_size: int, *, max_n: int) -> dict[int, tuple[int, ...]]:
+    """The n-grams that keys stand for: tokens by the place of the key.
+
+    Keys of the n-grams that go on from one n-gram are consecutive numbers before they are mixed, one for each token; so
+    they are found among all keys in sorted order. Longer n-grams are looked for after those whose keys are there.
+
+    Args:
+      keys: [F], in any order.
+      vocab_size: V.
+      max_n: the longest n-gram.
+    """
+    plain = _unmixed(keys)
+    order = np.argsort(plain)
+    ordered = plain[order]
+    found: dict[int, tuple[int, ...]] = {}
+    begun: list[tuple[int, ...]] = [()]
+    hashes = np.zeros(1, np.uint64)
+    for _ in range(max_n):
+        first = hashes + INCREMENT  # what the n-gram that ends with token 0 would have
+        starts, ends = np.searchsorted(ordered, first), np.searchsorted(ordered, first + np.uint64(vocab_size))
+        for i in np.flatnonzero(starts < ends):
+            for place in range(starts[i], ends[i]):
+                found[int(order[place])] = (*begun[i], int(ordered[place] - first[i]))
+        if begun == [()]:  # the first token of a pair need not have a key of its own
+            begun, hashes = (
+                [(token,) for token in range(vocab_size)],
+                _mixed(first + np.arange(vocab_size).astype(np.uint64)),
+            )
+        else:
+            places = [place for place, tokens in found.items() if len(tokens) == len(begun[0]) + 1]
+            begun, hashes = [found[place] for place in places], keys[places]
+        if not begun:
+            break
+    return found
+
+
+def _unmixed(x: UInt64[np.ndarray, " T"]) -> UInt64[np.ndarray, " T"]:
+    """The numbers that `_mixed` spread."""
+    x = x ^ (x >> np.uint64(31)) ^ (x >> np.uint64(62))
+    x = x * np.uint64(pow(int(FACTORS[1]), -1, 1 << 64))
+    x = x ^ (x >> np.uint64(27)) ^ (x >> np.uint64(54))
+    x = x * np.uint64(pow(int(FACTORS[0]), -1, 1 << 64))
+    return x ^ (x >> np.uint64(30)) ^ (x >> np.uint64(60))
+
+
 def stored_keys(keys: Keys) -> UInt32[np.ndarray, "F 2"]:
     """Keys as a model has them, whose integers have 32 bits: [F, 2] uint32, upper and lower half."""
     return np.stack([keys >> HALF, keys], axis=1).astype(np.uint32)

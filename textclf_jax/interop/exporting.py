@@ -1,21 +1,19 @@
 """Writes trained models for the PyTorch reference and for Hugging Face's transformers."""
 
-import os
-import shutil
-import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from textclf_jax.config.file import AnyConfig, config_of
-from textclf_jax.config.schema import FinetuningConfig
-from textclf_jax.errors import UserError
-from textclf_jax.files import json_text
-from textclf_jax.interop import huggingface, reference
-from textclf_jax.interop.bert_config import config_json
+import numpy as np
+
+from textclf_jax.config.file import AnyConfig
+from textclf_jax.config.schema import Architecture, FinetuningConfig
+from textclf_jax.interop import bert_config, huggingface, reference, rotary
 from textclf_jax.interop.layout import Head
+from textclf_jax.interop.onnx_model import missing_in_onnx
+from textclf_jax.interop.targets import model_of, new_folder, refuse, require_new, write_json
 from textclf_jax.interop.torch_checkpoint import write_state
 from textclf_jax.runs.checkpoint import SavedModel
-from textclf_jax.runs.pretrained import require_head
 from textclf_jax.tasks.confidence import Abstention, temperature_of
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import kept_wrapper
@@ -23,6 +21,31 @@ from textclf_jax.tokenizer.transformers_files import CONFIG_FILE, SETTINGS_FILE
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 WEIGHTS = "model.safetensors"
+
+
+class Family(NamedTuple):
+    """A kind of model of transformers that models here are written as.
+
+    Attributes:
+      name: as transformers has it.
+      missing: lists the keys, with their values, that it has no counterpart for.
+      state_from: makes its state dict of a parameter tree.
+      config_json: makes its config.json.
+    """
+
+    name: str
+    missing: Callable[[Architecture, Head], list[str]]
+    state_from: Callable[[Mapping[str, Any], Architecture, Head], dict[str, np.ndarray]]
+    config_json: Callable[[Architecture, Head, int, list[str] | None, Thresholds | None], dict[str, Any]]
+
+
+BERT = Family("BERT", huggingface.missing_in_bert, huggingface.state_from, bert_config.config_json)
+ROTARY = Family("JinaEmbeddingsV3", rotary.missing_in_rotary, rotary.state_from, rotary.config_json)
+
+
+def family_of(config: Architecture) -> Family:
+    """The kind of model of transformers for an architecture."""
+    return ROTARY if config.pos_encoding == "rope" else BERT
 
 
 def export_reference(saved: SavedModel, out: Path) -> list[str]:
@@ -35,8 +58,8 @@ def export_reference(saved: SavedModel, out: Path) -> list[str]:
       UserError: the reference has no such model (its keys are listed), or `out` exists or cannot be written.
     """
     config, head = model_of(saved)
-    _refuse(saved, "the PyTorch reference", reference.missing_in_reference(config.architecture, head))
-    _require_new(out)
+    refuse(saved, "the PyTorch reference", reference.missing_in_reference(config.architecture, head))
+    require_new(out)
     write_state(out, reference.state_dict_from_variables(saved.variables, config.architecture, head))
     return []
 
@@ -48,40 +71,47 @@ def export_huggingface(saved: SavedModel, out: Path) -> list[str]:
       Notes on what transformers does not use.
 
     Raises:
-      UserError: transformers' BERT is no such model (its keys are listed), or `out` exists or cannot be written.
+      UserError: transformers has no such model (its keys are listed), or `out` exists or cannot be written.
     """
     from safetensors.numpy import save_file
 
     config, head = model_of(saved)
-    missing = huggingface.missing_in_bert(config.architecture, head)
+    family = family_of(config.architecture)
+    missing = family.missing(config.architecture, head)
     if kept_wrapper(saved.vocab_dir, config.tokenizer):
         missing.append(f"tokenizer.wrapper_path: {config.tokenizer.wrapper_path}, a tokenizer of your own")
-    _refuse(saved, "transformers' BERT", missing)
-    _require_new(out)
+    refuse(saved, f"transformers' {family.name}", missing)
+    require_new(out)
     tokenizer = WordPieceTokenizerWrapper().load(saved.vocab_dir)
-    state = huggingface.state_from(saved.variables["params"], config.architecture, head)
+    state = family.state_from(saved.variables["params"], config.architecture, head)
     labels, thresholds = saved.metadata["labels"], Thresholds.of_model(saved.metadata)
-    model_config = config_json(config.architecture, head, tokenizer.vocab_size, labels, thresholds)
-    unfinished = None
-    try:
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        save_file(state, unfinished / WEIGHTS, metadata={"format": "pt"})
-        tokenizer.save(unfinished)
-        _write_json(unfinished / CONFIG_FILE, model_config)
-        _write_json(unfinished / SETTINGS_FILE, _tokenizer_config(config.architecture.max_sequence_length))
-        unfinished.chmod(0o755)
-        os.replace(unfinished, out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error}") from error
-    finally:
-        if unfinished is not None:
-            shutil.rmtree(unfinished, ignore_errors=True)
+    model_config = family.config_json(config.architecture, head, tokenizer.vocab_size, labels, thresholds)
+    with new_folder(out) as folder:
+        save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+        tokenizer.save(folder)
+        write_json(folder / CONFIG_FILE, model_config)
+        write_json(folder / SETTINGS_FILE, _tokenizer_config(config.architecture.max_sequence_length))
     if thresholds is None:
         return []
     return [
         f"{out / CONFIG_FILE} has the thresholds of the labels as textclf_thresholds; transformers does not apply "
         "them: compare the sigmoid of each logit with its own"
     ]
+
+
+def formats_told(config: AnyConfig) -> list[str]:
+    """Tells which formats a model of this config can be exported to, and what keeps it from the others."""
+    head = config.classification_head if isinstance(config, FinetuningConfig) else config.mlm_head
+    architecture = config.architecture
+    missing = {
+        "hf": family_of(architecture).missing(architecture, head),
+        "onnx": missing_in_onnx(architecture, head),
+        "stablehlo": [],
+        "reference": reference.missing_in_reference(architecture, head),
+    }
+    fits = [name for name, keys in missing.items() if not keys]
+    told = [f"can be exported as {', '.join(fits)}"]
+    return told + [f"not as {name}, for {'; '.join(keys)}" for name, keys in missing.items() if keys]
 
 
 def lost_in_export(saved: SavedModel) -> list[str]:
@@ -113,27 +143,6 @@ def _confidence_lost(saved: SavedModel, has_linear_path: bool) -> str:
     return told
 
 
-def model_of(saved: SavedModel) -> tuple[AnyConfig, Head]:
-    """Reads the config of a saved model, and its head; raises UserError for an encoder without one."""
-    config = config_of(saved.metadata["config"])
-    if isinstance(config, FinetuningConfig):
-        return config, config.classification_head
-    require_head(saved)
-    return config, config.mlm_head
-
-
-def _refuse(saved: SavedModel, whose: str, missing: list[str]) -> None:
-    if missing:
-        raise UserError("\n  ".join([f"{saved.folder} cannot be exported: {whose} has nothing for", *missing]))
-
-
-def _require_new(out: Path) -> None:
-    if os.path.lexists(out):
-        raise UserError(f"{out} exists already. Take another name, or remove it first.")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: there is no such folder. Make it first.")
-
-
 def _tokenizer_config(max_length: int) -> dict[str, Any]:
     """The tokenizer_config.json that has transformers use tokenizer.json unchanged; its BertTokenizer would not."""
     return {
@@ -142,7 +151,3 @@ def _tokenizer_config(max_length: int) -> dict[str, Any]:
         "model_input_names": ["input_ids", "token_type_ids", "attention_mask"],
         **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json_text(content) + "\n", encoding="utf-8")

@@ -1,23 +1,32 @@
 """State dicts of Hugging Face's BERT to this project's models, and back.
 
-One table, `parameter_names`, says where every array lives here. Queries, keys and values are one array here, three
-there.
+One table, `parameter_names`, says where every array lives here.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
-from textclf_jax.interop.layout import Head, TreePath, check_names, linear_names, norm_names, transpose_kernel
+from textclf_jax.interop.layout import (
+    Head,
+    TreePath,
+    check_names,
+    differing,
+    linear_names,
+    named_arrays,
+    norm_names,
+    transpose_kernel,
+)
+from textclf_jax.model.embeddings import sinusoidal_table
 
 TOKEN_TYPES = "bert.embeddings.token_type_embeddings.weight"
 DECODER, DECODER_BIAS = "cls.predictions.decoder.weight", "cls.predictions.decoder.bias"
 SECOND_BIAS = "cls.predictions.bias"
-WORDS = "bert.embeddings.word_embeddings.weight"
+WORDS, POSITIONS = "bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight"
 BODY = ("bert.embeddings.", "bert.encoder.")
 QKV = ("query", "key", "value")
 BY_WORD = (WORDS, DECODER, DECODER_BIAS)
@@ -29,10 +38,9 @@ BY_WORD = (WORDS, DECODER, DECODER_BIAS)
 def parameter_names(config: Architecture, head: Head | None) -> dict[str, TreePath]:
     """Maps each name of a state dict to its path below "params"; q, k and v, in this order, share one path."""
     root = ("encoder", "embeddings")
-    names: dict[str, TreePath] = {
-        WORDS: (*root, "word", "embedding"),
-        "bert.embeddings.position_embeddings.weight": (*root, "position", "embedding"),
-    }
+    names: dict[str, TreePath] = {WORDS: (*root, "word", "embedding")}
+    if config.pos_encoding == "learned":
+        names[POSITIONS] = (*root, "position", "embedding")
     if config.type_vocab_size:
         names[TOKEN_TYPES] = (*root, "token_type", "embedding")
     names |= norm_names("bert.embeddings.LayerNorm", *root, "layer_norm")
@@ -138,25 +146,26 @@ def missing_in_bert(config: Architecture, head: Head) -> list[str]:
     """Lists the keys, with their values, that transformers' BERT has no counterpart for."""
     attention = config.attention
     needed: dict[str, tuple[Any, Any]] = {
-        "architecture.pos_encoding": (config.pos_encoding, "learned"),
+        "architecture.pos_encoding": (config.pos_encoding, ("learned", "sinusoidal")),
         "architecture.attention.kind": (attention.kind, "mha"),
         "architecture.attention.attention_embedding_dim": (config.attention_dim, config.embedding_dim),
         "architecture.attention.projection_bias": (attention.projection_bias, True),
     }
     if isinstance(head, ClassificationHead):
         needed["classification_head.pooling"] = (head.pooling, "cls")
-        needed["classification_head.pooler_type"] = (head.pooler_type, "bert")
-    return [f"{key}: {value}, not {only}" for key, (value, only) in needed.items() if value != only]
+        # both compute the same; they differ in where dropout is
+        needed["classification_head.pooler_type"] = (head.pooler_type, ("bert", "roberta"))
+    return differing(needed)
 
 
 def state_from(params: Mapping[str, Any], config: Architecture, head: Head | None) -> dict[str, np.ndarray]:
-    """Converts a parameter tree to a state dict; token types and decoder bias are zero where the model has none."""
-    state, flat = {}, flatten_dict(params)
-    for name, path in parameter_names(config, head).items():
-        value, layer = np.asarray(flat[path]), name.split(".")[-2]
-        if layer in QKV:
-            value = np.split(value, 3, axis=-1)[QKV.index(layer)]
-        state[name] = np.ascontiguousarray(transpose_kernel(path, value))
+    """Converts a parameter tree to a state dict.
+
+    Sinusoidal positions are written as learned ones; token types and decoder bias are zero where the model has none.
+    """
+    state = named_arrays(params, parameter_names(config, head), QKV)
+    if config.pos_encoding == "sinusoidal":
+        state[POSITIONS] = sinusoidal_table(config.max_sequence_length, config.embedding_dim)
     if not config.type_vocab_size:
         state[TOKEN_TYPES] = np.zeros((1, config.embedding_dim), np.float32)
     if isinstance(head, MlmHead):

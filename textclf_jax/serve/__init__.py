@@ -1,1 +1,1 @@
-"""`textclf serve`: a trained classifier behind HTTP. See docs/serving.md."""
+"""`textclf serve`: a trained classifier behind HTTP. See docs/how-to/serving.md."""
