@@ -71,6 +71,12 @@ def test_lengths():
     assert lengths_up_to(200) == (32, 64, 128, 200)
 
 
+def test_every_format_is_a_choice(tmp_path, capsys):
+    for name in ("hf", "onnx", "stablehlo", "reference"):
+        assert main(["export", "missing", "--format", name, "--out", str(tmp_path / "out")]) == 2
+        assert "missing" in capsys.readouterr().err
+
+
 def test_bad_arguments(tmp_path, capsys):
     with pytest.raises(UserError, match="--rows 0 must be at least 1"):
         export_stablehlo(mlm(tmp_path), tmp_path / "out", rows=0)

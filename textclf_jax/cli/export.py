@@ -17,7 +17,10 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     )
     parser.add_argument("name", help="a finetuning or pretraining run, or the path of its folder or model.ckpt")
     parser.add_argument(
-        "--format", choices=("hf", "onnx", "reference"), required=True, help="hf and onnx: a folder; reference: a file"
+        "--format",
+        choices=("hf", "onnx", "stablehlo", "reference"),
+        required=True,
+        help="reference: a file; the others: a folder",
     )
     parser.add_argument("--int8", action="store_true", help="onnx: also with 8-bit weights")
     parser.add_argument("--rows", type=int, metavar="B", help="stablehlo: of a batch (default 8)")
