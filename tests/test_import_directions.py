@@ -58,7 +58,7 @@ ALLOWED = {
 # the modules and folders that may know a library
 OWNERS = {
     "yaml": ("config/yaml_reader.py", "config/file.py"),
-    "orbax": ("runs/checkpoint.py",),
+    "orbax": ("runs/checkpoint.py", "runs/arrays.py"),
     "wandb": ("runs/wandb_run.py",),
     "tokenizers": ("tokenizer/",),
     "pyarrow": ("prepare/parquet.py",),

@@ -4,22 +4,23 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests import tiny
+from tests.plain_torch_files import write_plain_tensors
 from textclf_jax.cli import main
-from textclf_jax.cli.predict import Texts, _separator, _write_csv, _write_json, _write_table
 from textclf_jax.config.schema import DEFAULT_WRAPPER
-from textclf_jax.evaluation.prediction import Prediction, Predictor
+from textclf_jax.data.torch_files import write_tensors
+from textclf_jax.evaluation.prediction import Predictor
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.runs.checkpoint import load_model, save_model
 from textclf_jax.tasks import ClassificationTask
@@ -66,6 +67,7 @@ def test_ids_and_all_columns_are_kept(predict):
     assert [json.loads(line) for line in out.splitlines()] == [
         {key: row[key] for key in ("id", "text", "when", "label")}
         | {"probabilities": {label: float(row[f"p({label})"]) for label in "012"}}
+        | {"empty": False, "cut": False}
         for row in rows
     ]
 
@@ -75,7 +77,7 @@ def test_names_that_the_input_has_are_said(predict):
     out, err = predict(raw, "--format", "csv")
     header = next(csv.reader([out.splitlines()[0]]))
     assert header[:6] == ["text", "label", "p(0)", "probabilities", "predicted_label", "label"]
-    assert header[6:] == ["predicted_label_2", "predicted_p(0)", "p(1)", "p(2)"]
+    assert header[6:] == ["predicted_label_2", "predicted_p(0)", "p(1)", "p(2)", "empty", "cut"]
     assert "'label' is 'predicted_label_2', 'p(0)' is 'predicted_p(0)'" in err
     out, err = predict(raw, "--format", "json")
     (row,) = map(json.loads, out.splitlines())
@@ -89,6 +91,8 @@ def test_every_row_gets_a_prediction_and_doubtful_ones_are_counted(predict):
     out, err = predict("".join(text + "\n" for text in texts), "--format", "csv", name="in.txt")
     assert [row["text"].strip() for row in rows_of(out)] == [text.strip() for text in texts]
     assert all(row["label"] for row in rows_of(out))
+    assert [row["empty"] for row in rows_of(out)] == ["false", "true", "false", "true", "true", "false"]
+    assert [row["cut"] for row in rows_of(out)] == ["false", "false", "true", "false", "false", "false"]
     assert "warning: 3 of 6 texts are empty or have no token" in err
     assert "(line 2, line 4, line 5)" in err
     assert "warning: 1 of 6 texts are longer than the model's 24 tokens: their ends were not read (line 3)" in err
@@ -170,31 +174,6 @@ def test_reading_flags_and_labels_that_are_to_be_filled_in(predict):
     assert "--encoding WINDOWS-1252" in err
 
 
-NAMES = st.sampled_from(["text", "label", "label_2", "predicted_label", "probabilities", "p(a)", "", "\r", "é"])
-CELLS = st.text(st.sampled_from('a,"\n\r;é\u2028'), max_size=5)
-
-
-@given(st.lists(st.tuples(NAMES, CELLS, CELLS), min_size=1, max_size=5))
-@settings(deadline=None, derandomize=True, max_examples=20)
-def test_strangers_columns_come_out_as_they_went_in(columns):
-    """Whatever names they have: none is lost to another, and every reader finds the same rows."""
-    names, *records = map(list, zip(*columns, strict=True))
-    texts = Texts(["", ""], names, records, ["", ""])
-    predictions = [Prediction("", label, np.array([0.25, 0.75])) for label in ("a", "b\n")]
-    stream = io.StringIO(newline="")
-    _write_csv(iter(predictions), texts, ["a", "b\n"], stream)
-    header, *rows = csv.reader(io.StringIO(stream.getvalue(), newline=""))
-    assert header[: len(names)] == names
-    assert len(set(header[len(names) :]) | set(names)) == len(set(names)) + 3
-    ours = ["0.250000", "0.750000"]
-    assert rows == [[*record, p.label, *ours] for record, p in zip(records, predictions, strict=True)]
-    stream = io.StringIO(newline="")
-    _write_json(iter(predictions), texts, ["a", "b\n"], stream)
-    for line, record, p in zip(stream.getvalue().splitlines(), records, predictions, strict=True):
-        *fields, label, probabilities = json.loads(line).values()
-        assert (fields, label, probabilities) == (record, p.label, {"a": 0.25, "b\n": 0.75})
-
-
 def test_programs_are_kept_for_later_processes(model, monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
     before = jax.config.values["jax_compilation_cache_dir"]
@@ -228,9 +207,30 @@ def test_texts_that_the_vocabulary_does_not_know_are_counted_with_the_cause(pred
     assert predict("word1\nword1 жук\n\n", name="in.txt")[1].count("[UNK]") == 0
 
 
-def test_encoded_rows_are_pointed_to_evaluate(predict, model):
-    _, err = predict(b"PK", name="test.pt", code=2)
-    assert f"textclf evaluate {model} --data test.pt" in err
+def test_encoded_rows_get_the_answers_of_their_texts(predict, model):
+    ids, mask, labels = tiny.rows(20)
+    write = write_tensors if find_spec("torch") else write_plain_tensors
+    write(Path("test.pt"), ids, mask, labels)
+    out, _ = predict(Path("test.pt").read_bytes(), "--format", "csv", name="test.pt")
+    rows = rows_of(out)
+    assert [row.pop("row") for row in rows] == [str(number) for number in range(20)]
+    words = ("".join(f"word{i - len(tiny.SPECIALS)} " for i in row if i >= len(tiny.SPECIALS)) for row in ids)
+    out, _ = predict("text\n" + "\n".join(words), "--format", "csv")
+    assert [{key: row[key] for key in row if key != "text"} for row in rows_of(out)] == rows
+    assert predict(Path("test.pt").read_bytes(), name="test.pt")[0].splitlines()[3].startswith("row 0 ")
+    assert "--encoding says how text files are read" in predict(b"PK", "--encoding", "utf-8", name="a.pt", code=2)[1]
+    assert "a.pt" in predict(b"PK", name="a.pt", code=2)[1]
+
+
+def test_standard_input_is_read_like_a_file(model, predict, capsys, monkeypatch):
+    raw = 'id;text\n1;"word1\nword2"\n2;word3\n'.encode("utf-16")
+    expected, _ = predict(raw, "--format", "csv")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw)))
+    assert main(["predict", model, "--stdin", "csv", "--format", "csv"]) == 0
+    assert capsys.readouterr().out == expected
+    assert main(["predict", model, "--stdin", "csv", "--text", "word1"]) == 2
+    assert main(["predict", model, "--text", "word1", "--fresh"]) == 2
+    assert "--fresh is for an --out" in capsys.readouterr().err
 
 
 SEVERAL = ("a|b", "c", "d")
@@ -261,7 +261,7 @@ def test_several_labels_by_their_thresholds_in_every_format(several, capsys):
 
     objects = [json.loads(line) for line in printed("json").splitlines()]
     for row in objects:
-        assert list(row) == ["text", "labels", "probabilities"]
+        assert list(row) == ["text", "labels", "probabilities", "empty", "cut"]
         assert row["labels"] == ["a|b"] * (row["probabilities"]["a|b"] >= 0.5) + ["c"]
         assert sum(row["probabilities"].values()) != pytest.approx(1, abs=1e-3)
     assert main([*arguments, "--format", "csv"]) == 0
@@ -277,18 +277,14 @@ def test_several_labels_by_their_thresholds_in_every_format(several, capsys):
     )
 
 
-def test_a_text_without_a_label_is_told_from_one_with_an_empty_name():
-    nothing, some = (Prediction("text", "c", np.array([0.1, 0.2]), several=labels) for labels in ((), ("b", "c")))
-    stream = io.StringIO(newline="")
-    _write_table(iter([nothing, some]), Texts([], [], [], []), ["b", "c"], stream, several=True)
-    assert [line.split(maxsplit=1)[1] for line in stream.getvalue().splitlines()[3:]] == [
-        "(none)",
-        "b 0.1000, c 0.2000",
-    ]
+def test_a_text_without_a_label_is_told_from_one_with_an_empty_name(several, capsys, monkeypatch):
+    original = Predictor.answers
 
+    def answers(self, read):
+        return [p._replace(several=("c", "d") if p.text == "word2" else ()) for p in original(self, read)]
 
-@pytest.mark.parametrize(
-    ("names", "separator"), [(["a", "b"], "|"), (["a|b", "c;"], ","), (["|;,/", "b"], "||"), (["|||", ";,/"], "||||")]
-)
-def test_no_name_has_what_separates_labels(names, separator):
-    assert _separator(names) == separator
+    monkeypatch.setattr(Predictor, "answers", answers)
+    assert main(["predict", several, "--text", "word1", "--text", "word2"]) == 0
+    cells = [line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()[3:]]
+    assert cells[0] == "(none)"
+    assert re.fullmatch(r"c 0\.\d{4}, d 0\.\d{4}", cells[1])

@@ -14,9 +14,10 @@ import pytest
 from tests import tiny
 from textclf_jax import Classifier, UserError
 from textclf_jax.errors import ArgumentError
-from textclf_jax.evaluation import prediction
+from textclf_jax.evaluation import text_logits
 from textclf_jax.evaluation.explaining import log_odds
 from textclf_jax.evaluation.prediction import buckets_up_to
+from textclf_jax.evaluation.text_logits import CPU_ROWS
 
 LABELS = ("fee", "fi", "fo")
 TEXTS = ["word1 word2", "word3", "", " ".join(f"word{i}" for i in range(20)), "word4 " * 60]
@@ -142,14 +143,14 @@ def test_half_a_character_is_no_crash(classifier):
 def compiled(monkeypatch) -> Counter:
     """Counts how often each shape is compiled; a moment passes meanwhile, in which other threads come."""
     counts: Counter = Counter()
-    original = prediction.evaluation_program
+    original = text_logits.prediction_program
 
-    def program(task, module, empty, variables):
+    def program(task, module, empty, variables, **options):
         counts[empty.shape] += 1
         time.sleep(0.05)
-        return original(task, module, empty, variables)
+        return original(task, module, empty, variables, **options)
 
-    monkeypatch.setattr(prediction, "evaluation_program", program)
+    monkeypatch.setattr(text_logits, "prediction_program", program)
     return counts
 
 
@@ -164,7 +165,7 @@ def test_40_cold_threads_compile_each_shape_once(model, classifier, compiled):
     compiled.clear()
     with ThreadPoolExecutor(40) as threads:
         found = list(threads.map(ask, range(40)))
-    assert compiled == {(4, 16): 1, (4, 24): 1}
+    assert compiled == {(CPU_ROWS, 16): 1, (CPU_ROWS, 24): 1}
     for number, probabilities in enumerate(found):
         np.testing.assert_array_equal(probabilities, expected[1 - number % 2])
 
@@ -172,7 +173,7 @@ def test_40_cold_threads_compile_each_shape_once(model, classifier, compiled):
 def test_after_warming_up_nothing_is_compiled(model, compiled):
     cold = Classifier.load(model)
     cold.warm_up()
-    assert compiled == {(4, 16): 1, (4, 24): 1}
+    assert compiled == {(CPU_ROWS, 16): 1, (CPU_ROWS, 24): 1}
     for count in range(30):
         cold.predict(["word1 " * count])
     assert compiled.total() == 2

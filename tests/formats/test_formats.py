@@ -17,7 +17,7 @@ VERSIONS = sorted(path for path in Path(__file__).parent.iterdir() if (path / "p
 @pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
 def test_a_classifier_says_what_it_said(folder):
     expected = json.loads((folder / "predictions.json").read_text(encoding="utf-8"))
-    for prediction in Predictor(folder / "classifier.ckpt")(list(expected)):
+    for prediction in Predictor(folder / "classifier.ckpt", full_precision=True)(list(expected)):
         np.testing.assert_allclose(prediction.probabilities, expected[prediction.text], atol=1e-5)
 
 

@@ -84,7 +84,7 @@ def test_labels_come_along_and_the_classifier_predicts(tmp_path, monkeypatch, ca
     model = bert.random_model("BertForSequenceClassification", **names)
     bert.save(model, tmp_path / "hf")
     assert main(["import", "--hf", "hf", "--name", "new"]) == 0
-    assert main(["predict", "new", "--format", "json", "--text", "word3 word4"]) == 0
+    assert main(["predict", "new", "--full-precision", "--format", "json", "--text", "word3 word4"]) == 0
     row = json.loads(capsys.readouterr().out.splitlines()[-1])
     with torch.no_grad():
         logits = model(torch.tensor([[2, 8, 9, 3]])).logits
@@ -99,7 +99,7 @@ def test_several_labels_a_text_come_along(tmp_path, monkeypatch, capsys):
     model = bert.random_model("BertForSequenceClassification", num_labels=3, problem_type="multi_label_classification")
     bert.save(model, tmp_path / "hf")
     assert main(["import", "--hf", "hf", "--name", "new"]) == 0
-    assert main(["predict", "new", "--format", "json", "--text", "word3 word4"]) == 0
+    assert main(["predict", "new", "--full-precision", "--format", "json", "--text", "word3 word4"]) == 0
     row = json.loads(capsys.readouterr().out.splitlines()[-1])
     with torch.no_grad():
         expected = torch.sigmoid(model(torch.tensor([[2, 8, 9, 3]])).logits)[0].tolist()
@@ -183,7 +183,7 @@ def test_the_model_s_normalisation_goes_with_it(tmp_path, monkeypatch, capsys):
     for folder in (run / "vocab", run / "model.ckpt/vocab"):
         encoded = WordPieceTokenizerWrapper().load(folder).encode(texts, max_length=5)
         assert encoded.input_ids.tolist() == [expected]
-    assert main(["predict", "new", "--format", "json", "--text", texts[0]]) == 0
+    assert main(["predict", "new", "--full-precision", "--format", "json", "--text", texts[0]]) == 0
     row = json.loads(capsys.readouterr().out.splitlines()[-1])
     with torch.no_grad():
         probabilities = torch.softmax(model(torch.tensor([expected])).logits, -1)[0].tolist()

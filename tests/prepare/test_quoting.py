@@ -124,9 +124,9 @@ def test_damaged_rows_among_enclosed_ones_are_refused(text, message):
 def test_records_and_their_lines():
     lines = lines_of('a,b\n"x\ny",1\nz,2\n\n')
     assert list(split_records(lines, 0, ",", enclose=True)) == [
-        (0, 1, ["a", "b"]),
-        (1, 3, ["x\ny", "1"]),
-        (3, 4, ["z", "2"]),
+        (0, 1, ["a", "b"], lines[:1]),
+        (1, 3, ["x\ny", "1"], lines[1:3]),
+        (3, 4, ["z", "2"], lines[3:4]),
     ]
     with pytest.raises(Malformed, match=r"line 2: has 1 field, but the header has 2 \(a, b\)"):
         list(split_records(lines, 0, ",", enclose=False))

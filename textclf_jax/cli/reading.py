@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from textclf_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from textclf_jax.prepare.texts import ReadOptions, TextFile
+    from textclf_jax.prepare.texts import ReadOptions, TextFile, TextSource
 
 
 def add_reading_flags(parser: argparse.ArgumentParser, *, labels: bool = True, guessed: bool = False) -> None:
@@ -76,7 +76,7 @@ def _separator(given: str) -> str:
     return separator if not bare or bare.isalnum() else bare
 
 
-def print_notes(file: "TextFile") -> None:
+def print_notes(file: "TextFile | TextSource") -> None:
     """Says on stderr how a file was read, where that is not plain."""
     for note in file.notes:
         print(f"note: {file.path}: {note}", file=sys.stderr)

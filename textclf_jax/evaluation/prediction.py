@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -13,17 +14,21 @@ from jaxtyping import Bool, Float, Int
 
 from textclf_jax.config.file import config_of
 from textclf_jax.config.schema import FinetuningConfig
-from textclf_jax.data.collate import BatchRows, Bucketed
-from textclf_jax.data.dataset import Dataset, WholeRows
+from textclf_jax.data.agreement import check_vocabularies
+from textclf_jax.data.beside import read_beside
+from textclf_jax.data.content import SpecialTokens
+from textclf_jax.data.dataset import Dataset, WholeRows, load_dataset
 from textclf_jax.data.ngrams import tokens_read
+from textclf_jax.data.torch_files import release_memory
 from textclf_jax.errors import UserError, listed
-from textclf_jax.evaluation.evaluator import Evaluator, evaluation_program, predicts
-from textclf_jax.evaluation.mixing import mix, weights_of
+from textclf_jax.evaluation.evaluator import predicts
+from textclf_jax.evaluation.text_logits import TextLogits
+from textclf_jax.kernels.backend import platform
 from textclf_jax.kernels.precision import FULL
 from textclf_jax.prepare.report import NUM_SPECIAL
 from textclf_jax.runs.checkpoint import load_model, save_model
-from textclf_jax.runtime.device import on_any_device, set_up_device
-from textclf_jax.runtime.programs import Compiled, Programs, Shape
+from textclf_jax.runtime.device import compute_precision, on_any_device, set_up_device
+from textclf_jax.runtime.programs import Shape
 from textclf_jax.tasks import ClassificationTask
 from textclf_jax.tasks.confidence import Abstention, temperature_of
 from textclf_jax.tasks.multi_label import predicted_labels
@@ -31,7 +36,8 @@ from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.tokenizer.loading import load_kept
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
-TEXTS_AT_ONCE = 4096
+MOST_AT_ONCE, FEWEST_AT_ONCE = 4096, 64  # texts; on a GPU, which takes many at a time, four times as many
+IDS_AT_ONCE = 1 << 21  # of all texts that are read at once, with padding
 UNKNOWN_TOKENS = ("[UNK]", "<unk>")
 FRAME_TOKENS = ("[CLS]", "[SEP]", "<s>", "</s>")  # that a tokenizer may set around a text
 
@@ -75,6 +81,33 @@ class Prediction(NamedTuple):
         return float(self.probabilities.max())
 
 
+class ReadTexts(NamedTuple):
+    """Texts as the model reads them.
+
+    Attributes:
+      texts: N of them; "" where they are not known.
+      are_blank: whether each has nothing to read.
+      rows: what the encoder reads.
+      whole: what the linear path reads; the same where there is none.
+      cut_for_all, cut_for_one: the texts whose end no part of the model reads, and those whose end one of two reads.
+    """
+
+    texts: list[str]
+    are_blank: list[bool]
+    rows: WholeRows
+    whole: WholeRows
+    cut_for_all: set[int]
+    cut_for_one: set[int]
+
+
+def _with_cuts(
+    texts: list[str], are_blank: list[bool], rows: WholeRows, whole: WholeRows, cut_by_part: list[set[int]]
+) -> ReadTexts:
+    """Texts that were read; `cut_by_part` are those whose end each part of the model does not read."""
+    for_all = set.intersection(*cut_by_part)
+    return ReadTexts(texts, are_blank, rows, whole, for_all, set.union(*cut_by_part) - for_all)
+
+
 def buckets_up_to(max_length: int) -> tuple[int, ...]:
     """The lengths that texts are padded to, whatever texts there are: 16, 24, 32, 48, 64, 96 ... and `max_length`."""
     ladder = (length for exponent in count() for length in (16 << exponent, 24 << exponent))
@@ -87,7 +120,8 @@ def buckets_up_to(max_length: int) -> tuple[int, ...]:
 class Predictor:
     """A trained classifier with its tokenizer. Programs are compiled when first needed, and kept for later processes.
 
-    Threads may share it: each program is compiled once.
+    Threads may share it: each program is compiled once. What it says of a text does not depend on other texts, to the
+    bit; see `TextLogits`.
 
     Attributes:
       labels: class names in the order of their numbers.
@@ -98,8 +132,13 @@ class Predictor:
       tokenizer: that came with the model.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *, full_precision: bool = False, batched: bool = False):
         """Loads a `model.ckpt` folder.
+
+        Args:
+          folder: it.
+          full_precision: computes in float32; otherwise as training does on this device, see `compute_precision`.
+          batched: faster on a CPU for short texts, but the last bit of an answer may depend on the other texts.
 
         Raises:
           UserError: it is missing, damaged, or no classifier.
@@ -110,7 +149,7 @@ class Predictor:
         if not isinstance(config, FinetuningConfig):
             raise UserError(f"{folder}: this is a pretrained encoder, not a classifier. Finetune it first.")
         config = on_any_device(config)
-        set_up_device(config.training.model_copy(update={"device": "auto", "use_amp": False}))
+        set_up_device(config.training.model_copy(update={"device": "auto"}))
         self.tokenizer = load_kept(saved.vocab_dir, config.tokenizer)
         # the tokens around a text; a wrapper of the user's may add none
         self._frame = NUM_SPECIAL if self.tokenizer.source is None else 0
@@ -118,10 +157,7 @@ class Predictor:
         self._unk_id = next((tokens.index(token) for token in UNKNOWN_TOKENS if token in tokens), None)
         self._frame_ids = [tokens.index(token) for token in FRAME_TOKENS if token in tokens]
         self._task = ClassificationTask(config, self.tokenizer)
-        self._module = self._task.module(FULL)
         self._variables = jax.device_put(saved.variables)
-        self._batch_size = config.training.batch_size
-        self._programs = Programs("prediction", self._program)
         # nothing is known of the code of a user's class
         self._encoding = nullcontext() if self.tokenizer.source is None else threading.Lock()
         self.multi_label = config.classification_head.multi_label
@@ -136,40 +172,85 @@ class Predictor:
             self.reads["linear path"] = tokens_read(config.classification_head.linear)
             # a text that is cut ends as those did that the linear path was fitted to
             self._columns = saved.metadata["data"]["train"]["columns"]
+        module = self._task.module(FULL if full_precision else compute_precision(config.training))
+        self._logits = TextLogits(self._task, module, self._variables, buckets_up_to(self.max_length), batched=batched)
         self.labels: list[str] = saved.metadata["labels"]
         if len(set(self.labels)) < len(self.labels):
             raise UserError(f"{folder}: several of its classes have one name ({listed(self.labels)}). Import it again.")
 
     def __call__(self, texts: Sequence[str]) -> Iterator[Prediction]:
         """Yields a prediction for each text, in order; texts longer than the model's maximum are cut."""
-        for start in range(0, len(texts), TEXTS_AT_ONCE):
-            part = list(texts[start : start + TEXTS_AT_ONCE])
-            rows, whole = self.encode(part)
-            ids, lengths = rows
-            every_logits = self.logits(rows, whole)
-            probabilities = self._task.probabilities(every_logits)
-            cut_by_part = [
-                self._find_cut(part, read.lengths, limit)
-                for read, limit in zip((rows, whole), self.reads.values(), strict=False)
-            ]
-            cut_for_all, cut_for_any = set.intersection(*cut_by_part), set.union(*cut_by_part)
-            unknown = self._mostly_unknown(ids, lengths)
-            for i, (text, row) in enumerate(zip(part, probabilities, strict=True)):
-                is_empty = not text.strip() or int(lengths[i]) <= self._frame
-                label = self.labels[int(every_logits[i].argmax())]  # probabilities round to equal ones
-                cut = i in cut_for_all, i in cut_for_any - cut_for_all
-                unsure = self.abstention is not None and row.max() <= self.abstention.threshold
-                marks = is_empty, cut[0], bool(unknown[i]), cut[1], unsure
-                yield Prediction(text, label, row, *marks, self._several(row))
+        for start in range(0, len(texts), self.at_once):
+            yield from self.answers(self.read(list(texts[start : start + self.at_once])))
+
+    @property
+    def at_once(self) -> int:
+        """How many texts are best read and answered together: many, but not more than memory is to hold."""
+        most = MOST_AT_ONCE * (1 if platform() == "cpu" else 4)
+        return min(max(IDS_AT_ONCE // self.max_length, FEWEST_AT_ONCE), most)
+
+    def read(self, texts: list[str]) -> ReadTexts:
+        """Encodes texts; what takes long in it runs beside other threads."""
+        rows, whole = self.encode(texts)
+        cut_by_part = [
+            self._find_cut(texts, read.lengths, limit)
+            for read, limit in zip((rows, whole), self.reads.values(), strict=False)
+        ]
+        return _with_cuts(texts, [not text.strip() for text in texts], rows, whole, cut_by_part)
+
+    def read_encoded(self, data: Dataset, start: int) -> ReadTexts:
+        """Rows of token ids from row `start` on, as many as are best answered together."""
+        part, whole = slice(start, start + self.at_once), data.whole
+        assert whole is not None, "load_encoded"
+        ids, lengths = np.array(whole.input_ids[part]), whole.lengths[part]
+        release_memory(whole.input_ids[part])
+        rows, count = WholeRows(ids, np.minimum(lengths, self.max_length)), len(ids)
+        cut_by_part = [set(np.flatnonzero(lengths > limit).tolist()) for limit in self.reads.values()]
+        return _with_cuts([""] * count, [False] * count, rows, WholeRows(ids, lengths), cut_by_part)
+
+    def load_encoded(self, path: Path) -> Dataset:
+        """Loads and checks a file of token ids; its labels do not matter.
+
+        Raises:
+          UserError: names the file, the row and the value at fault, or the other vocabulary; and the remedy.
+        """
+        beside, tokenizer = read_beside(path, with_names=False), self.tokenizer
+        notes = check_vocabularies({"--file": beside}, tokenizer, self._folder / "vocab")
+        data = load_dataset(
+            path,
+            vocab_size=tokenizer.vocab_size,
+            pad_id=tokenizer.pad_id,
+            max_length=self.max_length,
+            special=SpecialTokens.of(tokenizer),
+            read_beside=max(self.reads.values()),
+        )
+        return replace(data, notes=(*beside.notes, *notes, *data.notes))
+
+    def answers(self, read: ReadTexts) -> list[Prediction]:
+        """A prediction for each text that was read.
+
+        Raises:
+          UserError: the model gives NaN or infinity.
+        """
+        every_logits = self.logits(read.rows, read.whole)
+        best = every_logits.argmax(axis=1).tolist()  # probabilities round to equal ones
+        unknown, lengths = self._mostly_unknown(*read.rows).tolist(), read.rows.lengths.tolist()
+        answers = []
+        for i, (text, row) in enumerate(zip(read.texts, self._task.probabilities(every_logits), strict=True)):
+            is_empty = read.are_blank[i] or lengths[i] <= self._frame
+            unsure = self.abstention is not None and bool(row.max() <= self.abstention.threshold)
+            marks = is_empty, i in read.cut_for_all, unknown[i], i in read.cut_for_one, unsure
+            answers.append(Prediction(text, self.labels[best[i]], row, *marks, self._several(row)))
+        return answers
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """The shapes (B, L) that batches of texts can have; each has a program."""
-        return tuple((self._batch_size, length) for length in buckets_up_to(self.max_length))
+        return self._logits.shapes
 
     def compile(self, shape: Shape) -> None:
         """Compiles the program for a shape now, if it is not there yet."""
-        self._programs.compile(shape)
+        self._logits.compile(shape)
 
     def save(self, run_dir: Path) -> Path:
         """Writes the model into a folder, as `model.ckpt`, and returns its path; see `save_model`."""
@@ -185,10 +266,6 @@ class Predictor:
         wrapper = getattr(self.tokenizer, "wrapper", None)
         return wrapper.explain_unknown(texts).causes() if isinstance(wrapper, WordPieceTokenizerWrapper) else ""
 
-    def _program(self, shape: Shape) -> Compiled:
-        empty = BatchRows(np.zeros(0, np.int64), shape)
-        return evaluation_program(self._task, self._module, empty, self._variables)
-
     def encode(self, texts: list[str]) -> tuple[WholeRows, WholeRows]:
         """The rows of texts that the encoder reads, and those that the linear path reads (the same without one)."""
         rows = self._encode(texts, self.max_length)
@@ -197,7 +274,8 @@ class Predictor:
     def _encode(self, texts: list[str], length: int) -> WholeRows:
         with self._encoding:
             ids, mask = self.tokenizer.encode_texts(texts, length)
-        return WholeRows(ids, (~mask).sum(axis=1).astype(np.int32))
+        lengths = (~mask).sum(axis=1).astype(np.int32)
+        return WholeRows(ids[:, : max(int(lengths.max(initial=0)), 1)], lengths)  # beyond, all is padding
 
     def _find_cut(self, texts: list[str], lengths: Int[np.ndarray, " N"], limit: int) -> set[int]:
         """Which texts have more tokens than `limit`: of those that fill such a row, the ones that fill a longer one."""
@@ -224,14 +302,7 @@ class Predictor:
         Raises:
           UserError: the model gives NaN or infinity.
         """
-        ids, lengths = rows
-        data = Dataset(Path("texts"), ids, lengths, None, "", (), whole=whole)
-        batching = Bucketed(self._batch_size, buckets_up_to(self.max_length))
-        evaluator = Evaluator(self._task, self._programs, batching)
-        logits = np.zeros((len(ids), len(self.labels)), np.float64)
-        for batch, (_, batch_logits) in evaluator.results(self._variables, data):
-            given = np.asarray(batch_logits)[: len(batch.rows)]
-            logits[batch.rows] = mix(given, weights_of(self._variables)) if given.ndim == 3 else given
+        logits = self._logits(rows, whole)
         if not predicts(logits):
             raise UserError(
                 f"{self._folder}: this model gives NaN or infinity: its training went wrong. Train it again."

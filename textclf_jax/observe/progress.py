@@ -124,7 +124,7 @@ class _Bar:
         self._progress = rich_progress.Progress(
             *[column for column in columns if column], console=console, refresh_per_second=4, expand=True
         )
-        self.clock = _Clock(total)
+        self.clock = Clock(total)
         fields: dict[str, Any] = dict.fromkeys(("loss", "learning_rate", "speed", "mfu", "waste", "left"), "-")
         self._task = self._progress.add_task(
             description, total=total, completed=start, done=f"{start}/{total}", **fields
@@ -156,7 +156,7 @@ class _Lines:
     interval_seconds = PLAIN_INTERVAL_SECONDS
 
     def __init__(self, console: "Console", total: int, start: int, description: str):
-        self._console, self._description, self.clock = console, description, _Clock(total)
+        self._console, self._description, self.clock = console, description, Clock(total)
         self._first = start + 1
 
     def open(self) -> None:
@@ -178,8 +178,8 @@ class _Lines:
         print(text, file=self._console.file, flush=True)
 
 
-class _Clock:
-    """Estimates the time left from the updates after the first one seen, which may have waited for a compilation."""
+class Clock:
+    """Estimates the time left from the updates, or rows, after the first seen, which may have waited to be compiled."""
 
     def __init__(self, total: int):
         self.total = total

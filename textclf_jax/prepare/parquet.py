@@ -1,18 +1,23 @@
 """Reads parquet files, where pyarrow is installed."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from textclf_jax.errors import UserError
 from textclf_jax.extras import require
 from textclf_jax.prepare.json_lines import cell_text
+from textclf_jax.prepare.rereading import Rereadable
 from textclf_jax.prepare.tables import Table
 from textclf_jax.tokenizer.text_files import require_file
 
+BATCH_ROWS = 4096  # that are in memory at a time
+
 
 def read_parquet(path: Path) -> Table:
-    """Reads a table; its records are numbered from 1.
+    """Reads a table, some rows at a time; its records are numbered from 1.
 
     Raises:
       UserError: pyarrow is not installed, the file is damaged, or a cell holds bytes.
@@ -21,14 +26,31 @@ def read_parquet(path: Path) -> Table:
     require("pyarrow", f"{path}: reading parquet files")
     from pyarrow import parquet  # pyright: ignore[reportMissingImports]
 
+    with _explained(path), parquet.ParquetFile(path) as file:
+        names = [str(name) for name in file.schema_arrow.names]
+
+    def records() -> Iterator[tuple[int, list[str]]]:
+        number = 0
+        with _explained(path), parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(BATCH_ROWS):
+                columns = [
+                    [_cell(path, name, value) for value in column.to_pylist()]
+                    for name, column in zip(names, batch.columns, strict=True)
+                ]
+                for fields in zip(*columns, strict=True):
+                    number += 1
+                    yield number, list(fields)
+
+    return Table([name.strip() for name in names], Rereadable(records), [])
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Raises UserError for a file that is damaged."""
     try:
-        table = parquet.read_table(path, partitioning=None)
+        yield
     except (ValueError, OSError, NotImplementedError) as error:
         raise UserError(f"{path}: cannot be read as parquet ({error}). Is it whole? Fetch it again.") from error
-    names = [str(name) for name in table.column_names]
-    columns = [[_cell(path, name, value) for value in table.column(i).to_pylist()] for i, name in enumerate(names)]
-    records = ((number, list(fields)) for number, fields in enumerate(zip(*columns, strict=True), start=1))
-    return Table([name.strip() for name in names], records, [])
 
 
 def _cell(path: Path, name: str, value: Any) -> str:

@@ -2,11 +2,11 @@
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from textclf_jax.errors import UserError, listed
 
@@ -28,15 +28,30 @@ WORDS = {
 
 
 class Malformed(Exception):
-    """What is wrong with a table, and at which line, from 1."""
+    """What is wrong with a table, at which line, from 1, and what stands in that line."""
 
-    def __init__(self, line: int, what: str):
-        super().__init__(f"line {line}: {what}")
+    def __init__(self, number: int, what: str, line: str = ""):
+        super().__init__(f"line {number}: {what}")
         self.line = line
 
 
-def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -> Iterator[tuple[int, int, list[str]]]:
-    """Splits lines into records of as many fields as the first has.
+class Record(NamedTuple):
+    """A record of a table.
+
+    Attributes:
+      begin, end: the numbers, from 0, of its first line and of the line after it.
+      fields: its fields.
+      lines: its lines, with their ends.
+    """
+
+    begin: int
+    end: int
+    fields: list[str]
+    lines: list[str]
+
+
+def split_records(lines: Iterable[str], start: int, delimiter: str, enclose: bool) -> Iterator[Record]:
+    """Splits lines into records of as many fields as the first has; holds the lines of one record at a time.
 
     Args:
       lines: of the file, with their ends.
@@ -44,21 +59,26 @@ def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -
       delimiter: between fields.
       enclose: whether quotation marks enclose fields, which may then hold delimiters and line breaks.
 
-    Yields:
-      The numbers, from 0, of a record's first line and of the line after it; its fields.
-
     Raises:
       Malformed: another number of fields, or faulty quotation marks; a blank line before the end of a table of one
         column, where it may be an empty text. Elsewhere, blank lines between records are skipped.
     """
     quoting = csv.QUOTE_MINIMAL if enclose else csv.QUOTE_NONE
-    reader = csv.reader(islice(lines, start, None), delimiter=delimiter, quoting=quoting, strict=True)
+    taken: list[str] = []  # by csv, for the record at work
+
+    def take() -> Iterator[str]:
+        for line in islice(lines, start, None):
+            taken.append(line)
+            yield line
+
+    reader = csv.reader(take(), delimiter=delimiter, quoting=quoting, strict=True)
     names: list[str] = []
     begin, blank = start, None
     try:
         for fields in reader:
-            end = start + reader.line_num
-            if not fields or (len(names) != 1 and _is_blank(lines[begin:end], delimiter)):
+            end, of_record = start + reader.line_num, taken[:]
+            taken.clear()
+            if not fields or (len(names) != 1 and _is_blank(of_record, delimiter)):
                 blank = begin if blank is None and len(names) == 1 else blank
             elif blank is not None:
                 remedy = 'of one column: leave it out, or write "" there if it stands for an empty text'
@@ -66,12 +86,13 @@ def split_records(lines: list[str], start: int, delimiter: str, enclose: bool) -
             else:
                 names = names or fields
                 if len(fields) != len(names):
-                    raise Malformed(begin + 1, _wrong_number(names, fields, lines[begin:end], delimiter, enclose))
-                yield begin, end, fields
+                    what = _wrong_number(names, fields, of_record, delimiter, enclose)
+                    raise Malformed(begin + 1, what, of_record[0])
+                yield Record(begin, end, fields, of_record)
             begin = end
     except csv.Error as error:
         what = next((words for known, words in WORDS.items() if known in str(error)), str(error))
-        raise Malformed(begin + 1, f"this row is not well-formed: it {what}") from error
+        raise Malformed(begin + 1, f"this row is not well-formed: it {what}", taken[0]) from error
 
 
 def _is_blank(lines: list[str], delimiter: str) -> bool:
@@ -150,21 +171,21 @@ class Survey:
     escaped: bool = False
 
     @classmethod
-    def of(cls, lines: list[str], start: int, delimiter: str) -> "Survey":
-        """Reads a table in both ways."""
+    def of(cls, lines: Iterable[str], start: int, delimiter: str) -> "Survey":
+        """Reads a table in both ways; goes through its lines three times."""
         sample = islice(lines, start, start + SAMPLE)
         spaced = any(delimiter + " " in line and '"' not in line for line in sample)
         survey = cls(Reading(), Reading(), spaced=spaced)
         for reading in (survey.enclosing, survey.plain):
             enclose = reading is survey.enclosing
             try:
-                for begin, end, fields in split_records(lines, start, delimiter, enclose):
+                for record in split_records(lines, start, delimiter, enclose):
                     reading.rows += 1
                     if enclose:
-                        survey._look_at(lines[begin:end], begin, delimiter, fields)
+                        survey._look_at(record.lines, record.begin, delimiter, record.fields)
             except Malformed as error:
                 reading.fault = str(error)
-                survey.escaped |= enclose and '\\"' in lines[error.line - 1]
+                survey.escaped |= enclose and '\\"' in error.line
         return survey
 
     def _look_at(self, lines: list[str], begin: int, delimiter: str, fields: list[str]) -> None:

@@ -6,15 +6,17 @@ import re
 import shlex
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from textclf_jax.class_names import same_name
 from textclf_jax.errors import UserError, listed, shortened
 from textclf_jax.prepare.quoting import Malformed, Quoting, Survey, quotes_enclose, split_records
+from textclf_jax.prepare.rereading import Rereadable, first_of
 
 DELIMITERS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 BY_ENDING = {".csv": ",", ".tsv": "\t"}
@@ -32,13 +34,13 @@ class Table:
 
     Attributes:
       names: of the columns.
-      records: (line of its beginning, from 1; fields) of each record below the header.
-      notes: sentences on how the file was read, where that is not plain.
+      records: (line of its beginning, from 1; fields) of each record below the header, read from the file each time.
+      notes: sentences on how the file was read, where that is not plain; complete once the records have been read.
       delimiter: between the fields of csv and tsv.
     """
 
     names: list[str]
-    records: Iterator[tuple[int, list[str]]]
+    records: Iterable[tuple[int, list[str]]]
     notes: list[str]
     delimiter: str | None = None
 
@@ -47,14 +49,14 @@ class Layout(NamedTuple):
     """How a table is written.
 
     Attributes:
-      lines: of the file, with their ends.
+      lines: of the file, with their ends; can be gone through again.
       start: the number of lines before the header.
       delimiter: between fields.
       has_returns: whether RETURN stands for carriage returns.
       has_quotes: whether there are quotation marks.
     """
 
-    lines: list[str]
+    lines: Iterable[str]
     start: int
     delimiter: str
     has_returns: bool
@@ -62,13 +64,18 @@ class Layout(NamedTuple):
 
 
 def read_table(
-    path: Path, lines: list[str], needed: tuple[str, str] | None, delimiter: str | None, default: str, quoting: Quoting
+    path: Path,
+    lines: Iterable[str],
+    needed: tuple[str, str] | None,
+    delimiter: str | None,
+    default: str,
+    quoting: Quoting,
 ) -> Table:
-    """Finds out how a table is written, and reads it.
+    """Finds out how a table is written, for which it goes through the lines several times, and reads it.
 
     Args:
       path: for messages.
-      lines: of the file, with their ends.
+      lines: of the file, with their ends, one or more; can be gone through again.
       needed: the name of a column that it must have, and the flag that gives it; None: any columns will do.
       delimiter: between fields; None: `default`, or another where that alone gives the needed column; where none is
         needed, the one that gives all rows as many fields as the header.
@@ -81,14 +88,14 @@ def read_table(
     """
     csv.field_size_limit(sys.maxsize)
     lines, notes, has_returns = _with_line_ends(lines)
-    separator = SEPARATOR_LINE.fullmatch(lines[0])
+    separator = SEPARATOR_LINE.fullmatch(_first(lines))
     start = int(separator is not None)
     if separator is not None and delimiter is None:
         delimiter = separator[1]
-    if start == len(lines):
+    if first_of(islice(lines, start, None)) is None:
         raise UserError(f"{path}: has no header")
     if delimiter is None:
-        rest = lines[start:]
+        rest = Rereadable(lambda: islice(lines, start, None))
         if needed is None:
             delimiter = _guess_delimiter(path, rest, default, quoting)
         else:
@@ -101,13 +108,14 @@ def read_table(
         survey = Survey.of(lines, start, delimiter)
         enclose, note = quotes_enclose(path, survey, quoting)
         notes += [note] if note else []
-    records = _records(path, layout, enclose, notes)
-    names = [name.strip() for name in next(records, (1, []))[1]]
+    records = Rereadable(lambda: _records(path, layout, enclose, notes))
+    header = first_of(records)
+    names = [] if header is None else [name.strip() for name in header[1]]
     if needed is not None:
         find_column(path, names, *needed)
     if has_returns:
         notes.append(_check_returns(path, layout, len(names)))
-    return Table(names, records, notes, delimiter)
+    return Table(names, Rereadable(lambda: islice(records, 1, None)), notes, delimiter)
 
 
 def replace_returns(path: Path, new: str) -> str:
@@ -136,24 +144,39 @@ def find_column(path: Path, names: list[str], name: str, flag: str) -> int:
 # --- line ends ------------------------------------------------------------------------------------------------
 
 
-def _with_line_ends(lines: list[str]) -> tuple[list[str], list[str], bool]:
+def _with_line_ends(lines: Iterable[str]) -> tuple[Iterable[str], list[str], bool]:
     """Lines with carriage returns told apart: those that end lines, and RETURN for those within.
 
     Returns:
       The lines, notes, and whether there are any RETURN.
     """
-    notes = []
-    if lines[0].endswith("\r\r\n"):  # a program translated \n to \r\n twice
+    given, notes = lines, []
+    if _first(lines).endswith("\r\r\n"):  # a program translated \n to \r\n twice
         notes.append("lines end with two carriage returns and a line feed")
-        lines = [line.removesuffix("\r\r\n") + "\n" if line.endswith("\r\r\n") else line for line in lines]
-    if lines[0].endswith("\r"):
+        lines = Rereadable(lambda: map(_without_second_return, given))
+    first = _first(lines)
+    if first.endswith("\r"):
         return lines, [RETURN_ENDS], False
-    before, lone, _ = lines[0].removesuffix("\n").rstrip("\r").partition("\r")
+    before, lone, _ = first.removesuffix("\n").rstrip("\r").partition("\r")
     if lone and before.count('"') % 2 == 0:  # as Mac OS 9 and Excel for it wrote them
-        return list(io.StringIO("".join(lines), newline="")), [*notes, RETURN_ENDS], False
+        return split_at_returns(lines), [*notes, RETURN_ENDS], False
     if any("\r" in line and "\r" in line.removesuffix("\n").removesuffix("\r") for line in lines):
-        return [LONE_RETURN.sub(RETURN, line) for line in lines], notes, True
+        ended = lines
+        return Rereadable(lambda: (LONE_RETURN.sub(RETURN, line) for line in ended)), notes, True
     return lines, notes, False
+
+
+def _first(lines: Iterable[str]) -> str:
+    return next(iter(lines))
+
+
+def _without_second_return(line: str) -> str:
+    return line.removesuffix("\r\r\n") + "\n" if line.endswith("\r\r\n") else line
+
+
+def split_at_returns(lines: Iterable[str]) -> Rereadable[str]:
+    """Lines that end at carriage returns, too."""
+    return Rereadable(lambda: chain.from_iterable(io.StringIO(line, newline="") for line in lines))
 
 
 def _check_returns(path: Path, layout: Layout, columns: int) -> str:
@@ -177,7 +200,7 @@ def _check_returns(path: Path, layout: Layout, columns: int) -> str:
 # --- the delimiter --------------------------------------------------------------------------------------------
 
 
-def _find_delimiter(path: Path, lines: list[str], needed: str, default: str, quoting: Quoting) -> str:
+def _find_delimiter(path: Path, lines: Iterable[str], needed: str, default: str, quoting: Quoting) -> str:
     """The delimiter that gives the header the needed column; the default where it does, or none does."""
     names = {each: _header(lines, each, quoting) for each in DELIMITERS.values()}
     fitting = [each for each, found in names.items() if same_name(needed) in map(same_name, found)]
@@ -187,7 +210,7 @@ def _find_delimiter(path: Path, lines: list[str], needed: str, default: str, quo
     return _only_one(path, fitting)
 
 
-def _guess_delimiter(path: Path, lines: list[str], default: str, quoting: Quoting) -> str:
+def _guess_delimiter(path: Path, lines: Iterable[str], default: str, quoting: Quoting) -> str:
     """The delimiter that gives all rows as many fields as the header, and more than one."""
     names = {each: _header(lines, each, quoting) for each in DELIMITERS.values()}
     several = [each for each, found in names.items() if len(found) > 1]
@@ -199,7 +222,7 @@ def _guess_delimiter(path: Path, lines: list[str], default: str, quoting: Quotin
     return default if default in several else max(several, key=lambda each: len(names[each]))
 
 
-def _fits(lines: list[str], delimiter: str, quoting: Quoting) -> bool:
+def _fits(lines: Iterable[str], delimiter: str, quoting: Quoting) -> bool:
     """Whether all records have as many fields as the header, in a way to read quotation marks that is allowed."""
     for enclose in {"on": (True,), "off": (False,), "auto": (True, False)}[quoting]:
         with suppress(Malformed):
@@ -215,9 +238,9 @@ def _only_one(path: Path, fitting: list[str]) -> str:
     return fitting[0]
 
 
-def _header(lines: list[str], delimiter: str, quoting: Quoting) -> list[str]:
+def _header(lines: Iterable[str], delimiter: str, quoting: Quoting) -> list[str]:
     style = csv.QUOTE_NONE if quoting == "off" else csv.QUOTE_MINIMAL
-    return next(filter(None, csv.reader(lines[:HEADER_LINES], delimiter=delimiter, quoting=style)), [])
+    return next(filter(None, csv.reader(islice(lines, HEADER_LINES), delimiter=delimiter, quoting=style)), [])
 
 
 def _shown(delimiter: str) -> str:
@@ -231,7 +254,7 @@ def _records(path: Path, layout: Layout, enclose: bool, notes: list[str]) -> Ite
     """Yields (first line, fields) of every record, the header's too; adds a note on blank lines at the end."""
     blank, first, after = 0, 0, layout.start
     try:
-        for begin, end, fields in split_records(layout.lines, layout.start, layout.delimiter, enclose):
+        for begin, end, fields, _ in split_records(layout.lines, layout.start, layout.delimiter, enclose):
             if begin > after:
                 blank, first = blank + begin - after, first or after + 1
             after = end
@@ -242,4 +265,5 @@ def _records(path: Path, layout: Layout, enclose: bool, notes: list[str]) -> Ite
         raise UserError(f"{path} {error}.{remedy}") from error
     if blank:
         lines = "1 blank line between rows was" if blank == 1 else f"{blank:,} blank lines between rows were"
-        notes.append(f"{lines} skipped (first: line {first})")
+        if (note := f"{lines} skipped (first: line {first})") not in notes:  # each time they are read
+            notes.append(note)

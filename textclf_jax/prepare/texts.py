@@ -1,11 +1,9 @@
 """Reads raw text from csv, tsv, jsonl and txt files, plain or gzip, from parquet and from folders of classes."""
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from unicodedata import category
 
 from textclf_jax.class_names import same_name
@@ -16,7 +14,9 @@ from textclf_jax.prepare.label_columns import Columns
 from textclf_jax.prepare.label_sets import CellReader
 from textclf_jax.prepare.parquet import read_parquet
 from textclf_jax.prepare.quoting import Quoting
-from textclf_jax.prepare.tables import BY_ENDING, RETURN_ENDS, Table, find_column, read_table, replace_returns
+from textclf_jax.prepare.rereading import Rereadable, first_of
+from textclf_jax.prepare.tables import BY_ENDING, Table, find_column, read_table
+from textclf_jax.prepare.txt import TextUnit, lines_of_txt, texts_of_txt
 from textclf_jax.tokenizer.text_files import encoding_of, is_accented_utf8, is_compressed, iterate_lines
 
 DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN = "text", "label"
@@ -25,7 +25,6 @@ ENCODING_REMEDY = "name it, for example --encoding {}"
 JSON_LINES, PARQUET, TXT, CLASS_FOLDER = ".jsonl", ".parquet", ".txt", "folder"
 TABLES = {*BY_ENDING, JSON_LINES, PARQUET}
 
-TextUnit = Literal["line", "paragraph", "document"]
 Label = str | tuple[str, ...]  # several, or none of the classes: a sorted tuple
 
 
@@ -121,6 +120,27 @@ class TextFile:
     likely_labels: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class TextSource:
+    """A file whose texts are read one after the other, as often as they are asked for, and are never all in memory.
+
+    Attributes:
+      path: of the file.
+      rows: each text, with the fields of its row as they were written.
+      notes: sentences on how the file is read, where that is not plain; complete once all rows have been read.
+      names: its columns.
+      text_at: which of them holds the texts.
+      label_column: the name of the column of labels, if there is one.
+    """
+
+    path: Path
+    rows: Iterable[tuple[Row, list[str]]]
+    notes: list[str]
+    names: list[str]
+    text_at: int = 0
+    label_column: str | None = None
+
+
 def refuse_unused(options: ReadOptions, paths: Sequence[Path]) -> None:
     """Raises UserError for an option that is given, but that none of the files to read has a use for.
 
@@ -177,20 +197,37 @@ def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, ke
       UserError: an unknown kind of file, damaged text, a missing column, a row with missing or extra fields, no rows,
         or a file that can be read in two ways.
     """
+    source = open_texts(path, options, needs_labels=needs_labels)
+    looks_for_labels = needs_labels and source.label_column is None and ending_of(path) in TABLES
+    rows, records, columns = [], [], Columns(source.names, source.text_at)
+    for row, fields in source.rows:
+        rows.append(row)
+        if looks_for_labels:
+            columns.add(fields)
+        if keep_records:
+            records.append(fields)
+    if not rows:
+        raise UserError(f"{path}: has no rows")
+    likely = columns.like_labels() if looks_for_labels else []
+    return TextFile(path, rows, source.notes, source.names, records, source.label_column, likely)
+
+
+def open_texts(path: Path, options: ReadOptions, *, needs_labels: bool = True) -> TextSource:
+    """Finds out how a file is written, for which it may go through it several times; see `read_file`.
+
+    Raises:
+      UserError: as `read_file`; what is wrong with a row is found when the row is read.
+    """
     ending = ending_of(path)
     if ending in TABLES:
         table = read_records(path, options, (options.text_name, "--text-column"))
-        file = _texts_of_table(path, table, options, needs_labels, keep_records)
-    elif ending == TXT:
-        lines, notes = _lines_of_txt(path, _lines(path, options))
-        rows = list(_text_rows(path, lines, options.unit))
-        notes = [*_reading_notes(path, options.encoding), *notes]
-        file = TextFile(path, rows, notes, records=[[row.text] for row in rows] if keep_records else [])
-    else:
-        file = _read_class_folder(path, options.encoding, keep_records)
-    if not file.rows:
-        raise UserError(f"{path}: has no rows")
-    return file
+        return _texts_of_table(path, table, options, needs_labels)
+    if ending == TXT:
+        lines, notes = lines_of_txt(path, _lines(path, options))
+        texts = Rereadable(lambda: texts_of_txt(lines, options.unit))
+        rows = Rereadable(lambda: ((Row(text, None, path, number), [text]) for number, text in texts))
+        return TextSource(path, rows, [*_reading_notes(path, options.encoding), *notes], [DEFAULT_TEXT_COLUMN])
+    return _open_class_folder(path, options.encoding)
 
 
 def read_records(path: Path, options: ReadOptions, needed: tuple[str, str] | None) -> Table:
@@ -219,9 +256,9 @@ def read_records(path: Path, options: ReadOptions, needed: tuple[str, str] | Non
     return table
 
 
-def _lines(path: Path, options: ReadOptions) -> list[str]:
-    lines = list(iterate_lines(path, options.encoding, ENCODING_REMEDY))
-    if not lines:
+def _lines(path: Path, options: ReadOptions) -> Rereadable[str]:
+    lines = Rereadable(lambda: iterate_lines(path, options.encoding, ENCODING_REMEDY))
+    if first_of(lines) is None:
         raise UserError(f"{path}: has no rows")
     return lines
 
@@ -246,7 +283,7 @@ def _encoding_notes(path: Path, encoding: str | None) -> list[str]:
 # --- tables ---------------------------------------------------------------------------------------------------
 
 
-def _texts_of_table(path: Path, table: Table, options: ReadOptions, needs_labels: bool, keep_records: bool) -> TextFile:
+def _texts_of_table(path: Path, table: Table, options: ReadOptions, needs_labels: bool) -> TextSource:
     names = table.names
     text_at, label_at = find_column(path, names, options.text_name, "--text-column"), None
     wanted = options.label_name
@@ -261,76 +298,32 @@ def _texts_of_table(path: Path, table: Table, options: ReadOptions, needs_labels
                 "them all. Name another with --text-column or --label-column; prepare --task mlm needs no labels."
             )
         label_at = None
-    rows, records, columns = [], [], Columns(names, text_at)
-    cells = None if options.label_separator is None else CellReader(path, options.label_separator)
-    for line, fields in table.records:
-        # one spelling of accents, the composed one: names that look the same are the same
-        label = None if label_at is None else same_name(fields[label_at]) or None
-        if label is not None and cells is not None:
-            label = cells.read(label, line)
-        rows.append(Row(fields[text_at].strip(), label, path, line))
-        if label_at is None and needs_labels:
-            columns.add(fields)
-        if keep_records:
-            records.append(fields)
-    if cells is not None:
-        table.notes.extend(cells.notes())
+
+    def rows() -> Iterator[tuple[Row, list[str]]]:
+        cells = None if options.label_separator is None else CellReader(path, options.label_separator)
+        for line, fields in table.records:
+            # one spelling of accents, the composed one: names that look the same are the same
+            label = None if label_at is None else same_name(fields[label_at]) or None
+            if label is not None and cells is not None:
+                label = cells.read(label, line)
+            yield Row(fields[text_at].strip(), label, path, line), fields
+        if cells is not None:
+            table.notes.extend(note for note in cells.notes() if note not in table.notes)
+
     found = None if label_at is None else names[label_at]
-    likely = columns.like_labels() if label_at is None and needs_labels else []
-    return TextFile(path, rows, table.notes, names, records, found, likely)
+    return TextSource(path, Rereadable(rows), table.notes, names, text_at, found)
 
 
 # --- folders of classes ---------------------------------------------------------------------------------------
 
 
-def _read_class_folder(path: Path, encoding: str | None, keep_records: bool) -> TextFile:
+def _open_class_folder(path: Path, encoding: str | None) -> TextSource:
     files, notes = class_files(path)
-    rows = [Row(file_text(file.path, encoding, ENCODING_REMEDY), file.label, file.path, 1) for file in files]
-    records = [[row.text, file.label] for row, file in zip(rows, files, strict=True)] if keep_records else []
-    return TextFile(path, rows, notes, [DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN], records, DEFAULT_LABEL_COLUMN)
 
+    def rows() -> Iterator[tuple[Row, list[str]]]:
+        for file in files:
+            text = file_text(file.path, encoding, ENCODING_REMEDY)
+            yield Row(text, file.label, file.path, 1), [text, file.label]
 
-# --- txt ------------------------------------------------------------------------------------------------------
-
-
-def _lines_of_txt(path: Path, lines: list[str]) -> tuple[list[str], list[str]]:
-    """The lines, and notes; carriage returns end them where no line feed does, or where there are more of them."""
-    feeds = sum(line.endswith("\n") for line in lines)
-    returns = sum(line.removesuffix("\n").removesuffix("\r").count("\r") for line in lines)
-    if returns > feeds or lines[0].endswith("\r"):
-        return list(io.StringIO("".join(lines), newline="")), [RETURN_ENDS]
-    within = next((i for i, line in enumerate(lines, 1) if "\r" in line.removesuffix("\n").removesuffix("\r")), 0)
-    if within:
-        what = f"{returns:,} carriage returns (\\r) within lines are spaces (first: line {within})"
-        return lines, [f"{what}. If they end lines, write a new file: " + replace_returns(path, "\\n")]
-    return lines, []
-
-
-def _text_rows(path: Path, lines: list[str], unit: TextUnit) -> Iterator[Row]:
-    if unit == "line":
-        for number, line in enumerate(lines, start=1):
-            yield Row(line.strip(), None, path, number)
-        return
-    document: list[str] = []
-    first = 1
-    for number, apart, text in _paragraphs(lines):
-        if document and (apart or unit == "paragraph"):
-            yield Row("\n\n".join(document), None, path, first)
-            document = []
-        first = first if document else number
-        document.append(text)
-    if document:
-        yield Row("\n\n".join(document), None, path, first)
-
-
-def _paragraphs(lines: list[str]) -> Iterator[tuple[int, bool, str]]:
-    """Yields (first line, whether two empty lines come before it, text) of each paragraph."""
-    numbered = ((number, line.rstrip("\r\n")) for number, line in enumerate(lines, start=1))
-    apart = False
-    for blank, run in groupby(numbered, key=lambda each: not each[1].strip()):
-        block = list(run)
-        if blank:
-            # a line of spaces ends a paragraph but not a document: scanned books are full of them
-            apart = any(a == b == "" for (_, a), (_, b) in pairwise(block))
-        else:
-            yield block[0][0], apart, " ".join(line.strip() for _, line in block)
+    names = [DEFAULT_TEXT_COLUMN, DEFAULT_LABEL_COLUMN]
+    return TextSource(path, Rereadable(rows), notes, names, label_column=DEFAULT_LABEL_COLUMN)

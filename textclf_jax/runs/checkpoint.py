@@ -13,12 +13,12 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import METADATA_FILE, MODEL_FOLDER
 from textclf_jax.files import finite, json_text
+from textclf_jax.runs.arrays import read_arrays, write_arrays
 from textclf_jax.runs.checksums import check_arrays, check_files, checksums, file_checksums, sealed, unsealed
 from textclf_jax.runs.quiet import quiet_orbax
 
@@ -37,6 +37,8 @@ class Checkpoints:
     @quiet_orbax()
     def __init__(self, folder: Path, *, fresh: bool = False, read_only: bool = False):
         """Opens the folder; `fresh` removes what is in it, `read_only` leaves everything as it is."""
+        import orbax.checkpoint as ocp  # takes longer than loading a small model, which does not need it
+
         self._folder, self._read_only = folder.resolve(), read_only
         if fresh:
             remove(self._folder)
@@ -128,6 +130,8 @@ class Checkpoints:
 
     @quiet_orbax()
     def _write(self, step: int, host: PyTree[np.ndarray], position: dict[str, Any]) -> None:
+        import orbax.checkpoint as ocp
+
         content = sealed({"position": position, "checksums": checksums(host)})
         arguments = {STATE: ocp.args.StandardSave(host), POSITION: ocp.args.JsonSave(content)}
         try:
@@ -181,6 +185,8 @@ class Checkpoints:
     def _restore_step(
         self, step: int, like: PyTree, check: Callable[[dict[str, Any]], None]
     ) -> tuple[PyTree, dict[str, Any]]:
+        import orbax.checkpoint as ocp
+
         # first the position: it has the checksums, and `check` may find that the arrays are not wanted
         saved = self._manager.restore(step, args=ocp.args.Composite(**{POSITION: ocp.args.JsonRestore()}))[POSITION]
         saved = unsealed(saved)
@@ -265,9 +271,7 @@ def save_model(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        # not StandardCheckpointer, which starts threads: this runs in the background already
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-            checkpointer.save((temporary / "variables").resolve(), args=ocp.args.StandardSave(host))
+        write_arrays(temporary / "variables", host)
         (temporary / "vocab").mkdir()
         save_vocabulary(temporary / "vocab")
         sums = {"checksums": checksums(host), "files": file_checksums(temporary / "vocab")}
@@ -314,11 +318,7 @@ def load_model(folder: Path) -> SavedModel:
     metadata = read_metadata(folder)
     try:
         check_files(folder / "vocab", metadata["files"])
-        with ocp.StandardCheckpointer() as checkpointer:
-            path = (folder / "variables").resolve()
-            shapes = checkpointer.metadata(path).item_metadata.tree
-            like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-            variables = checkpointer.restore(path, like)
+        variables = read_arrays(folder / "variables")
         check_arrays(variables, metadata["checksums"])
     except Exception as error:  # whatever json, Orbax and its stores raise on damaged files
         raise _damaged(folder, error) from error

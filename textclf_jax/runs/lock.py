@@ -56,32 +56,41 @@ class RunLock:
         os.close(self._descriptor)
 
     def _lock(self) -> None:
-        if fcntl is None:
-            _say_no_locks(self._path.parent)
-            return
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock(self._descriptor, self._path.parent):
             pid = os.read(self._descriptor, 20).decode().strip() or "not yet known"
             raise UserError(
                 f"{self._path.parent}: another process (pid {pid}) is at work on this run. Wait until it has ended, or "
                 f"stop it with: kill {pid}"
-            ) from None
+            )
+
+    def _is_in_place(self) -> bool:
+        return is_in_place(self._descriptor, self._path)
+
+
+def lock(descriptor: int, folder: Path) -> bool:
+    """Locks an open file for this process alone; False where another process has it.
+
+    Where there are no locks, a line says so, and the answer is True. `folder`, where the file lies, is for that line.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
-            _say_no_locks(self._path.parent)
-
-    def _is_in_place(self) -> bool:
-        """Whether the locked file is still the one of that name: its holder may have removed it meanwhile."""
-        try:
-            return os.path.samestat(os.stat(self._path), os.fstat(self._descriptor))
-        except FileNotFoundError:
-            return False
+    print(f"{folder}: this file system has no locks; start one process only", flush=True)
+    return True
 
 
-def _say_no_locks(run_dir: Path) -> None:
-    print(f"{run_dir}: this file system has no locks; start one process only", flush=True)
+def is_in_place(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name: who held its lock may have removed or renamed it."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def check_writable(run_dir: Path) -> None:
