@@ -59,6 +59,7 @@ OWNERS = {
     "yaml": ("config/yaml_reader.py", "config/file.py"),
     "orbax": ("runs/checkpoint.py",),
     "wandb": ("runs/wandb_run.py",),
+    "tensorboardX": ("runs/tensorboard_files.py",),
     "tokenizers": ("tokenizer/",),
     "pyarrow": ("prepare/parquet.py",),
     "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/"),
@@ -68,7 +69,7 @@ OWNERS = {
     "benchmarks": ("cli/bench.py",),
 }
 
-LAZY = {"wandb", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "pyarrow", "transformers"}
+LAZY = {"wandb", "tensorboardX", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "pyarrow", "transformers"}
 # what a class inherits from is needed at once; the module is imported where the class is asked for
 BASES = {"estimator/text_classifier.py": {"sklearn"}}
 

@@ -58,8 +58,8 @@ def lines_of(name: str) -> list[str]:
 
 def test_requirements_name_no_version_of_their_own():
     """pyproject.toml has the packages, the lock file their versions: this file only points at both."""
-    assert lines_of("requirements.txt") == ["-c requirements.lock", "-e .[torch,report,wandb,bench]"]
-    assert {"torch", "report", "wandb", "bench"} <= set(PROJECT["optional-dependencies"])
+    assert lines_of("requirements.txt") == ["-c requirements.lock", "-e .[torch,report,wandb,tensorboard,bench]"]
+    assert {"torch", "report", "wandb", "tensorboard", "bench"} <= set(PROJECT["optional-dependencies"])
 
 
 def test_locked_versions_are_those_that_the_project_allows():
@@ -68,7 +68,7 @@ def test_locked_versions_are_those_that_the_project_allows():
     extras = PROJECT["optional-dependencies"]
     wanted = [
         *PROJECT["dependencies"],
-        *(text for name in ("torch", "report", "wandb", "bench") for text in extras[name]),
+        *(text for name in ("torch", "report", "wandb", "tensorboard", "bench") for text in extras[name]),
     ]
     for requirement in map(Requirement, wanted):
         if requirement.name == "textclf-jax":  # one extra that takes in another
