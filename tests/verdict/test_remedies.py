@@ -1,8 +1,10 @@
 """What `textclf run` tells to do about faults works when it is done: with the flags that it has."""
 
+import argparse
 import re
 import shlex
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,20 @@ from tests.check.cases import make_rows, write
 from tests.test_commands import FLAGS
 from tests.verdict.cases import Machine, options, write_news
 from textclf_jax.check.data import CheckOptions
-from textclf_jax.cli import main
-from textclf_jax.cli.run import REFUSED, with_commands
+from textclf_jax.cli import main, make_parser
+from textclf_jax.cli.prepare import prepare_with_report
+from textclf_jax.cli.run import REFUSED, lacking_flags, with_commands
 from textclf_jax.errors import UserError
+from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.verdict.remedies import REMEDIES
 from textclf_jax.verdict.running import Run, run
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 OF_OTHERS = re.compile(r"textclf prepare --[a-z-]+")
+RUN = next(
+    action.choices["run"] for action in make_parser()[0]._actions if isinstance(action, argparse._SubParsersAction)
+)
+LACKING = lacking_flags(RUN)
 THROUGH = "got through the check"
 
 
@@ -168,7 +176,6 @@ def test_no_remedy_names_a_flag_that_is_not_there():
 
 
 def test_flags_of_other_commands_are_told_with_their_command():
-    known = FLAGS[("run",)] - REFUSED
     for text, told in (
         ("All fit with --vocab-size 90.", "All fit with textclf prepare --vocab-size 90."),
         ("Remedy: --extra-text more.", "Remedy: --extra-text more."),
@@ -177,18 +184,13 @@ def test_flags_of_other_commands_are_told_with_their_command():
             "see textclf prepare --skip-empty, textclf prepare --deduplicate",
         ),
         ("pass --label-separator '|'", "pass textclf prepare --label-separator '|'"),
-        ("a well-known --thing", "a well-known textclf prepare --thing"),
+        ("start over with --fresh", "start over with --fresh"),
     ):
-        assert with_commands(text, known) == told
+        assert with_commands(text, LACKING) == told
 
 
 def test_what_prepare_advises_is_told_for_a_run(capsys):
     write_news()
-    from functools import partial
-
-    from textclf_jax.cli.prepare import prepare_with_report
-    from textclf_jax.prepare.options import PrepareOptions
-
-    adapt = partial(with_commands, known=FLAGS[("run",)] - REFUSED)
+    adapt = partial(with_commands, lacking=LACKING)
     prepare_with_report(PrepareOptions(Path("data"), inputs=(Path("news.csv"),), max_length=512), adapt)
     assert "note: textclf prepare --max-length 512 is much" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from textclf_jax.cli.calibrate import add_max_error, check_max_error
 from textclf_jax.cli.check import add_file_flags, add_split_flags, check_options_of, show_check
-from textclf_jax.cli.prepare import prepare_with_report
+from textclf_jax.cli.prepare import add_data_flags, prepare_with_report
 from textclf_jax.cli.reading import add_reading_flags
 from textclf_jax.cli.study import command_of, given_flags
 from textclf_jax.cli.training import train_run
@@ -78,9 +78,7 @@ def run(args: argparse.Namespace) -> int:
     from textclf_jax.verdict.running import Tools
     from textclf_jax.verdict.running import run as run_to_verdict
 
-    def adapt(text: str) -> str:
-        return with_commands(text, set(args.flags._option_string_actions) - REFUSED)
-
+    adapt = partial(with_commands, lacking=lacking_flags(args.flags))
     tools = Tools(partial(prepare_with_report, adapt=adapt), train_run, show_check, adapt)
     try:
         return run_to_verdict(options, tools, began=began, plan_only=args.plan)
@@ -88,16 +86,18 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(adapt(str(error))) from error
 
 
-def with_commands(text: str, known: Set[str]) -> str:
-    """A message of another room, in which flags that this command lacks are those of `textclf prepare`.
+def lacking_flags(parser: argparse.ArgumentParser) -> set[str]:
+    """The flags of `textclf prepare` that this command lacks, or has to refuse alone."""
+    preparing = argparse.ArgumentParser(add_help=False)
+    add_data_flags(preparing)
+    return set(preparing._option_string_actions) - set(parser._option_string_actions) | REFUSED
 
-    Args:
-      text: the message.
-      known: the flags of this command.
-    """
+
+def with_commands(text: str, lacking: Set[str]) -> str:
+    """A message of another room, with the name of the command before flags that this one lacks."""
 
     def named(match: re.Match[str]) -> str:
-        return match[0] if match["command"] or match["flag"] in known else f"textclf prepare {match[0]}"
+        return f"textclf prepare {match[0]}" if match["flag"] in lacking and not match["command"] else match[0]
 
     return FLAG.sub(named, text)
 

@@ -75,7 +75,7 @@ class Study:
     prepare: Prepare
     train: Train
     clock: Clock
-    predict: Mapping[str, Predict] = field(default_factory=PREDICT.copy)
+    baselines: Mapping[str, Predict] = field(default_factory=PREDICT.copy)
 
     def run(self) -> int:
         """Does what is left to do; returns the exit code."""
@@ -158,7 +158,7 @@ class Study:
         texts = self.read_texts()
         train, test = ([row.text for row in texts.splits[name]] for name in ("train", "test"))
         begin = self.clock()
-        predicted = self.predict[method](train, texts.labels["train"], test).argmax(axis=1)
+        predicted = self.baselines[method](train, texts.labels["train"], test).argmax(axis=1)
         seconds = self.clock() - begin
         self._keep(method, predicted)
         self.progress.runs[method] = Run(seconds=seconds, is_done=True)

@@ -198,8 +198,8 @@ class Run:
         progress = read_progress(path) if path.exists() else Progress(out, state.arguments, {})
         if state.plan is not None:
             progress.lengths = state.plan.lengths()
-        predict = {**PREDICT, TFIDF: self.tfidf}
-        return Study(self.design(), progress, self.tools.prepare, self.tools.train, self.tools.clock, predict)
+        baselines = {**PREDICT, TFIDF: self.tfidf}
+        return Study(self.design(), progress, self.tools.prepare, self.tools.train, self.tools.clock, baselines)
 
     def design(self) -> RunDesign:
         """What the study compares."""
