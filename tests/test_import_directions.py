@@ -60,6 +60,7 @@ OWNERS = {
     "yaml": ("config/yaml_reader.py", "config/file.py"),
     "orbax": ("runs/checkpoint.py", "runs/arrays.py"),
     "wandb": ("runs/wandb_run.py",),
+    "tensorboardX": ("runs/tensorboard_files.py",),
     "tokenizers": ("tokenizer/",),
     "pyarrow": ("prepare/parquet.py",),
     "torch": ("data/torch_files.py", "tokenizer/user_wrapper.py", "interop/"),
@@ -73,7 +74,10 @@ OWNERS = {
     "benchmarks": ("cli/bench.py",),
 }
 
-LAZY = {"wandb", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "pyarrow", "transformers", "onnx", "onnxruntime"}
+LAZY = {
+    *("wandb", "tensorboardX", "torch", "matplotlib", "jinja2", "sklearn", "pandas", "pyarrow", "transformers"),
+    *("onnx", "onnxruntime"),
+}
 # what a class inherits from is needed at once; the module is imported where the class is asked for
 BASES = {"estimator/text_classifier.py": {"sklearn"}}
 

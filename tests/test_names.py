@@ -56,10 +56,13 @@ def lines_of(name: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
+REQUIRED = ("torch", "report", "wandb", "tensorboard", "serve", "bench")  # extras of requirements.txt
+
+
 def test_requirements_name_no_version_of_their_own():
     """pyproject.toml has the packages, the lock file their versions: this file only points at both."""
-    assert lines_of("requirements.txt") == ["-c requirements.lock", "-e .[torch,report,wandb,bench,serve]"]
-    assert {"torch", "report", "wandb", "bench", "serve"} <= set(PROJECT["optional-dependencies"])
+    assert lines_of("requirements.txt") == ["-c requirements.lock", f"-e .[{','.join(REQUIRED)}]"]
+    assert set(REQUIRED) <= set(PROJECT["optional-dependencies"])
 
 
 def test_locked_versions_are_those_that_the_project_allows():
@@ -68,7 +71,7 @@ def test_locked_versions_are_those_that_the_project_allows():
     extras = PROJECT["optional-dependencies"]
     wanted = [
         *PROJECT["dependencies"],
-        *(text for name in ("torch", "report", "wandb", "bench", "serve") for text in extras[name]),
+        *(text for name in REQUIRED for text in extras[name]),
     ]
     for requirement in map(Requirement, wanted):
         if requirement.name == "textclf-jax":  # one extra that takes in another

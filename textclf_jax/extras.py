@@ -16,6 +16,7 @@ DISTRIBUTION = "textclf-jax"
 EXTRAS = {
     "torch": "torch",
     "wandb": "wandb",
+    "tensorboardX": "tensorboard",
     "matplotlib": "report",
     "jinja2": "report",
     "pyarrow": "parquet",

@@ -19,6 +19,7 @@ from textclf_jax.evaluation.prediction import Predictor
 from textclf_jax.runs.checkpoint import load_model, read_metadata
 from textclf_jax.runs.model_notes import replace_metadata
 from textclf_jax.training.evaluating import load_for_evaluation
+from textclf_jax.verdict.outcome import abstain
 
 NAMES = ["sport", "film", "news"]
 MODEL = Path("experiments/finetuning/news/model.ckpt")
@@ -112,6 +113,25 @@ def test_a_limit_takes_labels_away_and_can_be_lifted(project, capsys):
     assert all(row["label"] in NAMES for row in predicted())
 
 
+def test_textclf_run_writes_the_same_limit_and_tells_what_it_costs_on_both_splits(project):
+    told = abstain("news", 0.3)
+    kept = read_metadata(MODEL)["abstention"]
+    assert (kept["max_error"], told["max_error"]) == (0.3, 0.3)
+    assert main(["calibrate", "news", "--max-error", "0.3"]) == 0
+    assert read_metadata(MODEL)["abstention"] == kept
+    temperature = read_metadata(MODEL)["temperature"]
+    for split in ("val", "test"):
+        saved, evaluator, data = load_for_evaluation(MODEL, split, None, Path.cwd(), print)
+        logits, labels = evaluator.outcome(saved.variables, data)[1:3]
+        p = softmax(logits / temperature, axis=1)
+        answered = p.max(axis=1) > kept["threshold"]
+        assert told[split]["answered"] == pytest.approx(answered.mean())
+        assert told[split]["wrong"] == pytest.approx((answered & (p.argmax(axis=1) != labels)).mean())
+    refused = abstain("news", 0.001)
+    assert "could not be chosen: --max-error 0.001 cannot be promised by 60 rows" in refused["sentence"]
+    assert read_metadata(MODEL)["abstention"] == kept
+
+
 def test_the_evaluation_says_what_the_limit_costs(project, capsys):
     assert main(["calibrate", "news", "--max-error", "0.4"]) == 0
     capsys.readouterr()
@@ -131,6 +151,7 @@ def test_the_evaluation_says_what_the_limit_costs(project, capsys):
         (["--max-error", "1"], "--max-error 1 must be above 0 and below 1"),
         (["--max-error", "nan"], "--max-error nan must be above 0 and below 1"),
         (["--max-error", "0.01"], "--max-error 0.01 cannot be promised by 60 rows: 99 or more are needed"),
+        (["--max-error", "0.01"], "Give more rows, or --max-error 0.017 or more."),
         (["--data", "gone.pt"], "--data gone.pt: there is no such file"),
     ],
 )

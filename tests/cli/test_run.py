@@ -35,6 +35,8 @@ def test_the_command_to_go_on_gives_the_same_options():
         "3",
         "--rare-classes",
         "drop",
+        "--max-error",
+        "0.05",
         "--out",
         "runs/x",
         "--extra-text",
@@ -44,6 +46,7 @@ def test_the_command_to_go_on_gives_the_same_options():
     found = parsed([*words, "--plan"])
     assert found == parsed(shlex.split(found.command)[1:])
     assert "--plan" not in found.command
+    assert found.max_error == 0.05
 
 
 @pytest.mark.parametrize(
@@ -52,6 +55,7 @@ def test_the_command_to_go_on_gives_the_same_options():
         ([], "give either DATA, or --train and --test"),
         (["a.csv", "--budget", "20"], "--budget 20: must be a time above 0"),
         (["a.csv", "--seeds", "0"], "--seeds 0 must be at least 1"),
+        (["a.csv", "--max-error", "1"], "--max-error 1 must be above 0 and below 1"),
         (["gone.csv"], "gone.csv: there is no such file"),
         (["--train", "a.csv"], "give --test FILE, too"),
         (["a.csv", "--label-separator", "|"], "each text one class"),

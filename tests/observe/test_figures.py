@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from textclf_jax.observe.figures import page_svg, reliability_figure, write_figure
 
-BINS = [(0.0, 0.5, 0, None, None), (0.5, 1.0, 4, 0.75, 0.25)]
+NAN = float("nan")
+BINS = [(0.0, 0.5, 0, NAN, NAN), (0.5, 1.0, 4, 0.75, 0.25)]
 
 
 def test_bars_are_the_shares_and_the_counts():
@@ -23,7 +24,7 @@ def test_bars_are_the_shares_and_the_counts():
 
 
 def test_without_answers_there_is_still_a_figure():
-    assert reliability_figure([(0.0, 1.0, 0, None, None)], "answers", float("nan")).axes
+    assert reliability_figure([(0.0, 1.0, 0, NAN, NAN)], "answers", float("nan")).axes
 
 
 @pytest.fixture

@@ -140,6 +140,10 @@ def test_label_names():
     assert class_ids({"train": labelled("Sports", "World")}, names)[1]["train"].tolist() == [1, 0]
     with pytest.raises(UserError, match=r"a.csv line 3: label '3' is neither .* from 0 to 2"):
         class_ids({"train": labelled("1", "3")}, names)
+    with pytest.raises(UserError, match=r"label 'sports' is neither .* Did you mean 'Sports'"):
+        class_ids({"train": labelled("World", "sports")}, names)
+    with pytest.raises(UserError, match=r"label 'World' is one of the label names, and other labels are numbers"):
+        class_ids({"train": labelled("1", "World")}, names)
 
 
 @pytest.mark.parametrize(

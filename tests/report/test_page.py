@@ -10,6 +10,7 @@ import pytest
 from tests import tiny
 from tests.report.cases import Page
 from textclf_jax.cli import main
+from textclf_jax.evaluation.calibration import Bin
 from textclf_jax.report.facts import (
     Answers,
     Cost,
@@ -20,7 +21,6 @@ from textclf_jax.report.facts import (
     Part,
     Parts,
     Reliability,
-    ReliabilityBin,
     RunFacts,
     SplitData,
     Word,
@@ -31,6 +31,7 @@ from textclf_jax.report.page import TEMPLATES, draw, markdown, model_card, rende
 EVIL = '<script>alert("x")</script><img src=http://evil.example/a.png onerror=alert(1)>'
 NAMES = ("sport & games", EVIL, "नमस्ते")
 LONG = "word " * 2000  # 10,000 characters
+NAN = float("nan")
 
 
 def answers(**changes):
@@ -39,7 +40,7 @@ def answers(**changes):
         {"class": i, "label": name, "support": 10, "predicted": 9, "precision": 0.5, "recall": None, "f1": 0.25}
         for i, name in enumerate(NAMES)
     ]
-    bins = (ReliabilityBin(0.0, 0.5, 0, None, None), ReliabilityBin(0.5, 1.0, 30, 0.75, 0.5))
+    bins = (Bin(0.0, 0.5, 0, NAN, NAN), Bin(0.5, 1.0, 30, 0.75, 0.5))
     parts = (Part("encoder", 0.4, 0.7, 0.8, 0.25), Part("linear path", 0.6, 0.75, 0.7, 0.75))
     values = {
         "split": "test",

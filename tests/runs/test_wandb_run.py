@@ -32,8 +32,9 @@ def waits(no_account, monkeypatch) -> list[float]:
 def logged_with_wandb(run_dir: Path, break_it: Callable[[int], None] = lambda pid: None) -> int:
     """Logs six steps, breaks W&B's process in between; returns the exit status of that."""
     with open_log(run_dir, use_wandb=True) as log:
-        assert log._wandb is not None
-        process = log._wandb._process
+        (sink,) = log._sinks
+        assert isinstance(sink, wandb_run.WandbRun)
+        process = sink._process
         write_steps(log, range(1, 4))
         break_it(process.pid)
         write_steps(log, range(4, 7))

@@ -8,7 +8,9 @@ import numpy as np
 
 from tests.check.cases import make_rows
 from tests.prepare.cases import write_csv
+from textclf_jax.check.checking import Facts
 from textclf_jax.check.data import CheckOptions
+from textclf_jax.check.findings import Finding
 from textclf_jax.data.dataset import load_dataset
 from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.prepare.pipeline import prepare
@@ -25,7 +27,13 @@ def options(**changes: Any) -> RunOptions:
     """A run on news.csv of the current folder."""
     values: dict[str, Any] = {"out": Path("runs/news"), "data": CheckOptions(inputs=(Path("news.csv"),))}
     values |= {"extra_text": (), "text_unit": None, "label_names": None, "accept_labels": False}
-    values |= {"budget": 600.0, "seeds": None, "arguments": {"INPUT": ["news.csv"]}, "command": "textclf run news.csv"}
+    values |= {
+        "budget": 600.0,
+        "seeds": None,
+        "max_error": None,
+        "arguments": {"INPUT": ["news.csv"]},
+        "command": "textclf run news.csv",
+    }
     return RunOptions(**{**values, **changes})
 
 
@@ -49,6 +57,7 @@ class Machine:
       measured: names of the parts that were measured.
       stops: runs that a signal stops once each.
       reports: runs that a report was written of.
+      findings: of the check.
     """
 
     def __init__(self, monkeypatch):
@@ -57,13 +66,17 @@ class Machine:
         self.measured: list[str] = []
         self.reports: list[str] = []
         self.stops: list[str] = []
+        self.findings: list[Finding] = []
         monkeypatch.setattr(study_running, "predict_split", self.predict_split)
         monkeypatch.setattr(running, "write_report_of", self.write_report_of)
         monkeypatch.setattr(running, "measure_cost", self.measure)
 
     @property
     def tools(self) -> Tools:
-        return Tools(self.prepare, self.train, lambda facts, findings: None, lambda: self.now)
+        return Tools(self.prepare, self.train, self.show_check, str, lambda: self.now)
+
+    def show_check(self, facts: Facts, findings: list[Finding]) -> None:
+        self.findings = findings
 
     def prepare(self, options: PrepareOptions) -> None:
         prepare(options)

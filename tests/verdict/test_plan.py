@@ -113,6 +113,16 @@ def test_what_is_said_of_a_plan():
     assert rows[-1][2] == "of 20.0 minutes"
     assert len(rows) == 7
     told = plan(110, of=costs(spread=0.04)).remarks()
-    assert "varied by 4%" in told[0]
-    assert "updates of pretraining are few" in told[1]
-    assert len(plan(1200).remarks()) == 1
+    assert "varied by 4% from quarter to quarter" in told[0]
+    assert "right to about 5%" in told[0]  # no surer than the part that is not timed
+    assert "later load on this machine is not foreseen" in told[1]
+    assert "updates of pretraining are few" in told[2]
+    assert "right to about 9%" in plan(1200, of=costs(spread=0.09)).remarks()[0]
+
+
+def test_a_speed_that_was_timed_too_shortly_is_not_called_steady():
+    told = plan(1200).remarks()
+    assert told[0] == "too few steps were timed to tell how sure the time is"
+    assert len(told) == 2
+    one_known = costs() | {PRETRAINING_PART: cost(spread=0.2)}
+    assert plan(1200, of=one_known).spread == 0.2

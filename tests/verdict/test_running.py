@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.check.cases import make_rows, write
@@ -12,8 +14,13 @@ from tests.verdict.cases import MEASURING, Machine, cost, options, write_news
 from textclf_jax.check.data import CheckOptions
 from textclf_jax.config.file import load_config
 from textclf_jax.errors import UserError
+from textclf_jax.evaluation.baselines import tfidf_logistic_regression
+from textclf_jax.evaluation.confidence import Confidence
+from textclf_jax.verdict import outcome as outcome_room
 from textclf_jax.verdict import running
+from textclf_jax.verdict.plan import SHARES
 from textclf_jax.verdict.running import run
+from textclf_jax.verdict.strength import VALUES, choose_strength
 
 PARTS = ("scratch", "pretraining", "pretrained", "pretrained-linear")
 OUT = Path("runs/news")
@@ -66,6 +73,11 @@ def test_from_a_file_to_a_verdict_within_its_time(machine, capsys):
     assert "pretrained encoder + linear path" in shown
     assert "more labels would give cannot be told" in shown
     assert "textclf predict news-pretrained-linear-seed1" in shown
+    chosen = json.loads((OUT / "tfidf.json").read_text())
+    assert told["strength"]["value"] == chosen["value"] in VALUES
+    assert f"TF-IDF + logistic regression has C = {chosen['value']:g}, the best of" in shown
+    assert told["abstention"] is None
+    assert told["results"]["finetuning_share"] == SHARES["pretrained"]
     assert "of 10.0 minutes" in shown
 
 
@@ -122,7 +134,7 @@ def test_a_plan_is_shown_and_kept(machine, capsys):
     assert go(machine, plan_only=True) == 0
     shown = capsys.readouterr().out
     assert "plan: bert-tiny" in shown
-    assert "the speed varied by" in shown
+    assert "later load on this machine is not foreseen" in shown
     assert "to go on: textclf run news.csv" in shown
     assert machine.trained == []
     plan = json.loads((OUT / "run.json").read_text())["plan"]
@@ -131,6 +143,92 @@ def test_a_plan_is_shown_and_kept(machine, capsys):
     assert json.loads((OUT / "run.json").read_text())["plan"] == plan
     assert len(machine.measured) == 3
     assert outcome()["seconds"] > 600
+
+
+def test_tfidf_of_the_verdict_has_the_chosen_regularisation(machine):
+    go(machine, plan_only=True)
+    lines = {name: (OUT / f"texts/{name}.jsonl").read_text().split("\n")[:-1] for name in ("train", "test")}
+    rows = {name: [json.loads(line) for line in part] for name, part in lines.items()}
+    labels = np.array([int(row["label"] == "sport") for row in rows["train"]])
+    texts = {name: [row["text"] for row in part] for name, part in rows.items()}
+    groups = np.unique([row["group"] for row in rows["train"]], return_inverse=True)[1]
+    value = choose_strength(texts["train"], labels, groups).value
+    assert json.loads((OUT / "tfidf.json").read_text())["value"] == value
+    expected = tfidf_logistic_regression(texts["train"], labels, texts["test"], value).argmax(axis=1)
+    np.testing.assert_array_equal(np.load(OUT / "predictions/tfidf.npy"), expected)
+
+
+def test_a_limit_on_errors_is_kept_by_the_best_model(machine, monkeypatch, capsys):
+    asked = []
+
+    def calibrate(model, limit, note):
+        asked.append((model, limit))
+        return Confidence(1.0, 0.2, 0.1, 0.75, 0.03, limit)
+
+    monkeypatch.setattr(outcome_room, "calibrate", calibrate)
+    test = SimpleNamespace(confidence=Confidence(1.0, 0.2, 0.1, 0.7, 0.04, 0.1))
+    monkeypatch.setattr(outcome_room, "evaluate_saved", lambda model, split, note: test)
+    assert go(machine, max_error=0.1) == 0
+    assert asked == [(Path("experiments/finetuning/news-pretrained-linear-seed1/model.ckpt"), 0.1)]
+    kept = outcome()["abstention"]
+    assert (kept["val"], kept["test"]) == ({"answered": 0.75, "wrong": 0.03}, {"answered": 0.7, "wrong": 0.04})
+    shown = capsys.readouterr().out
+    assert "on average at most 10.0% of all texts get a wrong label: on the validation split 25.0% of the" in shown
+    assert "on the test split 30.0% of the texts get no label, 4.0% a wrong one" in shown
+    assert kept["sentence"] in shown
+
+
+def test_a_limit_that_cannot_be_promised_is_refused_before_anything_is_trained(machine):
+    with pytest.raises(UserError, match=r"--max-error 0\.01 cannot be promised by 15 rows: 99 or more.*0\.063 or more"):
+        go(machine, max_error=0.01)
+    assert not OUT.exists()
+    assert machine.trained == []
+    assert go(machine, max_error=0.063, plan_only=True) == 0
+
+
+def test_a_model_that_cannot_be_calibrated_does_not_cost_the_verdict(machine, monkeypatch, capsys):
+    def calibrate(model, limit, note):
+        raise UserError(f"{model}: this model gives NaN or infinity")
+
+    monkeypatch.setattr(outcome_room, "calibrate", calibrate)
+    assert go(machine, max_error=0.2) == 0
+    assert 'is to say "don\'t know" could not be chosen: ' in outcome()["abstention"]["sentence"]
+    assert outcome()["verdict"]
+    assert "gives NaN or infinity" in capsys.readouterr().out
+
+
+def test_the_plan_has_time_for_a_limit_on_errors(machine):
+    go(machine, plan_only=True)
+    without = json.loads((OUT / "run.json").read_text())["plan"]["after"]
+    Path("runs").rename("other")
+    go(machine, plan_only=True, max_error=0.2)
+    each = cost()
+    assert json.loads((OUT / "run.json").read_text())["plan"]["after"] == without + each.evaluation + 2 * each.end
+
+
+def test_a_run_whose_regularisation_is_not_known_is_refused(machine):
+    go(machine, plan_only=True)
+    (OUT / "tfidf.json").unlink()
+    with pytest.raises(UserError, match=r"tfidf\.json: cannot be read .* Choose another --out"):
+        go(machine)
+
+
+def test_a_verdict_of_an_earlier_version_is_shown(machine, capsys):
+    go(machine)
+    told = {name: value for name, value in outcome().items() if name not in ("strength", "abstention")}
+    (OUT / "verdict.json").write_text(json.dumps(told))
+    assert go(machine) == 0
+    assert told["verdict"][0] in capsys.readouterr().out
+
+
+def test_class_names_that_do_not_fit_are_refused_at_once(machine):
+    """The message names the row of the user's file, and mending the names is all that is to be done."""
+    Path("names.txt").write_text("sport\nmuney\n")
+    with pytest.raises(UserError, match=r"news\.csv line \d+: label 'money' is neither one of the 2 label names"):
+        go(machine, label_names=Path("names.txt"))
+    assert not OUT.exists()
+    Path("names.txt").write_text("sport\nmoney\n")
+    assert go(machine, label_names=Path("names.txt"), plan_only=True) == 0
 
 
 def test_a_budget_that_is_too_short_may_be_raised(machine):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from textclf_jax.check.checking import SHOWN_PLACES, Facts
 from textclf_jax.check.classes import ClassFacts
@@ -35,9 +35,42 @@ class Finding:
     rows: int = 0
 
 
-def find_faults(facts: Facts) -> list[Finding]:
+class Remedies(NamedTuple):
+    """What to do about faults, where that depends on the command that follows.
+
+    Attributes:
+      empty: labelled rows without text, and how serious these are.
+      unlabelled: rows without a label.
+      across, within: texts that are in several splits, and several times in one.
+      contradicted: texts with several labels.
+      suspects: labels that are likely wrong.
+      long: long texts; may hold `{length}`, what would read most of them.
+    """
+
+    empty: tuple[Severity, str]
+    unlabelled: str
+    across: str
+    within: str
+    contradicted: str
+    suspects: str
+    long: str
+
+
+BEFORE_PREPARING = Remedies(
+    empty=("serious", "Fill them in, or leave them out: textclf prepare --skip-empty."),
+    unlabelled="Label them, or say what they are for: textclf prepare --unlabelled-rows mlm (pretraining) or drop.",
+    across="textclf prepare --deduplicate drops equal ones; delete nearly equal ones from the files.",
+    within="They count as often as they occur; --deduplicate drops equal ones.",
+    contradicted="Decide on one label for each; if a text can have several, see --label-separator.",
+    suspects="Go through them from the top, in suspects.csv of --out FOLDER: the model errs, too.",
+    long="To lose 5% or less takes {length}; or let the linear path alone read on, with --cls-max-length.",
+)
+
+
+def find_faults(facts: Facts, remedies: Remedies = BEFORE_PREPARING) -> list[Finding]:
     """Says what the facts mean, the most serious first."""
-    found = [*_rows(facts), *_repeats(facts), *_suspects(facts), *_giveaways(facts), *_leaks(facts), *_texts(facts)]
+    found = [*_rows(facts, remedies), *_repeats(facts, remedies), *_suspects(facts, remedies)]
+    found += [*_giveaways(facts), *_leaks(facts), *_texts(facts, remedies)]
     found += _no_labels() if facts.classes is None else _classes(facts, facts.classes)
     return sorted(found, key=lambda each: (ORDER.index(each.severity), -each.rows))
 
@@ -53,21 +86,18 @@ def _by_share(rows: int, total: int) -> Severity:
 # --- rows -----------------------------------------------------------------------------------------------------
 
 
-def _rows(facts: Facts) -> Iterator[Finding]:
+def _rows(facts: Facts, remedies: Remedies) -> Iterator[Finding]:
     if places := facts.empty_labelled:
-        yield Finding(
-            "serious",
-            f"Labelled rows without visible text: {len(places):,} ({_places(places)}).",
-            "Fill them in, or leave them out: textclf prepare --skip-empty.",
-            len(places),
-        )
+        severity, remedy = remedies.empty
+        what = f"Labelled rows without visible text: {len(places):,} ({_places(places)})."
+        yield Finding(severity, what, remedy, len(places))
     if count := facts.empty - len(facts.empty_labelled):
         yield Finding("note", f"Rows without text and label: {count:,}.", "They are left out by themselves.", count)
     if facts.unlabelled and facts.classes is not None:
         yield Finding(
             "warning",
             f"Rows with text, but without a label: {facts.unlabelled:,} ({_places(facts.unlabelled_places)}).",
-            "Label them, or say what they are for: textclf prepare --unlabelled-rows mlm (pretraining) or drop.",
+            remedies.unlabelled,
             facts.unlabelled,
         )
     if places := facts.data.repeated_headers:
@@ -141,7 +171,7 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {where}" for where, count in counts.items())
 
 
-def _repeats(facts: Facts) -> Iterator[Finding]:
+def _repeats(facts: Facts, remedies: Remedies) -> Iterator[Finding]:
     repeats, total = facts.repeats, len(facts.data.rows)
     held_out = sum(split != "train" for split in facts.data.splits)
     across = [{w: n for w, n in counts.items() if " in " in w} for counts in (repeats.exact, repeats.near)]
@@ -152,7 +182,7 @@ def _repeats(facts: Facts) -> Iterator[Finding]:
             _by_share(rows, held_out),
             f"Texts that are in several splits{drawn} ({'; '.join(kinds)}): they flatter the scores."
             + _example(repeats.examples["near"] if across[1] else []),
-            "textclf prepare --deduplicate drops equal ones; delete nearly equal ones from the files.",
+            remedies.across,
             rows,
         )
     if rows := repeats.within:
@@ -160,11 +190,10 @@ def _repeats(facts: Facts) -> Iterator[Finding]:
         kinds = [f"{k}: {_counted(c)}" for k, c in zip(("equal", "nearly equal"), within, strict=True) if c]
         severity: Severity = "warning" if rows > MANY * total else "note"
         what = f"Rows that repeat a text of their own split ({'; '.join(kinds)})."
-        yield Finding(severity, what, "They count as often as they occur; --deduplicate drops equal ones.", rows)
+        yield Finding(severity, what, remedies.within, rows)
     if count := repeats.contradicted:
         what = f"Texts that occur with several labels: {count:,}.{_example(repeats.examples['contradicted'])}"
-        remedy = "Decide on one label for each; if a text can have several, see --label-separator."
-        yield Finding(_by_share(count, total), what, remedy, count)
+        yield Finding(_by_share(count, total), what, remedies.contradicted, count)
     if count := repeats.near_contradicted:
         shown = _example(repeats.examples["near_contradicted"])
         what = f"Nearly equal texts that have different labels: {count:,} sets.{shown}"
@@ -185,7 +214,7 @@ def _example(pairs: list[Pair]) -> str:
 # --- labels ---------------------------------------------------------------------------------------------------
 
 
-def _suspects(facts: Facts) -> Iterator[Finding]:
+def _suspects(facts: Facts, remedies: Remedies) -> Iterator[Finding]:
     suspects = facts.suspects
     if suspects is None:
         return
@@ -202,8 +231,7 @@ def _suspects(facts: Facts) -> Iterator[Finding]:
             f"worst is {row.place}, {row.label!r}, where it says {suspects.suggested[0]!r}: "
             f"{one_line(row.text, SHOWN_CHARACTERS)!r}."
         )
-        remedy = "Go through them from the top, in suspects.csv of --out FOLDER: the model errs, too."
-        yield Finding("warning", what, remedy, count)
+        yield Finding("warning", what, remedies.suspects, count)
 
 
 def _giveaways(facts: Facts) -> Iterator[Finding]:
@@ -249,7 +277,7 @@ def _leaks(facts: Facts) -> Iterator[Finding]:
 # --- texts ----------------------------------------------------------------------------------------------------
 
 
-def _texts(facts: Facts) -> Iterator[Finding]:
+def _texts(facts: Facts, remedies: Remedies) -> Iterator[Finding]:
     lengths, characters, total = facts.lengths, facts.characters, len(facts.data.rows)
     if (lost := lengths.lost_tokens[USUAL_LENGTH]) > 0.05:
         holding = lengths.holding
@@ -258,8 +286,9 @@ def _texts(facts: Facts) -> Iterator[Finding]:
             f"Long texts: rows of {USUAL_LENGTH} tokens cut {lengths.cut_texts[USUAL_LENGTH]:.0%} of them and lose "
             f"{lost:.0%} of the tokens (estimated by {lengths.estimate})."
         )
-        remedy = f"To lose 5% or less takes {length}; or let the linear path alone read on, with --cls-max-length."
-        yield Finding("warning", what, remedy, int(lengths.cut_texts[USUAL_LENGTH] * total))
+        yield Finding(
+            "warning", what, remedies.long.format(length=length), int(lengths.cut_texts[USUAL_LENGTH] * total)
+        )
     if count := characters.mojibake:
         yield Finding(
             _by_share(count, total),

@@ -176,13 +176,15 @@ def fit_words(
     return probabilities
 
 
-def group_folds(labels: Int[np.ndarray, " N"], groups: Int[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+def group_folds(
+    labels: Int[np.ndarray, " N"], groups: Int[np.ndarray, " N"], folds: int = FOLDS
+) -> Int[np.ndarray, " N"]:
     """[N] the fold of each row: a group is in one fold, and the classes of the groups' first rows are spread evenly."""
     _, first, number = np.unique(groups, return_index=True, return_inverse=True)
     shuffled = np.random.default_rng(0).permutation(len(first))
     by_class = shuffled[np.argsort(labels[first][shuffled], kind="stable")]
     fold_of = np.empty(len(first), np.int64)
-    fold_of[by_class] = np.arange(len(first)) % FOLDS
+    fold_of[by_class] = np.arange(len(first)) % folds
     return fold_of[number]
 
 

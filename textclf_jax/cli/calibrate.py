@@ -16,6 +16,14 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         "not know; by default every text gets a label. Both are kept in model.ckpt, which `textclf predict` obeys.",
     )
     parser.add_argument("name", help="a finetuning run, or the path of its folder or model.ckpt")
+    add_max_error(parser)
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE.pt", help="labelled rows to choose by, instead of the validation split"
+    )
+
+
+def add_max_error(parser: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Adds the flag that says how many texts may get a wrong label."""
     parser.add_argument(
         "--max-error",
         type=float,
@@ -23,15 +31,17 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
         help="the share of all texts that may get a wrong label, such as 0.05; where the model is not sure enough, it "
         "gives none",
     )
-    parser.add_argument(
-        "--data", type=Path, metavar="FILE.pt", help="labelled rows to choose by, instead of the validation split"
-    )
+
+
+def check_max_error(limit: float | None) -> None:
+    """Raises UserError where no share of texts can be so large."""
+    if limit is not None and not 0 < limit < 1:
+        raise UserError(f"--max-error {limit:g} must be above 0 and below 1")
 
 
 def run(args: argparse.Namespace) -> int:
     """Writes the temperature and the limit into the model, and prints what they do."""
-    if args.max_error is not None and not 0 < args.max_error < 1:
-        raise UserError(f"--max-error {args.max_error:g} must be above 0 and below 1")
+    check_max_error(args.max_error)
     args.model = find_model(args.name, ("finetuning",))
     enter_project(args, "model", "data")
     # jax takes a second to import: only sound arguments get here

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,14 +104,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare_with_report(options: "PrepareOptions") -> None:
-    """Makes a dataset, shows how far that is, and prints what it contains."""
+def prepare_with_report(options: "PrepareOptions", adapt: Callable[[str], str] = str) -> None:
+    """Makes a dataset, shows how far that is, and prints what it contains.
+
+    Args:
+      options: what to make.
+      adapt: makes of advice with flags of `textclf prepare` that of another command.
+    """
     from textclf_jax.prepare.pipeline import prepare
 
     start = time.perf_counter()
     with _stages() as stage:
         report = prepare(options, stage)
-    _print_report(report, options, time.perf_counter() - start)
+    _print_report(report, options, time.perf_counter() - start, adapt)
 
 
 def prepare_options(args: argparse.Namespace) -> "PrepareOptions":
@@ -171,7 +176,7 @@ def _stages() -> "Iterator[Stage]":
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
-def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -> None:
+def _print_report(report: "Report", options: "PrepareOptions", seconds: float, adapt: Callable[[str], str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -185,9 +190,9 @@ def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -
     for line in _remarks(report):
         console.print(line, markup=False)
     for warning in report.warnings():
-        console.print(f"warning: {warning}", markup=False)
+        console.print(f"warning: {adapt(warning)}", markup=False)
     for advice in (*report.notes, *report.advice(options.max_length, options.cls_max_length)):
-        console.print(f"note: {advice}", markup=False)
+        console.print(f"note: {adapt(advice)}", markup=False)
     console.print(f"{options.out} is ready after {seconds:.1f} s", markup=False)
 
 

@@ -1,13 +1,17 @@
 """`textclf run DATA`: from files to a verdict: what classifies these texts best, and was pretraining worth it."""
 
 import argparse
+import re
 import shlex
 import time
+from collections.abc import Set
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textclf_jax.cli.calibrate import add_max_error, check_max_error
 from textclf_jax.cli.check import add_file_flags, add_split_flags, check_options_of, show_check
-from textclf_jax.cli.prepare import prepare_with_report
+from textclf_jax.cli.prepare import add_data_flags, prepare_with_report
 from textclf_jax.cli.reading import add_reading_flags
 from textclf_jax.cli.study import command_of, given_flags
 from textclf_jax.cli.training import train_run
@@ -17,6 +21,9 @@ from textclf_jax.experiments.folders import project_root
 if TYPE_CHECKING:
     from textclf_jax.verdict.options import RunOptions
 
+FLAG = re.compile(r"(?P<command>\btextclf [a-z]+ (?:[^-.,;`]* )?)?(?P<flag>(?<![\w-])--[a-z][a-z-]+)")
+REFUSED = {"--label-separator"}  # which this command has to say what to do instead
+
 EPILOG = """DATA is a csv, tsv, jsonl or parquet file (text also .gz), or a folder with a folder of texts for each
 class. Encoding, delimiter and columns are guessed, and the guess is told; flags decide. Rows without text are left out,
 rows without a label are for pretraining alone. Every model is an ordinary run in experiments/. Interrupted, the same
@@ -25,6 +32,7 @@ command goes on from there.
 examples:
   textclf run survey.csv --budget 20m
   textclf run survey.csv --plan
+  textclf run survey.csv --max-error 0.05
   textclf run reviews.jsonl --text-column body --label-column stars --group-column author --budget 1h
   textclf run --train train.csv.gz --test test.csv.gz --extra-text more.txt --out runs/news
 """
@@ -43,7 +51,8 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     add_file_flags(parser)
     add_reading_flags(parser, guessed=True)
     add_split_flags(parser)
-    add = parser.add_argument_group("run").add_argument
+    group = parser.add_argument_group("run")
+    add = group.add_argument
     add("--budget", metavar="TIME", default="20m", help="for all of it, such as 90s, 20m or 1h (default 20m)")
     add("--seeds", type=int, metavar="N", help="of each training (default: as the time allows)")
     add("--plan", action="store_true", help="measure this machine, show the plan and its cost, and stop")
@@ -51,6 +60,7 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     add("--extra-text", nargs="+", type=Path, default=[], metavar="FILE", help="unlabelled files, for pretraining")
     add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
     add("--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts")
+    add_max_error(group)
     parser.set_defaults(flags=parser)
 
 
@@ -59,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     from textclf_jax.verdict.options import check_options
 
+    check_max_error(args.max_error)
     if project_root() != Path():
         raise UserError(f"a run starts in the folder of the project: cd {shlex.quote(str(project_root()))}")
     options = run_options(args)
@@ -67,8 +78,28 @@ def run(args: argparse.Namespace) -> int:
     from textclf_jax.verdict.running import Tools
     from textclf_jax.verdict.running import run as run_to_verdict
 
-    tools = Tools(prepare_with_report, train_run, show_check)
-    return run_to_verdict(options, tools, began=began, plan_only=args.plan)
+    adapt = partial(with_commands, lacking=lacking_flags(args.flags))
+    tools = Tools(partial(prepare_with_report, adapt=adapt), train_run, show_check, adapt)
+    try:
+        return run_to_verdict(options, tools, began=began, plan_only=args.plan)
+    except UserError as error:
+        raise UserError(adapt(str(error))) from error
+
+
+def lacking_flags(parser: argparse.ArgumentParser) -> set[str]:
+    """The flags of `textclf prepare` that this command lacks, or has to refuse alone."""
+    preparing = argparse.ArgumentParser(add_help=False)
+    add_data_flags(preparing)
+    return set(preparing._option_string_actions) - set(parser._option_string_actions) | REFUSED
+
+
+def with_commands(text: str, lacking: Set[str]) -> str:
+    """A message of another room, with the name of the command before flags that this one lacks."""
+
+    def named(match: re.Match[str]) -> str:
+        return f"textclf prepare {match[0]}" if match["flag"] in lacking and not match["command"] else match[0]
+
+    return FLAG.sub(named, text)
 
 
 def run_options(args: argparse.Namespace) -> "RunOptions":
@@ -92,6 +123,7 @@ def run_options(args: argparse.Namespace) -> "RunOptions":
         accept_labels=args.accept_labels,
         budget=parse_budget(args.budget),
         seeds=args.seeds,
+        max_error=args.max_error,
         arguments={name: value for name, value in given.items() if name != "--out"},
         command=command_of(given, "run"),
     )

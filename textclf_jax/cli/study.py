@@ -9,7 +9,8 @@ from textclf_jax.cli.prepare import add_data_flags, prepare_options, prepare_wit
 from textclf_jax.cli.training import train_run
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import project_root
-from textclf_jax.study.design import FINETUNING_SHARE, METHODS, Design, check_design
+from textclf_jax.study.design import METHODS, Design, check_design
+from textclf_jax.training.budget import FINETUNING_SHARE
 
 EPILOG = """examples:
   textclf study news.csv --out studies/news --minutes 20

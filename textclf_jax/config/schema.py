@@ -41,6 +41,7 @@ class Wandb(Section):
 class Logging(Section):
     use_wandb: bool = False
     wandb: Wandb = Wandb()
+    use_tensorboard: bool = False
     log_interval_updates: Positive = 10
     csv_train_metrics_path: str = "metrics/train/metrics.csv"
     csv_eval_metrics_path: str = "metrics/eval/metrics.csv"

@@ -31,12 +31,12 @@ from textclf_jax.prepare.splitting import stratified_split
 from textclf_jax.prepare.texts import Label, Row
 from textclf_jax.runs.pretrained import checkpoint_in, load_pretrained, start_path
 from textclf_jax.runtime.device import set_up_device
+from textclf_jax.training.budget import FINETUNING_SHARE
 from textclf_jax.training.fit import fit
 from textclf_jax.training.speed import length_within
 
 DATA, ENCODER, CLASSIFIER = "data", "encoder", "classifier"  # folder of the dataset, names of the runs
 SOURCE = Path("texts")  # what rows are from, in messages
-FINETUNING_SHARE = 0.15  # of the time, where there is pretraining; as in a study
 SHOWN_ROWS = 5
 FLAGS = (
     "(Flags are those of `textclf prepare`. Here --vocab-size is vocab_size, --max-length is max_length, and "

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -13,6 +13,9 @@ from textclf_jax.prepare.labels import whole_numbers
 from textclf_jax.prepare.splitting import class_ids
 from textclf_jax.prepare.texts import Row
 from textclf_jax.tasks.metrics import classification_metrics
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 MAX_FEATURES = 50_000
 INVERSE_REGULARISATION = 10.0
@@ -109,7 +112,10 @@ def majority_class(texts: Sequence[str], labels: Int[np.ndarray, " N"], test_tex
 
 
 def tfidf_logistic_regression(
-    texts: Sequence[str], labels: Int[np.ndarray, " N"], test_texts: Sequence[str]
+    texts: Sequence[str],
+    labels: Int[np.ndarray, " N"],
+    test_texts: Sequence[str],
+    inverse_regularisation: float = INVERSE_REGULARISATION,
 ) -> LogProbabilities:
     """Fits logistic regression on words and pairs of words, and predicts the test texts.
 
@@ -119,6 +125,7 @@ def tfidf_logistic_regression(
       texts: N training texts.
       labels: [N] classes in 0..C-1, all of which occur.
       test_texts: texts to predict.
+      inverse_regularisation: `C` of scikit-learn: the smaller, the smaller are the weights.
 
     Returns:
       [len(test_texts), C] log probabilities.
@@ -126,13 +133,19 @@ def tfidf_logistic_regression(
     Raises:
       UserError: no training text has a word.
     """
+    features, test_features = tfidf_features(texts, test_texts)
+    return logistic_regression(features, labels, inverse_regularisation).predict_log_proba(test_features)
+
+
+def logistic_regression(
+    features: Any, labels: Int[np.ndarray, " N"], inverse_regularisation: float = INVERSE_REGULARISATION
+) -> "LogisticRegression":
+    """Fits logistic regression to [N, F] sparse features; arguments as for `tfidf_logistic_regression`."""
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    features, test_features = _tfidf(texts, test_texts)
     with threadpool_limits(1):  # its steps are too small to share: two busy cores took four times as long
-        model = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=1000).fit(features, labels)
-    return model.predict_log_proba(test_features)
+        return LogisticRegression(C=inverse_regularisation, max_iter=1000).fit(features, labels)
 
 
 def majority_set(texts: Sequence[str], labels: LabelSets, test_texts: Sequence[str]) -> LabelSets:
@@ -153,22 +166,17 @@ def tfidf_label_sets(texts: Sequence[str], labels: LabelSets, test_texts: Sequen
     Returns:
       [len(test_texts), C] 0 and 1.
     """
-    from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
-
-    features, test_features = _tfidf(texts, test_texts)
+    features, test_features = tfidf_features(texts, test_texts)
     predicted = np.zeros((len(test_texts), labels.shape[1]), np.uint8)
-    with threadpool_limits(1):
-        for i, column in enumerate(labels.T):
-            if column.min() == column.max():  # all texts or none have it
-                predicted[:, i] = column[0]
-                continue
-            model = LogisticRegression(C=INVERSE_REGULARISATION, max_iter=1000).fit(features, column)
-            predicted[:, i] = model.predict_proba(test_features)[:, 1] >= THRESHOLD
+    for i, column in enumerate(labels.T):
+        if column.min() == column.max():  # all texts or none have it
+            predicted[:, i] = column[0]
+            continue
+        predicted[:, i] = logistic_regression(features, column).predict_proba(test_features)[:, 1] >= THRESHOLD
     return predicted
 
 
-def _tfidf(texts: Sequence[str], test_texts: Sequence[str]) -> tuple[Any, Any]:
+def tfidf_features(texts: Sequence[str], test_texts: Sequence[str]) -> tuple[Any, Any]:
     """The sparse features of texts and test texts; raises UserError where no training text has a word."""
     # scikit-learn takes a second to import
     from sklearn.feature_extraction.text import TfidfVectorizer

@@ -121,18 +121,24 @@ def limit_errors(confidence: Float[np.ndarray, " N"], is_right: Bool[np.ndarray,
     Source: Angelopoulos et al. 2022, Conformal risk control, theorem 1, with the loss "answered, and wrong".
     """
     count = len(confidence)
-    allowed = math.floor(max_error * (count + 1) - 1 + 1e-9)
-    if allowed < 0:
-        needed = math.ceil(1 / max_error) - 1
-        raise UserError(
-            f"--max-error {max_error:g} cannot be promised by {count:,} rows: {needed:,} or more are needed, even "
-            "without a mistake among them"
-        )
+    allowed = allowed_mistakes(count, max_error)
     of_wrong = np.sort(confidence[~is_right])[::-1]
     threshold = float(of_wrong[allowed]) if allowed < len(of_wrong) else 0.0
     answered = confidence > threshold
     wrong = answered & ~is_right
     return Abstention(max_error, threshold, count, float(answered.mean()), float(wrong.mean()))
+
+
+def allowed_mistakes(count: int, max_error: float) -> int:
+    """How many of `count` rows may get a wrong label; raises UserError where these are too few for the limit."""
+    allowed = math.floor(max_error * (count + 1) - 1 + 1e-9)
+    if allowed < 0:
+        needed, least = math.ceil(1 / max_error) - 1, math.ceil(1000 / (count + 1)) / 1000
+        raise UserError(
+            f"--max-error {max_error:g} cannot be promised by {count:,} rows: {needed:,} or more are needed, even "
+            f"without a mistake among them. Give more rows, or --max-error {least:g} or more."
+        )
+    return allowed
 
 
 def top_class(

@@ -27,7 +27,7 @@ COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 PAPER_DPI = 300
 PIXELS_OF_A_POINT = 96 / 72
 
-Bins = Sequence[tuple[float, float, int, float | None, float | None]]
+Bins = Sequence[tuple[float, float, int, float, float]]
 
 
 def write_figure(figure: "Figure", folder: Path, name: str) -> None:
@@ -100,7 +100,7 @@ def reliability_figure(bins: Bins, of: str, error: float) -> "Figure":
     """Draws how often answers of each probability are right, and how many there are.
 
     Args:
-      bins: (low, high, count, mean probability, share that is right) of each; the means are None of no answers.
+      bins: (low, high, count, mean probability, share that is right) of each; of no answers the means do not matter.
       of: what is counted, in the plural.
       error: the expected calibration error.
     """
@@ -113,7 +113,7 @@ def reliability_figure(bins: Bins, of: str, error: float) -> "Figure":
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     middles = np.array([(low + high) / 2 for low, high, *_ in bins])
     width = 0.9 * (bins[0][1] - bins[0][0])
-    shown = [(m, p, s) for m, (_, _, _, p, s) in zip(middles, bins, strict=True) if p is not None and s is not None]
+    shown = [(m, p, s) for m, (_, _, count, p, s) in zip(middles, bins, strict=True) if count]
     if shown:
         places, probabilities, shares = (np.array(column) for column in zip(*shown, strict=True))
         above.bar(places, shares, width, color=COLOURS["train"], alpha=0.85, label="right")

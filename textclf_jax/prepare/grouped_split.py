@@ -56,8 +56,8 @@ def group_split(
     wanted_parts = np.flatnonzero(fractions > 0)
     if len(counts) < len(wanted_parts):
         raise UserError(
-            f"there are {len(counts)} groups for {len(wanted_parts)} splits: split with fewer parts, or without "
-            "--group-column"
+            f"there are {len(counts)} groups for {len(wanted_parts)} splits: name a column with more of them, or split "
+            "without --group-column"
         )
     totals = counts.sum(axis=0)
     targets = fractions[:, None] * totals  # [3, 1 + classes]

@@ -184,9 +184,14 @@ def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:
         )
     for row in rows:
         for label in row.labels:
-            if label not in ids:
+            if label not in by_name and label not in by_number:
                 raise UserError(
                     f"{row.place}: label {shortened(label)!r} is neither one of the {len(names)} label names nor a "
                     f"number from 0 to {len(names) - 1}.{closest(label, names)}"
                 )
+    if mixed := [(label, row) for row in rows for label in row.labels if label not in ids]:
+        raise UserError(
+            f"{mixed[0][1].place}: label {shortened(mixed[0][0])!r} is one of the label names, and other labels are "
+            "numbers of classes: write names in all rows, or numbers"
+        )
     return {label: ids[label] for label in labels}

@@ -11,7 +11,7 @@ from textclf_jax.evaluation.classes import ClassResults
 from textclf_jax.evaluation.evaluator import Outcome, predicts
 from textclf_jax.evaluation.mixing import PART_NAMES, score_of_both, score_of_parts, weights_of
 from textclf_jax.evaluation.paired import DRAWS, Interval, compare, label_scores
-from textclf_jax.report.facts import Answers, Figure, Part, Parts, Reliability, ReliabilityBin
+from textclf_jax.report.facts import Answers, Figure, Part, Parts, Reliability
 from textclf_jax.report.mistakes import find_mistakes
 from textclf_jax.tasks.classification import ClassificationTask
 from textclf_jax.tasks.confidence import temperature_of
@@ -133,12 +133,7 @@ def reliability_of(judged: Judged) -> Reliability:
     else:
         values, are_right = judged.probabilities.max(axis=1), judged.predicted == judged.labels
     found = calibration(values, are_right)
-
-    def plain(number: float) -> float | None:
-        return None if number != number else number
-
-    bins = tuple(ReliabilityBin(b.low, b.high, b.count, plain(b.probability), plain(b.share)) for b in found.bins)
-    return Reliability("labels of texts" if several else "answers", found.error, len(values), bins)
+    return Reliability("labels of texts" if several else "answers", found.error, len(values), found.bins)
 
 
 def parts_of(judged: Judged) -> Parts | None:

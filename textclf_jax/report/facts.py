@@ -1,7 +1,9 @@
-"""What a report says of a run, as plain dataclasses: JSON-able by `dataclasses.asdict`, and without a word of HTML."""
+"""What a report says of a run, as plain dataclasses, without a word of HTML."""
 
 from dataclasses import dataclass, field
 from typing import Any
+
+from textclf_jax.evaluation.calibration import Bin
 
 
 @dataclass(frozen=True)
@@ -34,24 +36,6 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class ReliabilityBin:
-    """Answers of similar probability.
-
-    Attributes:
-      low, high: bounds of the probability.
-      count: answers.
-      probability: their mean probability; None of no answers.
-      share: of them that is right; None of no answers.
-    """
-
-    low: float
-    high: float
-    count: int
-    probability: float | None
-    share: float | None
-
-
-@dataclass(frozen=True)
 class Reliability:
     """Whether probabilities mean what they say.
 
@@ -59,13 +43,13 @@ class Reliability:
       of: what has a probability: "answers", or with several labels a text "labels of texts".
       error: the expected calibration error.
       count: answers.
-      bins: by probability.
+      bins: by probability; the means of those without answers are NaN.
     """
 
     of: str
     error: float
     count: int
-    bins: tuple[ReliabilityBin, ...]
+    bins: tuple[Bin, ...]
 
 
 @dataclass(frozen=True)
@@ -245,6 +229,8 @@ class Verdict:
       methods: columns and rows of the table of methods.
       differences: columns and rows of that of their differences.
       forecast: what more labels would give.
+      strength: the regularisation of TF-IDF with logistic regression, and what chose it.
+      abstention: when the model of the report says "don't know", and what that does; empty where it never does.
       calibration: method, and its calibration error before its temperature and after.
     """
 
@@ -252,6 +238,8 @@ class Verdict:
     methods: tuple[tuple[str, ...], list[tuple[str, ...]]]
     differences: tuple[tuple[str, ...], list[tuple[str, ...]]]
     forecast: str
+    strength: str
+    abstention: str
     calibration: tuple[tuple[str, str, str], ...]
 
 

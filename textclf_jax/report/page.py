@@ -69,11 +69,10 @@ def draw(run: RunFacts, folder: Path) -> Drawn:
     answers = run.answers
     if answers:
         found = answers.reliability
-        bins = [(b.low, b.high, b.count, b.probability, b.share) for b in found.bins]
-        told = [f"{b.low:.2f} to {b.high:.2f}: {b.share:.2f} of {b.count}" for b in found.bins if b.share is not None]
+        told = [f"{b.low:.2f} to {b.high:.2f}: {b.share:.2f} of {b.count}" for b in found.bins if b.count]
         title = f"Reliability of the {found.of}, {answers.split} split"
         text = f"Share that is right by probability. {'; '.join(told)}."
-        drawn[RELIABILITY] = reliability_figure(bins, found.of, found.error), title, text
+        drawn[RELIABILITY] = reliability_figure(found.bins, found.of, found.error), title, text
     if answers and answers.confusion:
         title = f"{answers.rows:,} rows ({answers.split})"  # in letters that the font has
         matrix = np.array(answers.confusion, np.int64)

@@ -85,10 +85,10 @@ class WandbRun:
             warn(f"its process ended unexpectedly (status {status})")
 
 
-def warn(cause: object) -> None:
-    """Prints the one line about a W&B that does not work."""
+def warn(cause: object, service: str = "W&B") -> None:
+    """Prints the one line about a service that does not work."""
     text = " ".join(str(cause).split()).rstrip(".")
-    print(f"warning: W&B: {text}. The CSV files have every metric.", file=sys.stderr, flush=True)
+    print(f"warning: {service}: {text}. The CSV files have every metric.", file=sys.stderr, flush=True)
 
 
 def main() -> int:

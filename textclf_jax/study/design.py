@@ -11,7 +11,6 @@ from textclf_jax.experiments.folders import validate_name
 if TYPE_CHECKING:
     from textclf_jax.prepare.options import PrepareOptions
 
-FINETUNING_SHARE = 0.15  # of the time of a seed, for finetuning after pretraining
 MAJORITY, TFIDF, SCRATCH, PRETRAINED, LINEAR = "majority", "tfidf", "scratch", "pretrained", "pretrained+linear"
 BASELINES = (MAJORITY, TFIDF)
 TITLES = {

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from textclf_jax.errors import UserError
 from textclf_jax.files import json_text, sha256_of, write_whole
@@ -85,23 +85,18 @@ def open_progress(design: Design) -> Progress:
     arguments = json.loads(json_text(design.arguments))
     path = design.out / STUDY_FILE
     if not path.exists():
-        if design.out.exists() and not _is_empty(design.out):
+        if not is_vacant(design.out):
             raise UserError(f"{design.out}: is there already and holds no study; choose another --out")
         return Progress(design.out, arguments, files)
     progress = read_progress(path)
-    changes = changed_arguments(progress.arguments, arguments)
-    changes += [f"{name}: its content has changed" for name in files if progress.files.get(name, "") != files[name]]
-    if changes:
-        raise UserError(
-            "\n  ".join([f"{design.out}: this study was begun with other arguments or texts:", *changes])
-            + "\nGive the same ones to go on, or choose another --out."
-        )
+    require_same("study", progress, arguments, files)
     return progress
 
 
-def _is_empty(folder: Path) -> bool:
+def is_vacant(folder: Path) -> bool:
+    """Whether there is nothing in a folder, or no such folder."""
     # a process that was killed leaves its lock
-    return folder.is_dir() and all(path.name == LOCK_FILE for path in folder.iterdir())
+    return not folder.exists() or (folder.is_dir() and all(path.name == LOCK_FILE for path in folder.iterdir()))
 
 
 def read_progress(path: Path) -> Progress:
@@ -115,7 +110,32 @@ def read_progress(path: Path) -> Progress:
         raise UserError(f"{path}: cannot be read as that of a study ({error}). Choose another --out.") from None
 
 
-def changed_arguments(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+class Begun(Protocol):
+    """What was begun: its folder, the flags that were given, and the sha256 of each file that is read."""
+
+    folder: Path
+    arguments: dict[str, Any]
+    files: dict[str, str]
+
+
+def require_same(what: str, begun: Begun, arguments: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    """Raises UserError where arguments or files are not those that something was begun with.
+
+    Args:
+      what: study or run.
+      begun: it, as it was kept.
+      arguments, files: as they are now.
+    """
+    changes = _changed_arguments(begun.arguments, arguments)
+    changes += [f"{name}: its content has changed" for name in files if begun.files.get(name, "") != files[name]]
+    if changes:
+        raise UserError(
+            "\n  ".join([f"{begun.folder}: this {what} was begun with other arguments or texts:", *changes])
+            + "\nGive the same ones to go on, or choose another --out."
+        )
+
+
+def _changed_arguments(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The flags that differ, a line each."""
 
     def shown(value: Any) -> str:

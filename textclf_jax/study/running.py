@@ -3,9 +3,9 @@
 import io
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from textclf_jax.config.file import AnyConfig, Kind
 from textclf_jax.errors import UserError
-from textclf_jax.evaluation.baselines import majority_class, tfidf_logistic_regression
+from textclf_jax.evaluation.baselines import LogProbabilities, majority_class, tfidf_logistic_regression
 from textclf_jax.experiments.folders import CONFIG_FILE, MODEL_FOLDER, run_folder
 from textclf_jax.experiments.generate import Length, check_settings, generate_finetuning, generate_pretraining
 from textclf_jax.files import sha256_of, write_whole
@@ -29,7 +29,10 @@ from textclf_jax.training.evaluating import predict_split
 from textclf_jax.training.speed import length_within
 
 PREDICTIONS_FOLDER = "predictions"
-PREDICT = {MAJORITY: majority_class, TFIDF: tfidf_logistic_regression}
+
+# training texts, their classes and test texts to scores of these
+Predict = Callable[[Sequence[str], Int[np.ndarray, " N"], Sequence[str]], LogProbabilities]
+PREDICT: dict[str, Predict] = {MAJORITY: majority_class, TFIDF: tfidf_logistic_regression}
 
 Train = Callable[[Kind, Path], int]
 Prepare = Callable[[PrepareOptions], None]
@@ -65,13 +68,14 @@ def run_study(design: Design, prepare: Prepare, train: Train, clock: Clock = tim
 
 @dataclass
 class Study:
-    """A study at work; arguments as for `run_study`."""
+    """A study at work; arguments as for `run_study`, and how each baseline predicts."""
 
     design: Design
     progress: Progress
     prepare: Prepare
     train: Train
     clock: Clock
+    baselines: Mapping[str, Predict] = field(default_factory=PREDICT.copy)
 
     def run(self) -> int:
         """Does what is left to do; returns the exit code."""
@@ -154,7 +158,7 @@ class Study:
         texts = self.read_texts()
         train, test = ([row.text for row in texts.splits[name]] for name in ("train", "test"))
         begin = self.clock()
-        predicted = PREDICT[method](train, texts.labels["train"], test).argmax(axis=1)
+        predicted = self.baselines[method](train, texts.labels["train"], test).argmax(axis=1)
         seconds = self.clock() - begin
         self._keep(method, predicted)
         self.progress.runs[method] = Run(seconds=seconds, is_done=True)

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+FINETUNING_SHARE = 0.15  # of the time of a pretrained model, for finetuning, where nothing else is said
 MOST_STEPS = 2**31 - 1  # the step of a train state is an int32
 
 
@@ -17,7 +18,7 @@ class RunCost(NamedTuple):
       steps_per_epoch: steps on data.
       accumulation: steps an update.
       evaluation_interval: updates between evaluations; 0: at the end of each epoch alone.
-      spread: how much the time of an update varied while it was measured, as a share of its mean.
+      spread: how much the time of an update varied while it was measured, as a share of its mean; None: unknown.
     """
 
     start: float
@@ -27,7 +28,7 @@ class RunCost(NamedTuple):
     steps_per_epoch: int
     accumulation: int
     evaluation_interval: int
-    spread: float = 0.0
+    spread: float | None = None
 
     def evaluations(self, updates: int) -> int:
         """How many evaluations a run of so many updates has: at ends of epochs, by the interval, and at its end."""

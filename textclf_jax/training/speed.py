@@ -162,7 +162,7 @@ def _compiled(make: Callable[[Shape], Compiled], shapes: tuple[Shape, ...]) -> P
 
 def _time_steps(
     plan: Plan, programs: Programs, state: TrainState, seconds: float, clock: Clock
-) -> tuple[TrainState, float, float]:
+) -> tuple[TrainState, float, float | None]:
     """Trains on the first batches of the run for some seconds, as the loop does.
 
     Returns:
@@ -195,15 +195,15 @@ def _time_steps(
     return state, elapsed / flops * of_epoch, speed_spread(read)
 
 
-def speed_spread(read: Sequence[tuple[float, int]]) -> float:
-    """The standard deviation of the speed of quarters, as a share of its mean; 0 of too few steps to tell.
+def speed_spread(read: Sequence[tuple[float, int]]) -> float | None:
+    """The standard deviation of the speed of quarters, as a share of its mean; None of too few steps to tell.
 
     Args:
       read: the clock in seconds, and the work done so far, after each step.
     """
     ends = [read[i * (len(read) - 1) // QUARTERS] for i in range(QUARTERS + 1)] if len(read) > 2 * QUARTERS else []
     speeds = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(ends) if b[0] > a[0]]
-    return stdev(speeds) / fmean(speeds) if len(speeds) > 1 else 0.0
+    return stdev(speeds) / fmean(speeds) if len(speeds) > 1 else None
 
 
 def _time_evaluation(

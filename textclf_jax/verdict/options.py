@@ -28,6 +28,7 @@ class RunOptions:
       accept_labels: take labels as classes that look like texts, ids or amounts.
       budget: seconds, for all of it.
       seeds: how many; None: as the time allows.
+      max_error: the share of texts that may get a wrong label from the best model; None: every text gets a label.
       arguments: the flags that were given, by name: a run goes on with the same ones alone.
       command: that made it.
     """
@@ -40,6 +41,7 @@ class RunOptions:
     accept_labels: bool
     budget: float
     seeds: int | None
+    max_error: float | None
     arguments: dict[str, Any]
     command: str
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from textclf_jax.errors import UserError
-from textclf_jax.experiments.folders import run_folder
+from textclf_jax.experiments.folders import MODEL_FOLDER, run_folder
 from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.progress import print_table
 from textclf_jax.report.facts import Verdict
@@ -17,19 +17,23 @@ from textclf_jax.runs.record import PAGE_FILE
 from textclf_jax.study.design import BASELINES, TITLES
 from textclf_jax.study.page import difference_rows, method_rows
 from textclf_jax.study.results import validation_accuracy
+from textclf_jax.training.evaluating import calibrate, evaluate_saved
 from textclf_jax.training.report import METRICS_FILE, REPORT_FOLDER
 from textclf_jax.verdict.forecast import Forecast
-from textclf_jax.verdict.sentences import Figures, verdict
+from textclf_jax.verdict.sentences import Figures, abstention, verdict
+from textclf_jax.verdict.strength import Strength
 
 OUTCOME_FILE = "verdict.json"
 
 
-def conclude(results: dict[str, Any], curve: Forecast) -> dict[str, Any]:
-    """All that a run has found, JSON-able.
+def conclude(results: dict[str, Any], curve: Forecast, strength: Strength, max_error: float | None) -> dict[str, Any]:
+    """All that a run has found, JSON-able; lets the best trained model say "don't know", where that is asked for.
 
     Args:
       results: of the methods, by `study/results.py::results_of`.
       curve: what more labels would give.
+      strength: of the regularisation of TF-IDF with logistic regression.
+      max_error: the share of texts that may get a wrong label; None: every text gets one.
     """
     trained = [each for each in results["methods"] if each["method"] not in BASELINES]
     best = Figures(results).best([each["method"] for each in trained])
@@ -39,7 +43,9 @@ def conclude(results: dict[str, Any], curve: Forecast) -> dict[str, Any]:
     return {
         "verdict": list(verdict(results)),
         "forecast": asdict(curve) | {"sentence": curve.sentence()},
+        "strength": asdict(strength) | {"sentence": strength.sentence()},
         "calibration": [_calibration(each) for each in trained],
+        "abstention": None if max_error is None else abstain(reported, max_error),
         "reported_run": reported,
         "reported_method": best,
         "results": results,
@@ -64,6 +70,28 @@ def _calibration(method: Mapping[str, Any]) -> dict[str, Any]:
     return {"method": method["method"], **errors}
 
 
+def abstain(run: str, max_error: float) -> dict[str, Any]:
+    """Chooses when the model of a run says "don't know", writes it into the model, and tells what that does.
+
+    A limit that cannot be kept is told, too: the verdict does not depend on it.
+    """
+    model = run_folder("finetuning", run) / MODEL_FOLDER
+    found = {"max_error": max_error}
+    try:
+        chosen_by = calibrate(model, max_error, note=_say_nothing)
+        told = {"val": chosen_by, "test": evaluate_saved(model, "test", note=_say_nothing).confidence}
+    except UserError as error:
+        return found | {"sentence": f'When {run} is to say "don\'t know" could not be chosen: {error}'}
+    shares = {
+        split: {"answered": each.answered, "wrong": each.wrong} for split, each in told.items() if each is not None
+    }
+    return found | shares | {"sentence": abstention(run, max_error, shares)}
+
+
+def _say_nothing(line: str) -> None:
+    """What loading a model tells was told when it was trained."""
+
+
 def write_report_of(out: Path, outcome: Mapping[str, Any], check: Path) -> None:
     """Writes the report of the best trained model, with the verdict, into the folder of the run."""
     folder = run_folder("finetuning", outcome["reported_run"])
@@ -72,6 +100,8 @@ def write_report_of(out: Path, outcome: Mapping[str, Any], check: Path) -> None:
         methods=method_rows(outcome["results"]),
         differences=difference_rows(outcome["results"]),
         forecast=outcome["forecast"]["sentence"],
+        strength=outcome["strength"]["sentence"],
+        abstention=outcome["abstention"]["sentence"] if outcome["abstention"] else "",
         calibration=tuple(calibration_rows(outcome)),
     )
     write_report(gather(folder, check=check, verdict=shown), folder, out)
@@ -118,7 +148,8 @@ def show_outcome(out: Path, outcome: Mapping[str, Any]) -> None:
     columns = ("calibration error of the probabilities", "before", "after its temperature")
     print_table("", calibration_rows(outcome), columns)
     print()
-    for sentence in (*outcome["verdict"], outcome["forecast"]["sentence"]):
+    told = [outcome.get(name) for name in ("forecast", "strength", "abstention")]
+    for sentence in (*outcome["verdict"], *(each["sentence"] for each in told if each)):
         print(sentence)
     print(f"\nreport: {out / PAGE_FILE}")
     print(f"to classify texts: textclf predict {outcome['reported_run']} --file FILE --format csv", flush=True)

@@ -13,13 +13,12 @@ from textclf_jax.training.schedule import epochs_begun
 from textclf_jax.training.speed import MeasuredLength
 from textclf_jax.verdict.options import in_time
 
-# of the time of a seed; what finetuning has no use for is for pretraining
-SCRATCH_SHARE, FINETUNING_SHARE = 0.16, 0.13
 # the most that is of use: pretrained encoders soon know the labelled texts by heart, those from scratch later; of few
 # texts it takes more epochs
 FINETUNING_EPOCHS, SCRATCH_EPOCHS = 3, 10
 FINETUNING_UPDATES, SCRATCH_UPDATES = 400, 1000
 MOST_SEEDS = 5
+ESTIMATED = 0.05  # of the time: figures, reports and the like are not timed beforehand
 # of pretraining, that a seed is to have before there is another one: so many updates, or so many epochs
 ENOUGH_UPDATES, ENOUGH_EPOCHS = 6000, 60
 FEW_UPDATES = 500  # of pretraining, which hardly show
@@ -36,7 +35,8 @@ PRETRAINING_PART, SCRATCH_PART, PRETRAINED_PART, LINEAR_PART = (
     "pretrained-linear",
 )
 PARTS = (PRETRAINING_PART, SCRATCH_PART, PRETRAINED_PART, LINEAR_PART)
-SHARES = {SCRATCH_PART: SCRATCH_SHARE, PRETRAINED_PART: FINETUNING_SHARE, LINEAR_PART: FINETUNING_SHARE}
+# of the time of a seed; the rest is for pretraining, and so is what these have no use for
+SHARES = {SCRATCH_PART: 0.16, PRETRAINED_PART: 0.13, LINEAR_PART: 0.13}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RunDesign(Design):
     def parts(self, method: str) -> tuple[Part, ...]:
         """As those of a study, but for the encoder from scratch."""
         parts = super().parts(method)
-        return (parts[0]._replace(name=SCRATCH_PART, share=SCRATCH_SHARE),) if method == SCRATCH else parts
+        return (parts[0]._replace(name=SCRATCH_PART, share=SHARES[SCRATCH_PART]),) if method == SCRATCH else parts
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Plan:
       before: seconds that were gone when the plan was made.
       after: seconds for comparing the methods and for the report.
       budget: seconds in all.
-      spread: how much the measured speed has varied, as a share.
+      spread: how much the measured speed has varied, as a share; None: too few steps were timed to tell.
     """
 
     preset: str
@@ -85,7 +85,7 @@ class Plan:
     before: float
     after: float
     budget: float
-    spread: float
+    spread: float | None
 
     @property
     def seconds(self) -> float:
@@ -117,11 +117,15 @@ class Plan:
 
     def remarks(self) -> list[str]:
         """How sure the plan is, and what there is hardly time for."""
-        sure = max(self.spread, 0.02)
-        told = [
-            f"the speed varied by {self.spread:.0%} while it was measured, so the time is right to about {sure:.0%}; "
-            "other work on this machine makes it longer"
-        ]
+        if self.spread is None:
+            told = ["too few steps were timed to tell how sure the time is"]
+        else:
+            sure = max(self.spread, ESTIMATED)
+            told = [
+                f"the speed varied by {self.spread:.0%} from quarter to quarter of the seconds that were timed; if it "
+                f"stays like that, the time is right to about {sure:.0%}"
+            ]
+        told.append("later load on this machine is not foreseen: it makes the run take longer")
         if (updates := self.parts[PRETRAINING_PART].updates) < FEW_UPDATES:
             told.append(f"note: {updates:,} updates of pretraining are few; a longer --budget shows more of its worth")
         return told
@@ -148,7 +152,8 @@ def make_plan(
     for count in candidates:
         parts = _parts(costs, left / count)
         if parts is not None and (count == candidates[-1] or _is_enough(parts, costs)):
-            return Plan(preset, count, parts, before, after, budget, max(cost.spread for cost in costs.values()))
+            spread = max((cost.spread for cost in costs.values() if cost.spread is not None), default=None)
+            return Plan(preset, count, parts, before, after, budget, spread)
     trainings = candidates[-1] * sum(cost.seconds(1) for cost in costs.values())
     needed = math.ceil((before + after + 3 * trainings) / 60)
     raise UserError(
@@ -165,7 +170,7 @@ def larger_preset(cost: RunCost, left: float) -> str:
       cost: of pretraining with the smallest one.
       left: seconds, for all trainings of one seed.
     """
-    seconds = (1 - SCRATCH_SHARE - 2 * FINETUNING_SHARE) * left
+    seconds = (1 - sum(SHARES.values())) * left
     fitting = [name for name, times in LARGER.items() if seconds / (times * cost.update) >= UPDATES_OF_LARGER]
     return fitting[-1] if fitting else SMALLEST
 

@@ -10,8 +10,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import run_folder
 from textclf_jax.files import json_text, sha256_of, write_whole
 from textclf_jax.prepare.class_folder import files_of
-from textclf_jax.runs.lock import LOCK_FILE
-from textclf_jax.study.progress import changed_arguments
+from textclf_jax.study.progress import is_vacant, require_same
 from textclf_jax.verdict.options import RunOptions
 from textclf_jax.verdict.plan import Plan
 from textclf_jax.verdict.sizes import Sizes
@@ -68,19 +67,12 @@ def open_state(options: RunOptions) -> State:
     if state.plan is None:  # what decides the plan alone may still change
         before = {flag: value for flag, value in state.arguments.items() if flag not in PLANNING}
         state.arguments = before | {flag: value for flag, value in arguments.items() if flag in PLANNING}
-    changes = changed_arguments(state.arguments, arguments)
-    changes += [f"{name}: its content has changed" for name in files if state.files.get(name, "") != files[name]]
-    if changes:
-        raise UserError(
-            "\n  ".join([f"{options.out}: this run was begun with other arguments or texts:", *changes])
-            + "\nGive the same ones to go on, or choose another --out."
-        )
+    require_same("run", state, arguments, files)
     return state
 
 
 def _require_room(out: Path) -> None:
-    # a process that was killed leaves its lock
-    if out.exists() and not (out.is_dir() and _names(out) <= {LOCK_FILE}):
+    if not is_vacant(out):
         raise UserError(f"{out}: is there already and holds no run of this command; choose another --out")
     for kind in ("pretraining", "finetuning"):
         if there := sorted(run_folder(kind, "x").parent.glob(f"{out.name}-*-seed1")):
@@ -88,10 +80,6 @@ def _require_room(out: Path) -> None:
                 f"{there[0]}: is there already, and experiments of this run would have such names. Remove it, or "
                 "choose another --out, whose name begins theirs."
             )
-
-
-def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def _read(path: Path) -> State:

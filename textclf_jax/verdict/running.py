@@ -2,18 +2,21 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from textclf_jax.check.checking import Facts, check_data
 from textclf_jax.check.findings import Finding, find_faults
 from textclf_jax.check.suspects import write_suspects
 from textclf_jax.constants import SUSPECTS_FILE
+from textclf_jax.evaluation.baselines import LogProbabilities, tfidf_logistic_regression
+from textclf_jax.evaluation.confidence import allowed_mistakes
 from textclf_jax.experiments.generate import draft
 from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.progress import print_table
@@ -22,10 +25,10 @@ from textclf_jax.prepare.texts import ReadOptions
 from textclf_jax.runs.lock import RunLock
 from textclf_jax.runs.signals import Stopped, StopRequest
 from textclf_jax.runtime.device import explained_exhaustion, training_with_less_memory
-from textclf_jax.study.design import FINETUNING_SHARE, METHODS
+from textclf_jax.study.design import METHODS, TFIDF
 from textclf_jax.study.progress import STUDY_FILE, Progress, read_progress
 from textclf_jax.study.results import results_of
-from textclf_jax.study.running import Prepare, Study, Train
+from textclf_jax.study.running import PREDICT, Prepare, Study, Train
 from textclf_jax.training.budget import RunCost
 from textclf_jax.training.speed import Clock, measure_cost
 from textclf_jax.verdict.forecast import Forecast, forecast
@@ -44,6 +47,7 @@ from textclf_jax.verdict.plan import (
     make_plan,
 )
 from textclf_jax.verdict.progress import State, open_state, read_groups
+from textclf_jax.verdict.remedies import REMEDIES
 from textclf_jax.verdict.sizes import choose_sizes
 from textclf_jax.verdict.split import (
     EXTRA,
@@ -55,8 +59,9 @@ from textclf_jax.verdict.split import (
     read_extra,
     write_texts,
 )
+from textclf_jax.verdict.strength import Strength, choose_strength
 
-CHECK_FILE, FORECAST_FILE = "check.json", "forecast.json"
+CHECK_FILE, FORECAST_FILE, STRENGTH_FILE = "check.json", "forecast.json", "tfidf.json"
 REPORT_SECONDS = 25.0  # of figures, mistakes and intervals, by experience; and the test split is read again
 
 ShowCheck = Callable[[Facts, list[Finding]], None]
@@ -69,12 +74,14 @@ class Tools(NamedTuple):
       prepare: makes a dataset.
       train: trains the run in a folder and returns the exit code.
       show_check: prints what a check has found.
+      adapt: makes of a sentence with flags of other commands one that is true of this one.
       clock: in seconds.
     """
 
     prepare: Prepare
     train: Train
     show_check: ShowCheck
+    adapt: Callable[[str], str]
     clock: Clock = time.perf_counter
 
 
@@ -167,8 +174,14 @@ class Run:
         options, out = self.options, self.options.out
         facts = check_data(options.data, _say_stage, Divider(options))
         extra = read_extra(options, facts.data)
-        findings = find_faults(facts)
+        adapt = self.tools.adapt
+        findings = [
+            replace(each, what=adapt(each.what), remedy=adapt(each.remedy)) for each in find_faults(facts, REMEDIES)
+        ]
         self.tools.show_check(facts, findings)
+        if options.max_error is not None:
+            rows = [row for row in facts.data.parts()["val"] if row.label is not None]
+            allowed_mistakes(len(rows), options.max_error)
         self.note_time()  # from here on, the folder is that of a run
         groups = groups_of(facts.data, facts.repeats.groups, options.data.group_column)
         content = {**facts.as_json(), "findings": [asdict(each) for each in findings]}
@@ -185,7 +198,8 @@ class Run:
         progress = read_progress(path) if path.exists() else Progress(out, state.arguments, {})
         if state.plan is not None:
             progress.lengths = state.plan.lengths()
-        return Study(self.design(), progress, self.tools.prepare, self.tools.train, self.tools.clock)
+        baselines = {**PREDICT, TFIDF: self.tfidf}
+        return Study(self.design(), progress, self.tools.prepare, self.tools.train, self.tools.clock, baselines)
 
     def design(self) -> RunDesign:
         """What the study compares."""
@@ -213,12 +227,23 @@ class Run:
             seeds=1 if plan is None else plan.seeds,
             methods=METHODS,
             preset=SMALLEST if plan is None else plan.preset,
-            finetuning_share=FINETUNING_SHARE,
+            finetuning_share=SHARES[PRETRAINED_PART],
             pretraining_keys=(),
             finetuning_keys=FINETUNING_KEYS,
             arguments=self.state.arguments,
             command=options.command,
         )
+
+    def tfidf(self, texts: Sequence[str], labels: Int[np.ndarray, " N"], test_texts: Sequence[str]) -> LogProbabilities:
+        """TF-IDF with logistic regression, whose regularisation the training texts choose; keeps which that is."""
+        strength = choose_strength(texts, labels, self.groups())
+        strength.write(self.options.out / STRENGTH_FILE)
+        return tfidf_logistic_regression(texts, labels, test_texts, strength.value)
+
+    def groups(self) -> Int[np.ndarray, " N"]:
+        """[N] of the training texts, what belongs together with the same number."""
+        groups = read_groups(self.options.out / TEXTS_FOLDER / "train.jsonl")
+        return np.unique(groups, return_inverse=True)[1]
 
     def forecast(self, study: Study) -> Forecast:
         """What more labels would give."""
@@ -227,9 +252,7 @@ class Run:
             return Forecast.of_json(path)
         _say_stage("asking what more labels would give")
         texts = study.read_texts()
-        groups = read_groups(self.options.out / TEXTS_FOLDER / "train.jsonl")
-        numbers = np.unique(groups, return_inverse=True)[1]
-        found = forecast([row.text for row in texts.splits["train"]], texts.labels["train"], numbers)
+        found = forecast([row.text for row in texts.splits["train"]], texts.labels["train"], self.groups())
         write_whole(path, json_text(asdict(found)) + "\n")
         self.note_time()
         return found
@@ -261,6 +284,8 @@ class Run:
         for name in SHARES:  # what they predict for the test split is computed once more, to be kept
             costs[name] = costs[name]._replace(end=2 * costs[name].end)
         after = REPORT_SECONDS + costs[LINEAR_PART].end
+        if options.max_error is not None:  # both splits are read again
+            after += costs[LINEAR_PART].evaluation + costs[LINEAR_PART].end
         self.state.plan = make_plan(
             costs, preset=preset, seeds=options.seeds, budget=options.budget, before=self.spent, after=after
         )
@@ -285,7 +310,8 @@ class Run:
         """Compares the methods, writes the report, and prints what it says."""
         _say_stage("comparing the methods, and writing the report")
         results = results_of(study.design, study.progress, study.predictions)
-        outcome = conclude(results, curve)
+        strength = Strength.of_json(self.options.out / STRENGTH_FILE)
+        outcome = conclude(results, curve, strength, self.options.max_error)
         write_report_of(self.options.out, outcome, self.options.out / CHECK_FILE)
         outcome["seconds"] = self.spent
         write_outcome(self.options.out, outcome)

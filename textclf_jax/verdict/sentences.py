@@ -57,6 +57,25 @@ def verdict(results: Mapping[str, Any]) -> tuple[str, ...]:
     return _winner(figures, best), _worth(figures)
 
 
+def abstention(run: str, max_error: float, shares: Mapping[str, Mapping[str, float]]) -> str:
+    """What it does that a model says "don't know".
+
+    Args:
+      run: of the model.
+      max_error: the limit.
+      shares: by split, the shares of texts that are `answered` and `wrong`.
+    """
+    names = {"val": "validation", "test": "test"}
+    told = []
+    for split, each in shares.items():
+        unanswered = f"{1 - each['answered']:.1%} of the texts get no label"
+        told.append(f"on the {names[split]} split {unanswered}, {each['wrong']:.1%} a wrong one")
+    return (
+        f'{run} says "don\'t know" where it is not sure enough, so that on average at most {max_error:.1%} of all '
+        f"texts get a wrong label: {'; '.join(told)}. The validation split chose the threshold, and the model, too."
+    )
+
+
 def winner(results: Mapping[str, Any]) -> str:
     """The method with the highest accuracy; the simplest of equal ones."""
     return Figures(results).best(SIMPLEST)

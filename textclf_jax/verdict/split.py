@@ -18,10 +18,11 @@ from textclf_jax.prepare.grouped_split import group_split, parse_times, time_spl
 from textclf_jax.prepare.labels import require_classes, whole_numbers
 from textclf_jax.prepare.options import DEFAULT_FRACTION, PrepareOptions
 from textclf_jax.prepare.rare_classes import treat_rare_classes
-from textclf_jax.prepare.splitting import stratified_split
+from textclf_jax.prepare.splitting import class_ids, read_label_names, stratified_split
 from textclf_jax.prepare.texts import PARQUET, TABLES, TXT, ReadOptions, Row, ending_of, read_file
 from textclf_jax.verdict.options import RunOptions
 
+FORMS = "a table (csv, tsv, jsonl or parquet), or into a folder with a folder of texts for each class"
 TEXTS_FOLDER = "texts"
 EXTRA = "extra"
 TEXT_COLUMN, LABEL_COLUMN = "text", "label"
@@ -61,15 +62,20 @@ class Divider:
         """Raises UserError where labels cannot be what a classifier learns; one message for all that is to be said."""
         path = data.files[0]
         labelled = [row for row in data.rows if row.label is not None]
+        is_table = ending_of(Path(path)) in TABLES
+        other = "Name another column with --label-column" if is_table else "Add texts with other labels"
         if data.read.label_column is None and not labelled:
-            raise UserError(f"{path}: has no labels. Name their column with --label-column.")
+            what = "Name their column with --label-column" if is_table else f"Put texts and labels into {FORMS}"
+            raise UserError(f"{path}: has no labels. {what}.")
         if not labelled:
-            raise UserError(f"{path}: no row with text has a label in the column {data.read.label_name!r}")
+            raise UserError(f"{path}: no row with text has a label in the column {data.read.label_name!r}. {other}.")
         if len({row.label for row in labelled}) < 2:
             raise UserError(
-                f"{path}: all labels are {labelled[0].label!r}, and classification needs two classes. Name another "
-                "column with --label-column."
+                f"{path}: all labels are {labelled[0].label!r}, and classification needs two classes. {other}."
             )
+        if self.options.label_names is not None:
+            names, rows = read_label_names(self.options.label_names), {"train": labelled}
+            class_ids(rows if any("." in name for name in names) else whole_numbers(rows) or rows, names)
         if not self.options.accept_labels and self.options.label_names is None:
             require_classes(labelled, data.read)
         if data.is_drawn:
@@ -117,7 +123,8 @@ def _require_trained(data: Data, splits: np.ndarray) -> None:
     # 1.0 and 1 are one class where all labels are whole numbers
     classes = {name: {row.label for row in rows} for name, rows in (whole_numbers(parts) or parts).items()}
     if empty := [name for name in SPLITS if not classes[name]]:
-        raise UserError(f"{data.files[0]}: too few rows: no labelled one is left for the {empty[0]} split")
+        what = f"no labelled one is left for the {empty[0]} split"
+        raise UserError(f"{data.files[0]}: too few rows: {what}. Give more, or files for each split (--train, --test).")
     unknown = sorted(map(str, (classes["val"] | classes["test"]) - classes["train"]))
     if unknown:
         raise UserError(
