@@ -41,8 +41,8 @@ def matching_tests(path: str, root: Path = ROOT) -> str | None:
     if folder.parts[0] == "tests" and file.startswith("test_"):
         return path if (root / path).is_file() else None
     # with an empty last part where a file lies in no room
-    rooms = dict.fromkeys(("textclf_jax", "tests", "scripts"), (*folder.parts, "")[1])
-    room = Path("tests", rooms.get(folder.parts[0], folder.parts[0]))
+    has_rooms = folder.parts[0] in ("textclf_jax", "tests", "scripts")
+    room = Path("tests", (*folder.parts, "")[1] if has_rooms else folder.parts[0])
     own = room / f"test_{folder.name if file == '__init__.py' else Path(file).stem}.py"
     if (root / own).is_file():
         return own.as_posix()

@@ -77,8 +77,8 @@ def _nesting(key: Key, order: list[KeyPath]) -> list[tuple[bool, int]]:
 def _keys(schema: dict[str, Any], definitions: dict[str, Any], above: KeyPath = ()) -> list[Key]:
     found = []
     for name, value in schema["properties"].items():
-        inner = definitions.get(value.get("$ref", "").rpartition("/")[2])
-        is_section = inner is not None and "properties" in inner
+        inner = definitions.get(value.get("$ref", "").rpartition("/")[2], {})
+        is_section = "properties" in inner
         key = Key((*above, name), value, is_section, name in schema.get("required", ()))
         found += [key, *(_keys(inner, definitions, key.path) if is_section else ())]
     return found

@@ -147,7 +147,7 @@ def _svg(rows: list[list[Place]], paths: list[list[Place]], x: dict[Place, float
         '<path d="M0 0 L8 4 L0 8 z"/></marker></defs>',
     ]
     for path in paths:
-        points = [(x[place], y[place]) for place in reversed(path)]
+        points = [(x[place], float(y[place])) for place in reversed(path)]
         points[0] = (points[0][0], points[0][1] - BOX_HEIGHT / 2)
         points[-1] = (points[-1][0], points[-1][1] + BOX_HEIGHT / 2 + 2)
         curve = f"M{points[0][0]:.0f} {points[0][1]:.0f}"

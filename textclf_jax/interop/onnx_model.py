@@ -138,9 +138,9 @@ def _columns(saved: SavedModel) -> int | None:
 def _model_proto(graph: Graph, inputs: Sequence[Value], outputs: Sequence[Value]) -> Any:
     from onnx import helper, numpy_helper
 
-    described = ([helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs))
+    takes, gives = ([helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs))
     constants = [numpy_helper.from_array(value, name) for name, value in graph.constants.items()]
-    made = helper.make_graph(graph.nodes, PRODUCER, *described, constants)
+    made = helper.make_graph(graph.nodes, PRODUCER, takes, gives, constants)
     operators = [helper.make_opsetid("", OPSET)]
     return helper.make_model(made, opset_imports=operators, ir_version=IR_VERSION, producer_name=PRODUCER)
 

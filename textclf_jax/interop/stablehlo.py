@@ -56,7 +56,7 @@ def export_stablehlo(saved: SavedModel, out: Path, *, rows: int = ROWS) -> list[
     module = kind(config.architecture, head, saved.metadata["vocab_size"])
     # those of the linear path are of no use without its n-grams, which the host counts
     collections = {name: saved.variables[name] for name in ("params", "features") if name in saved.variables}
-    weights = flatten_dict(collections, sep="/")
+    weights: dict[str, Any] = dict(flatten_dict(collections, sep="/"))
     lengths = lengths_up_to(config.architecture.max_sequence_length)
     with new_folder(out) as folder:
         np.savez(folder / WEIGHTS, allow_pickle=False, **weights)
