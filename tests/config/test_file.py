@@ -302,7 +302,7 @@ def test_a_template_has_every_key_with_defaults_where_there_are_any(kind):
     tuned |= {("classification_head", "linear", "enabled")}  # new runs have it, configs from before it do not
     if kind == "pretraining":  # as it measures best; the defaults are those of the reference
         dropout = ("mlp_dropout",), ("embedding_dropout",), ("attention", "attn_out_dropout")
-        tuned |= {("architecture", *path) for path in dropout} | {("mlm_head", "mask_p")}
+        tuned |= {("architecture", *path) for path in dropout} | {("mlm_head", "mask_p"), ("training", "schedule")}
     for key in set(key_paths(MODELS[kind])) - tuned:
         section = section_at(MODELS[kind], key[:-1])
         assert section is not None
