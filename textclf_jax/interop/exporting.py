@@ -105,7 +105,7 @@ def formats_told(config: AnyConfig) -> list[str]:
     architecture = config.architecture
     missing = {
         "hf": family_of(architecture).missing(architecture, head),
-        "onnx": missing_in_onnx(architecture, head),
+        "onnx": missing_in_onnx(architecture),
         "stablehlo": [],
         "reference": reference.missing_in_reference(architecture, head),
     }

@@ -18,6 +18,7 @@ from textclf_jax.interop.layout import (
     differing,
     linear_names,
     named_arrays,
+    needed_by_berts,
     norm_names,
     transpose_kernel,
 )
@@ -144,18 +145,8 @@ def params_from(
 
 def missing_in_bert(config: Architecture, head: Head) -> list[str]:
     """Lists the keys, with their values, that transformers' BERT has no counterpart for."""
-    attention = config.attention
-    needed: dict[str, tuple[Any, Any]] = {
-        "architecture.pos_encoding": (config.pos_encoding, ("learned", "sinusoidal")),
-        "architecture.attention.kind": (attention.kind, "mha"),
-        "architecture.attention.attention_embedding_dim": (config.attention_dim, config.embedding_dim),
-        "architecture.attention.projection_bias": (attention.projection_bias, True),
-    }
-    if isinstance(head, ClassificationHead):
-        needed["classification_head.pooling"] = (head.pooling, "cls")
-        # both compute the same; they differ in where dropout is
-        needed["classification_head.pooler_type"] = (head.pooler_type, ("bert", "roberta"))
-    return differing(needed)
+    positions = {"architecture.pos_encoding": (config.pos_encoding, ("learned", "sinusoidal"))}
+    return differing(positions | needed_by_berts(config, head))
 
 
 def state_from(params: Mapping[str, Any], config: Architecture, head: Head | None) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from textclf_jax.config.schema import ClassificationHead, MlmHead
+from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead
 from textclf_jax.errors import UserError
 
 Head = MlmHead | ClassificationHead
@@ -59,6 +59,21 @@ def differing(needed: Mapping[str, tuple[Any, Any]]) -> list[str]:
         for key, (value, only) in needed.items()
         if (value not in only if isinstance(only, tuple) else value != only)
     ]
+
+
+def needed_by_berts(config: Architecture, head: Head) -> dict[str, tuple[Any, Any]]:
+    """What all of transformers' relatives of BERT ask of a model: values by key, and the only ones they have."""
+    attention = config.attention
+    needed: dict[str, tuple[Any, Any]] = {
+        "architecture.attention.kind": (attention.kind, "mha"),
+        "architecture.attention.attention_embedding_dim": (config.attention_dim, config.embedding_dim),
+        "architecture.attention.projection_bias": (attention.projection_bias, True),
+    }
+    if isinstance(head, ClassificationHead):
+        needed["classification_head.pooling"] = (head.pooling, "cls")
+        # both compute the same; they differ in where dropout is
+        needed["classification_head.pooler_type"] = (head.pooler_type, ("bert", "roberta"))
+    return needed
 
 
 def check_names(complaint: str, missing: list[str], left_over: list[str]) -> None:

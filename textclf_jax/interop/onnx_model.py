@@ -12,7 +12,7 @@ from textclf_jax.constants import LINEAR, LINEAR_PATH
 from textclf_jax.data.ngrams import ngrams_of_keys, restored_keys, tokens_read
 from textclf_jax.errors import UserError
 from textclf_jax.extras import require
-from textclf_jax.interop.layout import Head, differing
+from textclf_jax.interop.layout import differing
 from textclf_jax.interop.onnx_graph import FLOAT, OPSET, EncoderGraph, Graph, linear_path, mixed
 from textclf_jax.interop.targets import model_of, new_folder, refuse, require_new, write_json
 from textclf_jax.runs.checkpoint import SavedModel
@@ -36,9 +36,8 @@ class Value(NamedTuple):
     shape: tuple[str | int, ...]
 
 
-def missing_in_onnx(config: Architecture, head: Head) -> list[str]:
+def missing_in_onnx(config: Architecture) -> list[str]:
     """Lists the keys, with their values, that are not written as ONNX."""
-    del head
     return differing({"architecture.attention.kind": (config.attention.kind, "mha")})
 
 
@@ -65,8 +64,8 @@ def export_onnx(saved: SavedModel, out: Path, *, int8: bool = False) -> list[str
         require("onnxruntime", "export --int8")
     import onnx
 
-    config, head = model_of(saved)
-    refuse(saved, "this export to ONNX", missing_in_onnx(config.architecture, head))
+    config, _ = model_of(saved)
+    refuse(saved, "this export to ONNX", missing_in_onnx(config.architecture))
     require_new(out)
     graph, inputs, outputs = _graph_of(saved)
     model = _model_proto(graph, inputs, outputs)

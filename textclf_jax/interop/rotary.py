@@ -10,7 +10,15 @@ import numpy as np
 
 from textclf_jax.config.schema import Architecture, ClassificationHead, MlmHead, Rope
 from textclf_jax.interop import bert_config
-from textclf_jax.interop.layout import Head, TreePath, differing, linear_names, named_arrays, norm_names
+from textclf_jax.interop.layout import (
+    Head,
+    TreePath,
+    differing,
+    linear_names,
+    named_arrays,
+    needed_by_berts,
+    norm_names,
+)
 from textclf_jax.tasks.thresholds import Thresholds
 
 TOKEN_TYPES = "roberta.embeddings.token_type_embeddings.weight"
@@ -50,19 +58,11 @@ def _layer_names(theirs: str, *ours: str) -> dict[str, TreePath]:
 
 def missing_in_rotary(config: Architecture, head: Head) -> list[str]:
     """Lists the keys, with their values, that transformers' model has no counterpart for."""
-    attention = config.attention
-    needed: dict[str, tuple[Any, Any]] = {
+    positions: dict[str, tuple[Any, Any]] = {
         "architecture.pos_encoding": (config.pos_encoding, "rope"),
         "architecture.rope.variant": (config.rope.variant, "standard"),
-        "architecture.attention.kind": (attention.kind, "mha"),
-        "architecture.attention.attention_embedding_dim": (config.attention_dim, config.embedding_dim),
-        "architecture.attention.projection_bias": (attention.projection_bias, True),
     }
-    if isinstance(head, ClassificationHead):
-        needed["classification_head.pooling"] = (head.pooling, "cls")
-        # both compute the same; they differ in where dropout is
-        needed["classification_head.pooler_type"] = (head.pooler_type, ("bert", "roberta"))
-    return differing(needed)
+    return differing(positions | needed_by_berts(config, head))
 
 
 def state_from(params: Mapping[str, Any], config: Architecture, head: Head) -> dict[str, np.ndarray]:
