@@ -30,7 +30,7 @@ from textclf_jax.study.progress import STUDY_FILE, Progress, read_progress
 from textclf_jax.study.results import results_of
 from textclf_jax.study.running import PREDICT, Prepare, Study, Train
 from textclf_jax.training.budget import RunCost
-from textclf_jax.training.speed import Clock, measure_cost
+from textclf_jax.training.speed import PLOTS_SECONDS, Clock, measure_cost
 from textclf_jax.verdict.forecast import Forecast, forecast
 from textclf_jax.verdict.options import RunOptions, in_time
 from textclf_jax.verdict.outcome import conclude, read_outcome, show_outcome, write_outcome, write_report_of
@@ -282,7 +282,7 @@ class Run:
         costs |= {name: measured(name, preset) for name in (SCRATCH_PART, LINEAR_PART)}
         costs[PRETRAINED_PART] = costs[SCRATCH_PART]  # the same model, but for where its weights are from
         for name in SHARES:  # what they predict for the test split is computed once more, to be kept
-            costs[name] = costs[name]._replace(end=2 * costs[name].end)
+            costs[name] = costs[name]._replace(end=2 * costs[name].end - PLOTS_SECONDS)
         after = REPORT_SECONDS + costs[LINEAR_PART].end
         if options.max_error is not None:  # both splits are read again
             after += costs[LINEAR_PART].evaluation + costs[LINEAR_PART].end
