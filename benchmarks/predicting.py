@@ -3,9 +3,9 @@
     python -m benchmarks.predicting --texts 1000000 --out predicting.json
 
 Each side is a process of its own, loads its model, and does the whole file; they alternate, round by round, and the
-result is the ratio of the medians of texts a second, without and with `--batched`. The pipeline computes in bfloat16, gets the texts sorted by
-length, and the batch size with which it was fastest on the first texts. Both models are drawn at random: that costs the
-same as trained ones.
+result is the ratio of the medians of texts a second, without and with `--batched`. The pipeline computes in bfloat16,
+gets the texts sorted by length, and the batch size with which it was fastest on the first texts. Both models are drawn
+at random: that costs the same as trained ones.
 """
 
 import argparse
