@@ -23,13 +23,14 @@ ON_GPU = GPU_TESTS == "gpu"
 os.environ["JAX_PLATFORMS"] = "cuda" if ON_GPU else "cpu"
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # one of two processes would have no memory left
 # Programs of tests run a few times: machine code need not be polished (XLA's own passes all run), and what one test has
-# compiled the next one takes from a cache of this session
-_CACHE = tempfile.mkdtemp(prefix="textclf-test-cache-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+# compiled the next one takes from a cache of this session, which the processes of pytest-xdist share
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.mkdtemp(prefix="textclf-test-cache-")
+    atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if not ON_GPU:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # how long an example takes depends on what else the machine does
