@@ -53,11 +53,16 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests for a GPU, or all others."""
-    kept = [item for item in items if (item.get_closest_marker("gpu") is not None) == bool(GPU_TESTS)]
-    if len(kept) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = kept
+    """Leaves out the tests for a GPU, or all others; files with slow tests come first, so that two processes end together.
+
+    With pytest-xdist that takes --no-loadscope-reorder, too.
+    """
+    left_out = [item for item in items if (item.get_closest_marker("gpu") is not None) != bool(GPU_TESTS)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    others = set(items).difference(left_out)
+    items[:] = sorted(filter(others.__contains__, items), key=lambda item: item.path not in slow)
 
 
 class Golden:
