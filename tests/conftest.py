@@ -53,9 +53,9 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests for a GPU, or all others; files with slow tests come first, so that two processes end together.
+    """Leaves out the tests for a GPU, or all others. Files with slow tests come first: so two processes end together.
 
-    With pytest-xdist that takes --no-loadscope-reorder, too.
+    Where pytest-xdist runs them, that takes --no-loadscope-reorder, too.
     """
     left_out = [item for item in items if (item.get_closest_marker("gpu") is not None) != bool(GPU_TESTS)]
     if left_out:
