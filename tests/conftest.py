@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import atexit
+import functools
 import json
 import os
 import shutil
@@ -63,6 +64,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     others = set(items).difference(left_out)
     items[:] = sorted(filter(others.__contains__, items), key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def limit_measured_once() -> None:
+    """How fast this machine multiplies is measured once, and not for each of hundreds of runs."""
+    from textclf_jax.observe import limits
+
+    limits.measured_limit = functools.cache(limits.measured_limit)
 
 
 class Golden:

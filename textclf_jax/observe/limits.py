@@ -1,6 +1,5 @@
 """How fast matrix products can be on this device: known for GPUs, measured for CPUs."""
 
-import functools
 import time
 
 import jax
@@ -70,10 +69,4 @@ def training_limit(precision: Precision) -> float | None:
     if platform() == "gpu":
         in_bf16 = precision.products == jnp.bfloat16
         return known_peak(jax.devices()[0].device_kind) if in_bf16 else None
-    return _limit_of_cpu(precision.products)
-
-
-@functools.cache
-def _limit_of_cpu(products: jnp.dtype) -> float:
-    """Measured once a process, which may train many runs."""
-    return measured_limit(products, 1024, seconds=0.15)
+    return measured_limit(precision.products, 1024, seconds=0.15)
