@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from tests.serve.asking import predictions_of, server
 from tests.test_docs import ROOT
 
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "configs", "textclf_jax")
@@ -51,7 +55,7 @@ def package(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_from_a_csv_to_predictions_in_an_empty_folder(package, tmp_path):
+def test_from_a_csv_to_a_server_in_an_empty_folder(package, tmp_path):
     def textclf(*arguments: str) -> str:
         return run("-m", "textclf_jax", *arguments, cwd=tmp_path, package=package)
 
@@ -70,6 +74,12 @@ def test_from_a_csv_to_predictions_in_an_empty_folder(package, tmp_path):
         ["finetune", "topics"],
     ]
     run("-c", IN_TURN, json.dumps(commands), cwd=tmp_path, package=package)
-    assert "sport" in textclf("predict", "topics", "--text", "the team lost the match")
+    texts = ["the team lost the match", "the bank fell"]
+    lines = textclf("predict", "topics", "--text", texts[0], "--text", texts[1], "--format", "json").splitlines()
+    predicted = [json.loads(line) for line in lines]
+    assert [p["label"] for p in predicted] == ["sport", "money"]
+    with server(tmp_path, "topics", package=package) as url:
+        served = predictions_of(url, texts=texts)
+    assert [p["probabilities"] for p in served] == [p["probabilities"] for p in predicted]
     assert "wrote" in textclf("report", "topics")
     assert "textclf-jax" in textclf("doctor")
