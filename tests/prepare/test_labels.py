@@ -291,7 +291,7 @@ def test_strangers_names_go_through_files_and_back(tmp_path_factory, labels, see
         lines = (out / "labels.txt").read_bytes().decode().split("\n")
         assert lines[-1] == ""
         assert lines[:-1] == report.label_names == (out / "labels.txt").read_text("utf-8").splitlines()
-        whole = report.label_remarks and "written with decimals" in report.label_remarks[-1]
+        whole = "written with decimals" in report.whole_labels
         read = [unicodedata.normalize("NFC", label.strip()) for _, label in pairs]
         ids = read_tensors(out / "cls" / "train.pt")[2]
         named = [lines[i] for i in ids]
