@@ -26,7 +26,7 @@ PREPARING, MEASURING = 10.0, 5.0
 def options(**changes: Any) -> RunOptions:
     """A run on news.csv of the current folder."""
     values: dict[str, Any] = {"out": Path("runs/news"), "data": CheckOptions(inputs=(Path("news.csv"),))}
-    values |= {"extra_text": (), "text_unit": None, "label_names": None, "accept_labels": False}
+    values |= {"extra_text": (), "text_unit": None, "accept_labels": False}
     values |= {
         "budget": 600.0,
         "seeds": None,

@@ -1,6 +1,7 @@
 """A run from its file to its verdict, with stand-ins for training and measuring: what is done, kept and said."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ from textclf_jax.config.file import load_config
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.baselines import tfidf_logistic_regression
 from textclf_jax.evaluation.confidence import Confidence
+from textclf_jax.observe.progress import say
 from textclf_jax.verdict import outcome as outcome_room
 from textclf_jax.verdict import running
 from textclf_jax.verdict.plan import SHARES
@@ -79,6 +81,28 @@ def test_from_a_file_to_a_verdict_within_its_time(machine, capsys):
     assert told["abstention"] is None
     assert told["results"]["finetuning_share"] == SHARES["pretrained"]
     assert "of 10.0 minutes" in shown
+
+
+def test_of_each_training_there_are_two_lines(machine, capsys):
+    """What else it tells is in a file."""
+
+    def train(kind, folder):
+        say("device cpu", "warning: a split has few predictions")
+        return machine.train(kind, folder)
+
+    assert run(options(seeds=2), machine.tools._replace(train=train)) == 0
+    shown = capsys.readouterr().out
+    assert "device cpu" not in shown
+    assert "compiling" not in shown
+    lines = shown.splitlines()
+    first = lines.index("training 1 of 8: news-scratch-seed1")
+    assert lines[first - 1] == "what each training tells is in runs/news/logs"
+    assert lines[first + 1] == "warning: a split has few predictions"
+    assert re.fullmatch(r"  validation accuracy 50\.0% after [\d.]+ (s|minutes)", lines[first + 2])
+    assert lines[first + 3] == "training 2 of 8: news-pretraining-seed1"
+    assert [line.partition(": ")[2] for line in lines if line.startswith("training ")] == machine.trained
+    for name in machine.trained:
+        assert "device cpu\n" in (OUT / f"logs/{name}.log").read_text()
 
 
 def test_every_training_is_an_ordinary_experiment(machine):
@@ -224,11 +248,12 @@ def test_a_verdict_of_an_earlier_version_is_shown(machine, capsys):
 def test_class_names_that_do_not_fit_are_refused_at_once(machine):
     """The message names the row of the user's file, and mending the names is all that is to be done."""
     Path("names.txt").write_text("sport\nmuney\n")
+    data = CheckOptions(inputs=(Path("news.csv"),), label_names=Path("names.txt"))
     with pytest.raises(UserError, match=r"news\.csv line \d+: label 'money' is neither one of the 2 label names"):
-        go(machine, label_names=Path("names.txt"))
+        go(machine, data=data)
     assert not OUT.exists()
     Path("names.txt").write_text("sport\nmoney\n")
-    assert go(machine, label_names=Path("names.txt"), plan_only=True) == 0
+    assert go(machine, data=data, plan_only=True) == 0
 
 
 def test_a_budget_that_is_too_short_may_be_raised(machine):

@@ -11,7 +11,7 @@ from textclf_jax.prepare.guessing import guess_reading
 from textclf_jax.prepare.labels import look_like_classes
 from textclf_jax.prepare.options import DEFAULT_FRACTION, PrepareOptions
 from textclf_jax.prepare.rare_classes import RareClasses
-from textclf_jax.prepare.splitting import stratified_split
+from textclf_jax.prepare.splitting import read_label_names, stratified_split, with_class_names
 from textclf_jax.prepare.tables import find_column
 from textclf_jax.prepare.texts import TABLES, ReadOptions, Row, TextFile, ending_of, read_file
 
@@ -27,6 +27,7 @@ class CheckOptions:
       group_column: rows with the same value here must not be in two splits.
       time_column: the test must not be earlier than rows to train on.
       rare_classes: what becomes of classes with fewer rows than splits, where the files are not split yet.
+      label_names: a file with a class name a line, where labels are numbers from 0.
     """
 
     inputs: tuple[Path, ...] = ()
@@ -37,6 +38,7 @@ class CheckOptions:
     group_column: str | None = None
     time_column: str | None = None
     rare_classes: RareClasses | None = None
+    label_names: Path | None = None
 
     @property
     def sources(self) -> dict[str, tuple[Path, ...]]:
@@ -82,8 +84,10 @@ def read_data(options: CheckOptions) -> Data:
     """Guesses how the files are to be read, and reads them.
 
     Raises:
-      UserError: as `guess_reading` and `read_file`; no such group or time column; flags that exclude each other.
+      UserError: as `guess_reading` and `read_file`; no such group or time column; flags that exclude each other; a
+        label that is none of the names.
     """
+    names = None if options.label_names is None else read_label_names(options.label_names)
     if bool(options.inputs) == bool(options.train):
         raise UserError("give either DATA, or --train (and --val, --test)")
     if options.inputs and (options.val or options.test):
@@ -100,6 +104,8 @@ def read_data(options: CheckOptions) -> Data:
     whole = [file for part in files.values() for file in part]
     _require_columns(options, guess.options, whole)
     rows = [row for file in whole for row in file.rows]
+    if names is not None:
+        rows = with_class_names(rows, names)
     given = [role for role, part in files.items() for file in part for _ in file.rows]
     is_drawn = "input" in files
     return Data(

@@ -59,7 +59,6 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     add("--plan", action="store_true", help="measure this machine, show the plan and its cost, and stop")
     add("--out", type=Path, metavar="FOLDER", help="of the run; its name begins its experiments' (default runs/DATA)")
     add("--extra-text", nargs="+", type=Path, default=[], metavar="FILE", help="unlabelled files, for pretraining")
-    add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
     add("--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts")
     add_max_error(group)
     parser.set_defaults(flags=parser)
@@ -145,7 +144,6 @@ def run_options(args: argparse.Namespace) -> "RunOptions":
         data=replace(data, read=replace(data.read, text_unit=None)),
         extra_text=tuple(args.extra_text),
         text_unit=args.text_unit,
-        label_names=args.label_names,
         accept_labels=args.accept_labels,
         budget=parse_budget(args.budget),
         seeds=args.seeds,

@@ -17,8 +17,8 @@ from textclf_jax.prepare.encodings import guess_common_encoding
 from textclf_jax.prepare.grouped_split import group_split, parse_times, time_split
 from textclf_jax.prepare.labels import require_classes, whole_numbers
 from textclf_jax.prepare.options import DEFAULT_FRACTION, PrepareOptions
-from textclf_jax.prepare.rare_classes import treat_rare_classes
-from textclf_jax.prepare.splitting import class_ids, read_label_names, stratified_split
+from textclf_jax.prepare.rare_classes import MERGED, treat_rare_classes
+from textclf_jax.prepare.splitting import read_label_names, stratified_split
 from textclf_jax.prepare.texts import PARQUET, TABLES, TXT, ReadOptions, Row, ending_of, read_file
 from textclf_jax.verdict.options import RunOptions
 
@@ -73,10 +73,10 @@ class Divider:
             raise UserError(
                 f"{path}: all labels are {labelled[0].label!r}, and classification needs two classes. {other}."
             )
-        if self.options.label_names is not None:
-            names, rows = read_label_names(self.options.label_names), {"train": labelled}
-            class_ids(rows if any("." in name for name in names) else whole_numbers(rows) or rows, names)
-        if not self.options.accept_labels and self.options.label_names is None:
+        names = self.options.data.label_names
+        if names is not None and MERGED in {row.label for row in labelled} - set(read_label_names(names)):
+            raise UserError(f"{names}: has no line {MERGED!r}, the class that --rare-classes merge makes. Add one.")
+        if not self.options.accept_labels and names is None:
             require_classes(labelled, data.read)
         if data.is_drawn:
             treat_rare_classes(labelled, len(SPLITS), self.options.data.rare_classes)
