@@ -20,7 +20,7 @@ from textclf_jax.class_names import folded
 from textclf_jax.cli import main
 from textclf_jax.data.torch_files import read_tensors
 from textclf_jax.errors import UserError
-from textclf_jax.prepare.labels import in_order, look_alikes, remarks, require_classes, whole_numbers
+from textclf_jax.prepare.labels import in_order, look_alikes, merge_alike, remarks, require_classes, whole_numbers
 from textclf_jax.prepare.pipeline import prepare
 from textclf_jax.prepare.splitting import class_ids, stratified_split
 from textclf_jax.prepare.texts import ReadOptions, Row
@@ -160,6 +160,13 @@ def test_whole_numbers_with_decimals_are_whole_numbers(out, tmp_path):
     (tmp_path / "names.txt").write_text("no\nyes\nperhaps\n")
     named = prepare(options(out, train=(test,), test=(test,), label_names=tmp_path / "names.txt", force=True))
     assert named.label_names == ["no", "yes", "perhaps"]
+
+
+def test_labels_that_look_alike_get_the_most_frequent_spelling():
+    labels = ["Good", "good", "Good", "GOOD ", "bad", None, ("good", "bad"), ("Good", "good")]
+    found = [row.label for row in merge_alike([Row("text", label, Path("a.csv"), 1) for label in labels])]
+    assert found == ["good", "good", "good", "good", "bad", None, ("bad", "good"), ("good",)]
+    assert merge_alike(rows(["a", "b"])) == rows(["a", "b"])
 
 
 def test_labels_that_look_alike_are_shown_with_their_counts():

@@ -90,6 +90,14 @@ CASES = {
         lambda: plain_csv("a.csv", "text", "label", a=TEXTS, b=[*LABELS[:-4], "p", "p", "q", "r"]),
         *("a.csv", "", ["--rare-classes drop", "--rare-classes merge", "--rare-classes keep"]),
     ),
+    "labels that look alike": (
+        lambda: plain_csv("a.csv", "text", "label", a=TEXTS, b=[*LABELS[:-5], *(x.upper() for x in LABELS[-5:])]),
+        *("a.csv", "", ["--alike-labels merge", "--alike-labels keep"]),
+    ),
+    "labels that look alike, and rare ones": (
+        lambda: plain_csv("a.csv", "text", "label", a=TEXTS, b=[*LABELS[:-3], LABELS[-3].upper(), "p", "q"]),
+        *("a.csv", "", ["--alike-labels merge --rare-classes drop"]),
+    ),
     "labels that are amounts": (
         lambda: plain_csv("a.csv", "text", "label", "kind", a=TEXTS, b=AMOUNTS, c=LABELS),
         *("a.csv", "", ["--accept-labels"]),

@@ -256,6 +256,49 @@ def test_class_names_that_do_not_fit_are_refused_at_once(machine):
     assert go(machine, data=data, plan_only=True) == 0
 
 
+def test_class_names_are_told_everywhere(machine):
+    """Where the file has numbers, the check, its suspects and the texts have names, in the order of the names' file."""
+    rows = [row._replace(label={"money": "0", "sport": "1"}[str(row.label)]) for row in make_rows(150)]
+    rows[7] = rows[7]._replace(label="0" if rows[7].label == "1" else "1")
+    write(Path("news.csv"), rows)
+    Path("names.txt").write_text("money\nsport\n")
+    data = CheckOptions(inputs=(Path("news.csv"),), label_names=Path("names.txt"))
+    assert go(machine, data=data, plan_only=True) == 0
+    found = json.loads((OUT / "check.json").read_text())
+    assert set(found["classes"]["counts"]) == {"money", "sport"}
+    assert [(row["label"], row["suggested_label"]) for row in found["suspects"]["rows"]][0] in (
+        ("money", "sport"),
+        ("sport", "money"),
+    )
+    assert (OUT / "data/labels.txt").read_text() == "money\nsport\n"
+    lines = (OUT / "texts/train.jsonl").read_text().splitlines()
+    assert {json.loads(line)["label"] for line in lines} == {"money", "sport"}
+
+
+def test_merged_classes_need_a_name(machine):
+    rows = [row._replace(label={"money": "0", "sport": "1"}[str(row.label)]) for row in make_rows(150)]
+    rows += [rows[i]._replace(label=label) for i, label in enumerate("223")]
+    write(Path("news.csv"), rows)
+    names = Path("names.txt")
+    names.write_text("money\nsport\nfood\nart\n")
+    data = CheckOptions(inputs=(Path("news.csv"),), label_names=names, rare_classes="merge")
+    with pytest.raises(UserError, match=r"names\.txt: has no line 'other', the class that --rare-classes merge makes"):
+        go(machine, data=data)
+    names.write_text("money\nsport\nfood\nart\nother\n")
+    assert go(machine, data=data, plan_only=True) == 0
+
+
+def test_long_words_are_read(machine):
+    """They would be [UNK] with the usual length of words."""
+    rows = [row._replace(text=row.text.replace(" ", "")[:40] * 5) for row in make_rows(150)]
+    assert min(len(row.text) for row in rows) > 100
+    write(Path("news.csv"), rows)
+    assert go(machine, plan_only=True) == 0
+    described = json.loads((OUT / "data/dataset.json").read_text())
+    assert described["splits"]["test"]["unknown_tokens"] == 0
+    assert described["max_length"] >= 64
+
+
 def test_a_budget_that_is_too_short_may_be_raised(machine):
     """With the same folder: what is done already stays."""
     with pytest.raises(UserError, match=r"--budget of 40 s is too short here: .* Give --budget 3m or more"):

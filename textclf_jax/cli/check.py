@@ -60,6 +60,9 @@ def add_file_flags(parser: argparse.ArgumentParser) -> None:
     add("--val", nargs="+", type=Path, default=[], metavar="FILE", help="validation files")
     add("--test", nargs="+", type=Path, default=[], metavar="FILE", help="test files")
     add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
+    alike = "labels that differ only by case, spaces or the like: one class each, or as they are (default: %s)"
+    default = "they are refused, or a finding"
+    add("--alike-labels", choices=("merge", "keep"), help=alike % default)
 
 
 def add_split_flags(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +88,7 @@ def check_options_of(args: argparse.Namespace) -> "CheckOptions":
         time_column=args.time_column,
         rare_classes=args.rare_classes,
         label_names=args.label_names,
+        alike_labels=args.alike_labels,
     )
 
 

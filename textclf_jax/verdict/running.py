@@ -221,6 +221,7 @@ class Run:
             vocab_size=sizes.vocab_size,
             max_length=sizes.max_length,
             cls_max_length=sizes.cls_max_length,
+            max_word_length=sizes.max_word_length,
             label_names=options.data.label_names,
             accept_labels=True,  # they were looked at before the split
         )
