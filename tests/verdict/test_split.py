@@ -37,13 +37,10 @@ def groups_by_split(facts: Facts, column: str) -> dict[str, set[str]]:
 
 def test_labels_that_look_alike_become_one_class_where_that_is_asked_for():
     rows = make_rows(200)
-    rows = [
-        row._replace(label=f" {str(row.label).title()}" if i % 10 == 0 else row.label) for i, row in enumerate(rows)
-    ]
+    for i in range(0, 200, 10):
+        rows[i] = rows[i]._replace(label=f" {str(rows[i].label).title()}")
     write(Path("a.csv"), rows)
-    with pytest.raises(
-        UserError, match=r"a\.csv: labels that differ only by case.*: 'money' \(\d+\), 'Money' \(\d+\);"
-    ):
+    with pytest.raises(UserError, match=r"a\.csv: labels that differ only by case.*: '(\w+)' \(\d+\), '\w+' \(\d+\);"):
         divided()
     merged = divided(CheckOptions(inputs=(Path("a.csv"),), alike_labels="merge"))
     assert merged.classes is not None

@@ -15,7 +15,7 @@ REMEDIES = Remedies(
     within="They count as often as they occur: delete those that should not.",
     contradicted="Decide on one label for each; texts with several labels are for textclf prepare --label-separator.",
     suspects="Go through them from the top, in suspects.csv of the run's folder: the model errs, too.",
-    long="The encoder reads the beginnings of long texts, the linear path reads on.",
+    long="The encoder reads the beginnings of long texts, the linear path reads on; how far, the plan says.",
     alike="They are classes of their own, as --alike-labels keep says.",
 )
 

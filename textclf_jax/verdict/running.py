@@ -302,9 +302,10 @@ class Run:
         assert sizes is not None
         seeds = f"{plan.seeds} seed{'s' * (plan.seeds > 1)}"
         print_table(f"\nplan: {plan.preset}, {seeds}", plan.rows(), ("what", "length", "runs", "time"))
-        print(
-            f"vocabulary of {sizes.vocab_size:,} pieces at most; the encoder reads {sizes.max_length} tokens of a text"
-        )
+        reads = f"the encoder reads {sizes.max_length:,} tokens of a text"
+        if sizes.cls_max_length is not None:
+            reads += f", the linear path {sizes.cls_max_length:,}"
+        print(f"vocabulary of {sizes.vocab_size:,} pieces at most; {reads}")
         for line in plan.remarks():
             print(line, flush=True)
 
