@@ -108,6 +108,7 @@ def write_report_of(out: Path, outcome: Mapping[str, Any], check: Path) -> None:
         strength=outcome["strength"]["sentence"],
         abstention=outcome["abstention"]["sentence"] if outcome["abstention"] else "",
         calibration=tuple(calibration_rows(outcome)),
+        command=outcome["results"]["command"],
     )
     write_report(gather(folder, check=check, verdict=shown, note=say_warning), folder, out)
 
