@@ -202,7 +202,7 @@ def test_what_prepare_advises_is_told_for_a_run_where_it_is_news(capsys):
     Path("texts").mkdir()
     for name in ("train", "val", "test"):
         rows = make_rows(60, seed=len(name))
-        rows += [row._replace(text=" ".join(chr(0x4E00 + 40 * i + j) for j in range(40))) for i, row in enumerate(rows)]
+        rows += [row._replace(text=" ".join(chr(0x4E00 + 20 * i + j) for j in range(20))) for i, row in enumerate(rows)]
         write(Path(f"texts/{name}.csv"), [*rows, rows[0]])
     files = {name: (Path(f"texts/{name}.csv"),) for name in ("train", "val", "test")}
     options = PrepareOptions(Path("data"), **files, task="both", max_length=512, vocab_size=1000)

@@ -16,7 +16,7 @@ REMEDIES = Remedies(
     contradicted="Decide on one label for each; texts with several labels are for textclf prepare --label-separator.",
     suspects="Go through them from the top, in suspects.csv of the run's folder: the model errs, too.",
     long="The encoder reads the beginnings of long texts, the linear path reads on; how far, the plan says.",
-    alike="They are classes of their own, as --alike-labels keep says.",
+    alike="They stay classes of their own.",
 )
 
 WITH_LESS_MEMORY = (
