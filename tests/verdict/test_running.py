@@ -286,6 +286,18 @@ def test_merged_classes_need_a_name(machine):
     assert go(machine, data=data, plan_only=True) == 0
 
 
+def test_a_vocabulary_has_room_for_all_characters(machine):
+    """A small survey in Chinese has more of them than a vocabulary by its number of words would hold."""
+    rows = make_rows(150)
+    for i, row in enumerate(rows):
+        rows[i] = row._replace(text="".join(chr(0x4E00 + 8 * i + j) for j in range(8)) + row.text[:20])
+    write(Path("news.csv"), rows)
+    assert go(machine, plan_only=True) == 0
+    described = json.loads((OUT / "data/dataset.json").read_text())
+    assert 1200 < described["vocabulary"]["size"] <= 3000
+    assert described["splits"]["train"]["unknown_tokens"] == 0
+
+
 def test_long_words_are_read(machine):
     """They would be [UNK] with the usual length of words."""
     rows = [row._replace(text=row.text.replace(" ", "")[:40] * 5) for row in make_rows(150)]

@@ -1,5 +1,6 @@
 """The sizes of vocabulary and rows that suit some texts."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ LONGEST = 4096  # tokens that the linear path reads
 MOST_IDS = 2**26  # of the rows of classification together, which are in memory
 # 8,000 pieces did well for 400,000 words; more text pays for more of them
 USUAL_PIECES, USUAL_WORDS, GROWTH = 8000, 400_000, 0.4
-FEWEST_PIECES, MOST_PIECES = 1000, 30_000
+FEWEST_PIECES, MOST_PIECES, ROUND = 1000, 30_000, 500
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ def choose_sizes(rows: Sequence[Row], extra: Sequence[Row]) -> Sizes:
     held, longest = (PIECES * float(np.percentile(words, each)) + SPECIAL for each in (HELD, 100))
     length = next((length for length in LENGTHS if held <= length), LENGTHS[-1])
     cls_length = min(-(-int(longest) // 64) * 64, LONGEST, max(MOST_IDS // max(len(rows), 1) // 64 * 64, length))
-    vocab_size = min(max(round(pieces / 500) * 500, FEWEST_PIECES), MOST_PIECES)
+    # each character takes a piece where a word begins, and one within words
+    characters = len(set().union(*(row.text for part in (rows, extra) for row in part)))
+    fewest = max(FEWEST_PIECES, (1 + math.ceil(2 * characters / ROUND)) * ROUND)
+    vocab_size = min(max(round(pieces / ROUND) * ROUND, fewest), MOST_PIECES)
     return Sizes(vocab_size, length, cls_length if cls_length > length else None, word_length)
 
 
