@@ -290,11 +290,11 @@ def test_a_vocabulary_has_room_for_all_characters(machine):
     """A small survey in Chinese has more of them than a vocabulary by its number of words would hold."""
     rows = make_rows(150)
     for i, row in enumerate(rows):
-        rows[i] = row._replace(text="".join(chr(0x4E00 + 8 * i + j) for j in range(8)) + row.text[:20])
+        rows[i] = row._replace(text="".join(chr(0x4E00 + 16 * (i % 75) + j) for j in range(16)) + row.text[:20])
     write(Path("news.csv"), rows)
     assert go(machine, plan_only=True) == 0
     described = json.loads((OUT / "data/dataset.json").read_text())
-    assert 1200 < described["vocabulary"]["size"] <= 3000
+    assert described["vocabulary"]["size"] > 1200
     assert described["splits"]["train"]["unknown_tokens"] == 0
 
 
