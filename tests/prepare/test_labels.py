@@ -163,7 +163,7 @@ def test_whole_numbers_with_decimals_are_whole_numbers(out, tmp_path):
 
 
 def test_labels_that_look_alike_get_the_most_frequent_spelling():
-    labels = ["Good", "good", "Good", "GOOD ", "bad", None, ("good", "bad"), ("Good", "good")]
+    labels = ["Good", "good", "good", "GOOD ", "bad", None, ("good", "bad"), ("Good", "good")]
     found = [row.label for row in merge_alike([Row("text", label, Path("a.csv"), 1) for label in labels])]
     assert found == ["good", "good", "good", "good", "bad", None, ("bad", "good"), ("good",)]
     assert merge_alike(rows(["a", "b"])) == rows(["a", "b"])

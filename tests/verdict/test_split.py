@@ -37,7 +37,7 @@ def groups_by_split(facts: Facts, column: str) -> dict[str, set[str]]:
 
 def test_labels_that_look_alike_become_one_class_where_that_is_asked_for():
     rows = make_rows(200)
-    for i in range(0, 200, 10):
+    for i in range(0, 200, 7):
         rows[i] = rows[i]._replace(label=f" {str(rows[i].label).title()}")
     write(Path("a.csv"), rows)
     with pytest.raises(UserError, match=r"a\.csv: labels that differ only by case.*: '(\w+)' \(\d+\), '\w+' \(\d+\);"):
