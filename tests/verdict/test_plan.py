@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -118,6 +119,13 @@ def test_what_is_said_of_a_plan():
     assert "later load on this machine is not foreseen" in told[1]
     assert "updates of pretraining are few" in told[2]
     assert "right to about 9%" in plan(1200, of=costs(spread=0.09)).remarks()[0]
+
+
+def test_finetuning_that_is_too_short_to_judge_by_is_told():
+    found = plan(1200)
+    assert "once at most" not in " ".join(found.remarks())
+    parts = {name: replace(part, epochs=1) if name == SCRATCH_PART else part for name, part in found.parts.items()}
+    assert "note: scratch will see each labelled text once at most" in replace(found, parts=parts).remarks()[-1]
 
 
 def test_a_speed_that_was_timed_too_shortly_is_not_called_steady():

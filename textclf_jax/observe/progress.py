@@ -97,6 +97,8 @@ class Progress:
         """Reports that `update` updates are done; draws only when enough time has passed. Loss in nats."""
         self._pending = (update, loss, learning_rate, speed)
         now = time.monotonic()
+        if not self._view.draws_ends and self._next_draw == -math.inf:  # the first update: it has waited for compiling
+            self._next_draw = now + self._view.interval_seconds
         self._view.clock.begin(update)
         if now >= self._next_draw or (update >= self._total and self._view.draws_ends):
             self._draw(now)
@@ -127,8 +129,6 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._view.open()
-        if not self._view.draws_ends:
-            self._next_draw = time.monotonic() + self._view.interval_seconds
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -135,6 +135,11 @@ class Plan:
         told.append("later load on this machine is not foreseen: it makes the run take longer")
         if (updates := self.parts[PRETRAINING_PART].updates) < FEW_UPDATES:
             told.append(f"note: {updates:,} updates of pretraining are few; a longer --budget shows more of its worth")
+        if short := [name for name in SHARES if self.parts[name].epochs == 1]:
+            told.append(
+                f"note: {', '.join(short)} will see each labelled text once at most, too little to judge them by; give "
+                "a longer --budget"
+            )
         return told
 
 
