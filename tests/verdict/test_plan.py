@@ -20,6 +20,7 @@ from textclf_jax.verdict.plan import (
     PRETRAINING_PART,
     SCRATCH_EPOCHS,
     SCRATCH_PART,
+    SHARES,
     Plan,
     larger_preset,
     make_plan,
@@ -76,6 +77,16 @@ def test_finetuning_ends_where_it_has_no_more_use():
     assert (few.parts[LINEAR_PART].updates, few.parts[SCRATCH_PART].updates) == (400, 1000)
     shares = {name: part.seconds / (10_000 - 80) for name, part in plan(1000, 1).parts.items()}
     assert shares[PRETRAINING_PART] > 2 * shares[SCRATCH_PART] > shares[LINEAR_PART]
+
+
+def test_beginnings_and_ends_leave_finetuning_its_share():
+    """Of a short budget they take more than a share: no training is to end with its first update for that."""
+    of = costs(start=20.0)
+    made = plan(80 + sum(each.seconds(1) for each in of.values()) + 50, 1, of)
+    spent = {name: part.updates * of[name].update for name, part in made.parts.items()}
+    for name, share in SHARES.items():
+        assert 0.5 * share * 50 < spent[name] <= share * 50 + of[name].update
+    assert spent[PRETRAINING_PART] > 0.4 * 50
 
 
 def test_more_time_has_more_seeds_where_each_has_enough():

@@ -35,7 +35,7 @@ PRETRAINING_PART, SCRATCH_PART, PRETRAINED_PART, LINEAR_PART = (
     "pretrained-linear",
 )
 PARTS = (PRETRAINING_PART, SCRATCH_PART, PRETRAINED_PART, LINEAR_PART)
-# of the time of a seed; the rest is for pretraining, and so is what these have no use for
+# of the time of a seed, but for beginnings and ends; the rest is for pretraining, and so is what these have no use for
 SHARES = {SCRATCH_PART: 0.16, PRETRAINED_PART: 0.13, LINEAR_PART: 0.13}
 
 
@@ -190,9 +190,11 @@ def larger_preset(cost: RunCost, left: float) -> str:
 def _parts(costs: Mapping[str, RunCost], seconds: float) -> dict[str, Planned] | None:
     """The trainings of a seed in so many seconds; None where there is no time for one of them."""
     parts = {}
+    # what none of them can do without is no one's share: short runs would begin and end, and train hardly
+    spare = max(seconds - sum(cost.seconds(1) for cost in costs.values()), 0.0)
     for name, share in SHARES.items():
         cost = costs[name]
-        updates = min(cost.updates_within(max(share * seconds, cost.seconds(1))), _most(name, cost))
+        updates = min(cost.updates_within(cost.seconds(1) + share * spare), _most(name, cost))
         parts[name] = _planned(cost, updates)
     left = seconds - sum(part.seconds for part in parts.values())
     updates = costs[PRETRAINING_PART].updates_within(left)
