@@ -198,7 +198,7 @@ def test_data_may_be_in_several_files():
 )
 def test_other_values_are_no_data(value, told):
     (line,) = problems_of(MINIMAL.replace("train.pt", value))
-    assert line.startswith("  line 17  data.train.dataset_path: ")
+    assert line.startswith("  line 20  data.train.dataset_path: ")
     assert told in line
     assert "a path, a pattern such as data/mlm/train-*.pt, or a list of these" in line
 
