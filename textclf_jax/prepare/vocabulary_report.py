@@ -1,7 +1,8 @@
 """How a vocabulary fits the texts: characters that are lost, words that are [UNK], why, and what helps."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from textclf_jax.errors import UserError
@@ -114,10 +115,17 @@ def _too_long(unknown: UnknownWords) -> str:
 
 
 def describe_vocabulary(
-    tokenizer: WordPieceTokenizerWrapper, texts: Sequence[str], options: PrepareOptions
+    tokenizer: WordPieceTokenizerWrapper, options: PrepareOptions, removed: Counter[str], num_characters: int
 ) -> VocabularyReport:
-    """Finds what the vocabulary leaves out of the `texts` of all splits."""
-    removed, trained = tokenizer.removed_characters(texts), tokenizer.trained
+    """Says what the vocabulary leaves out of the texts of all splits.
+
+    Args:
+      tokenizer: the vocabulary.
+      options: how it was made.
+      removed: from `removed_characters` of the texts.
+      num_characters: of the texts.
+    """
+    trained = tokenizer.trained
     figures = {}
     if trained is not None:
         figures = {
@@ -135,7 +143,7 @@ def describe_vocabulary(
         size=tokenizer.vocab_size,
         fingerprint=tokenizer.fingerprint,
         **figures,
-        num_characters=sum(map(len, texts)),
+        num_characters=num_characters,
         num_removed=removed.total(),
         removed="".join(sorted(removed, key=lambda c: (-removed[c], c))[:SHOWN_REMOVED]),
     )
