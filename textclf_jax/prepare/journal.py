@@ -79,8 +79,8 @@ def _opened(folder: Path, force: bool, made_of: Mapping[str, Any]) -> Journal:
         return Journal(folder, made_of, done)
     if not force:
         raise UserError(
-            f"{folder}: is an unfinished dataset that was begun with other options or texts ({listed(changed, 3)}). Undo "
-            "the change to go on with it, or begin anew with --force."
+            f"{folder}: is an unfinished dataset that was begun with other options or texts ({listed(changed, 3)}). "
+            "Undo the change to go on with it, or begin anew with --force."
         )
     for path in folder.iterdir():
         if path.is_dir():

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -45,13 +45,14 @@ def write_streamed(streams: TextStreams, options: PrepareOptions, report: Report
     """
     sources = described_sources(options)
     own = {name: str(value) for name, value in asdict(options).items() if name not in ("out", "force")}
-    with resumable_folder(options.out, options.force, own | {"sources": sources}) as journal:
+    files = {f"{each['role']} {each['path']}": each["sha256"] for each in sources}
+    with resumable_folder(options.out, options.force, own | files) as journal:
         tokenizer = _vocabulary(journal, streams, options, report, stage)
         report.notes += [f"{options.vocab}: {note}" for note in tokenizer.notes]
         progress = {name: Progress.restored(journal, name) for name in streams.names}
         if done := sum(each.shards for each in progress.values()):
             stage(f"going on after {done} finished shards", 0, 0)
-        _encode(journal, progress, streams, tokenizer, options, stage)
+        progress = _encode(journal, progress, streams, tokenizer, options, stage)
         try:
             _describe(progress, tokenizer, options, report)
         except UserError:  # these options make nothing of use
@@ -96,17 +97,18 @@ def _encode(
     tokenizer: WordPieceTokenizerWrapper,
     options: PrepareOptions,
     stage: Stage,
-) -> None:
-    """Writes the shards of all splits that are not there yet."""
+) -> "dict[str, Progress]":
+    """Writes the shards of all splits that are not there yet; returns how far all of them are then."""
     writers = {name: ShardWriter(journal, name, each, tokenizer, options) for name, each in progress.items()}
     skipped = {name: EVERYTHING if each.is_finished else each.texts for name, each in progress.items()}
-    done, total = 0, len(streams)
+    done, total = sum(each.texts for each in progress.values()), len(streams)
     for name, texts in _batches(streams.texts(), skipped):
         stage("encoding", done, total)
         writers[name].add(texts)
         done += len(texts)
     for writer in writers.values():
         writer.finish()
+    return {name: writer.progress for name, writer in writers.items()}
 
 
 def _batches(texts: Iterable[tuple[str, str]], skipped: Mapping[str, int]) -> Iterator[tuple[str, list[str]]]:
@@ -176,6 +178,7 @@ class Figures:
 
     def plus(self, texts: list[str], encoded: Encoded, tokenizer: WordPieceTokenizerWrapper) -> "Figures":
         """With those of further texts."""
+        unknown = [texts[i] for i in encoded.unknown_texts]
         return Figures(
             self.texts + len(texts),
             self.characters + sum(map(len, texts)),
@@ -184,8 +187,13 @@ class Figures:
             self.dropped_tokens + encoded.num_dropped_tokens,
             self.lengths + Counter(encoded.num_tokens.tolist()),
             self.removed + tokenizer.removed_characters(texts),
-            self.unknown_words + tokenizer.explain_unknown([texts[i] for i in encoded.unknown_texts]),
+            self.unknown_words + tokenizer.explain_unknown(unknown) if unknown else self.unknown_words,
         )
+
+    def stored(self) -> dict[str, Any]:
+        """As JSON."""
+        counts = {"lengths": dict(self.lengths), "removed": dict(self.removed)}
+        return {**vars(self), **counts, "unknown_words": asdict(self.unknown_words)}
 
     @classmethod
     def restored(cls, stored: Mapping[str, Any]) -> Self:
@@ -214,7 +222,7 @@ class Figures:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
     """How far the shards of a split have come.
 
@@ -254,10 +262,12 @@ class _Buffered(NamedTuple):
 class ShardWriter:
     """Encodes the texts of a split, batch by batch, and writes a file whenever it has the rows of one.
 
+    `progress` tells what is in the files.
+
     Args:
       journal: gets what is done after each file.
       name: of the split.
-      progress: of the split; goes on.
+      progress: of the split.
       tokenizer: encodes the texts.
       options: L, what becomes of long texts, and the rows of a file.
     """
@@ -289,7 +299,7 @@ class ShardWriter:
         total = before + len(rows.lengths) - written
         for cut in range(self.size, total + 1, self.size):
             self._write(self.size)
-            self._save(Progress(0, 0, self.texts, written + cut - before, self.figures))
+            self._save(written + cut - before)
         self.texts += len(texts)
         self.figures = self.figures.plus(texts, encoded, self.tokenizer)
 
@@ -299,7 +309,7 @@ class ShardWriter:
             return
         if left := sum(len(each.lengths) for each in self.buffered):
             self._write(left)
-        self._save(Progress(0, 0, self.texts, 0, self.figures, is_finished=True))
+        self._save(0, is_finished=True)
 
     def _write(self, count: int) -> None:
         """Writes the first `count` of the buffered rows as one file."""
@@ -309,12 +319,12 @@ class ShardWriter:
         path.parent.mkdir(exist_ok=True)
         mask = np.arange(ids.shape[1]) >= lengths[:count, None]
         write_tensors(path, ids[:count].astype(np.int64), mask)
-        self.progress.shards, self.progress.rows = self.progress.shards + 1, self.progress.rows + count
+        self.progress = replace(self.progress, shards=self.progress.shards + 1, rows=self.progress.rows + count)
 
-    def _save(self, reached: Progress) -> None:
-        """Keeps in the journal what is in the files."""
-        progress = self.progress
-        progress.texts, progress.offset, progress.figures = reached.texts, reached.offset, reached.figures
-        progress.is_finished = reached.is_finished
-        self.journal.done[self.name] = asdict(progress)
+    def _save(self, offset: int, *, is_finished: bool = False) -> None:
+        """Keeps in the journal what is in the files: all rows of `texts`, and `offset` rows after those."""
+        self.progress = replace(
+            self.progress, texts=self.texts, offset=offset, figures=self.figures, is_finished=is_finished
+        )
+        self.journal.done[self.name] = {**vars(self.progress), "figures": self.figures.stored()}
         self.journal.save()

@@ -73,9 +73,8 @@ class TextStreams:
         """Training texts with about so many characters at most, and k: every k-th of them is taken."""
         total = sum(self.characters[role] for role in self.parts if role not in SPLITS[1:])
         every = max(1, -(-total // characters))
-        return Rereadable(
-            lambda: islice((text for name, text in self.texts() if name == "train"), 0, None, every)
-        ), every
+        trained = Rereadable(lambda: (text for name, text in self.texts() if name == "train"))
+        return Rereadable(lambda: islice(trained, 0, None, every)), every
 
 
 def _texts_of(sources: list[TextSource]) -> Iterator[str]:
@@ -184,7 +183,7 @@ def _divide(
         parts[whole][:] = DROPPED
     shares = {"val": options.val_share, "test": options.test_share}
     report.is_drawn = sum(shares.values()) > 0
-    parts[whole][chosen] = drawn = random_split(count, *shares.values(), options.seed)
+    parts[whole][chosen] = drawn = random_split(count, options.val_share, options.test_share, options.seed)
     for name, share in shares.items():
         if share and not (drawn == SPLITS.index(name)).any():
             report.label_remarks.append(
