@@ -13,7 +13,6 @@ from textclf_jax.files import json_text, write_whole
 from textclf_jax.prepare.folder import put_in_place
 
 JOURNAL_FILE, LOCK_FILE = "journal.json", "lock"
-MISSING = object()
 
 
 class Journal:
@@ -54,7 +53,12 @@ def resumable_folder(out: Path, force: bool, made_of: Mapping[str, Any]) -> Iter
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             journal = _opened(folder, force, made_of)
-            yield journal
+            try:
+                yield journal
+            except UserError:
+                if not journal.done:
+                    journal.discard()
+                raise
             (folder / JOURNAL_FILE).unlink(missing_ok=True)
             (folder / LOCK_FILE).unlink(missing_ok=True)
             put_in_place(folder, out, force)
@@ -71,16 +75,16 @@ def _opened(folder: Path, force: bool, made_of: Mapping[str, Any]) -> Journal:
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return Journal(folder, made_of, {})
     changed = [
-        f"{name}: {before.get(name, MISSING)} then, {made_of.get(name, MISSING)} now"
+        f"{name}: {before.get(name)} then, {made_of.get(name)} now"
         for name in sorted(before.keys() | made_of.keys())
-        if before.get(name, MISSING) != made_of.get(name, MISSING)
+        if before.get(name) != made_of.get(name)
     ]
     if not changed:
         return Journal(folder, made_of, done)
     if not force:
         raise UserError(
-            f"{folder}: is an unfinished dataset that was begun with other options or texts ({listed(changed, 3)}). "
-            "Undo the change to go on with it, or begin anew with --force."
+            f"{folder}: is an unfinished dataset that was begun with other options or texts "
+            f"({listed(changed, 3, whole=True)}). Undo the change to go on with it, or begin anew with --force."
         )
     for path in folder.iterdir():
         if path.is_dir():

@@ -45,7 +45,7 @@ def write_streamed(streams: TextStreams, options: PrepareOptions, report: Report
     """
     sources = described_sources(options)
     own = {name: str(value) for name, value in asdict(options).items() if name not in ("out", "force")}
-    files = {f"{each['role']} {each['path']}": each["sha256"] for each in sources}
+    files = {f"{each['role']} {each['path']}": each["sha256"][:16] for each in sources}
     with resumable_folder(options.out, options.force, own | files) as journal:
         tokenizer = _vocabulary(journal, streams, options, report, stage)
         report.notes += [f"{options.vocab}: {note}" for note in tokenizer.notes]
@@ -178,7 +178,6 @@ class Figures:
 
     def plus(self, texts: list[str], encoded: Encoded, tokenizer: WordPieceTokenizerWrapper) -> "Figures":
         """With those of further texts."""
-        unknown = [texts[i] for i in encoded.unknown_texts]
         return Figures(
             self.texts + len(texts),
             self.characters + sum(map(len, texts)),
@@ -187,7 +186,7 @@ class Figures:
             self.dropped_tokens + encoded.num_dropped_tokens,
             self.lengths + Counter(encoded.num_tokens.tolist()),
             self.removed + tokenizer.removed_characters(texts),
-            self.unknown_words + tokenizer.explain_unknown(unknown) if unknown else self.unknown_words,
+            self.unknown_words + tokenizer.explain_unknown([texts[i] for i in encoded.unknown_texts]),
         )
 
     def stored(self) -> dict[str, Any]:
