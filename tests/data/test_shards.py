@@ -252,6 +252,26 @@ def test_two_shards_give_the_batches_of_one_file(tmp_path, build, packing):
                     np.testing.assert_array_equal(other.arrays[name], array, err_msg=name)
 
 
+def test_a_run_on_a_pattern_knows_when_its_files_change(tmp_path):
+    """What a resumed run compares; the pattern itself stays the same."""
+    ids, mask, _ = tiny.rows(50)
+    tiny.write_vocabulary(tmp_path / "vocab")
+    config = tiny.pretraining(tmp_path, data=splits_of(tmp_path, "train-*.pt"))
+
+    def fingerprint() -> dict:
+        return make_plan(config, root=tmp_path).fingerprint()["data"]
+
+    write_shards(tmp_path, ids, mask)
+    before = fingerprint()
+    assert fingerprint() == before
+    write_tensors(tmp_path / "train-11.pt", ids[:3], mask[:3])
+    assert fingerprint() != before
+    (tmp_path / "train-11.pt").unlink()
+    assert fingerprint() == before
+    (tmp_path / "train-8.pt").rename(tmp_path / "train-12.pt")
+    assert fingerprint() != before
+
+
 def test_labels_become_those_of_the_run_by_the_names_beside_each_file(tmp_path):
     ids, mask, labels = tiny.rows(40, num_labels=2)
     for part, order in (("a", ("bad", "good")), ("b", ("good", "bad"))):

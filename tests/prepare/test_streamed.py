@@ -1,6 +1,5 @@
 """Shards of streamed texts: the rows of one file, in constant memory, and a killed command goes on."""
 
-import fcntl
 import json
 import subprocess
 import sys
@@ -199,6 +198,7 @@ def test_other_options_or_texts_are_not_mixed(unfinished, files, tmp_path):
 
 
 def test_a_second_process_is_kept_out(unfinished, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
     with (tmp_path / "data" / ".a.unfinished" / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(UserError, match="another process is making this dataset"):
