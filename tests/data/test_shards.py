@@ -163,7 +163,8 @@ def test_files_of_different_kinds_are_refused(tmp_path):
     assert f"{paths[2]}: has labels, but {paths[0]}, which is of the same split, has none" in message
     write_tensors(paths[2], ids.astype(np.int32), mask)
     assert f"{paths[2]}: input_ids is int32, but int64 in {paths[0]}" in refusal(load, paths)
-    write_tensors(paths[2], np.pad(ids, ((0, 0), (0, 2))), np.pad(mask, ((0, 0), (0, 2)), constant_values=True))
+    wider = np.hstack([ids, np.zeros((50, 2), np.int64)])
+    write_tensors(paths[2], wider, np.hstack([mask, np.ones((50, 2), bool)]))
     message = refusal(load, paths)
     assert f"{paths[2]}: its rows have 26 columns, those of {paths[0]} have 24" in message
     assert f"Lengthen the rows of {paths[0]} to 26, with 0 ([PAD])" in message

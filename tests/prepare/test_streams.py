@@ -85,5 +85,5 @@ def test_a_sample_is_spread_over_the_training_texts(tmp_path):
     for characters, every in ((900, 1), (899, 2), (100, 9)):
         sample, k = streams.sample(characters)
         assert k == every
-        assert list(sample) == list(sample) == lines[::every]
+        assert sample == lines[::every]
     assert np.unique(streams.parts["extra"]).tolist() == [0]

@@ -89,7 +89,7 @@ def require_alike(paths: Sequence[Path], files: Sequence[list[np.ndarray]], pad_
                 f"split. Lengthen the rows of {shorter} to {max(widths)}, with {pad_id} ([PAD]) in input_ids and True "
                 "in attention_mask."
             )
-        for name, ours, theirs in zip(DICT_KEYS, tensors, first, strict=False):
+        for name, ours, theirs in zip(DICT_KEYS, tensors[:2], first[:2], strict=False):
             if ours.dtype != theirs.dtype:
                 raise UserError(
                     f"{path}: {name} is {ours.dtype}, but {theirs.dtype} in {paths[0]}, and both are of one split. "

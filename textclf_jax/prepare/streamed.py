@@ -69,21 +69,21 @@ def _vocabulary(
 ) -> WordPieceTokenizerWrapper:
     """The vocabulary that was named, the one trained before, or one trained on the training texts."""
     folder, known = journal.folder / VOCAB_FOLDER, journal.done.get("vocabulary")
-    texts, every = streams.sample(VOCABULARY_CHARACTERS)
-    if options.vocab is None and every > 1:
-        report.notes.append(f"The vocabulary is trained on a sample: one of {every} training texts.")
     if options.vocab is None and known is not None:
-        tokenizer = WordPieceTokenizerWrapper().load(folder)
+        tokenizer, every = WordPieceTokenizerWrapper().load(folder), known["every"]
         tokenizer.trained = TrainedVocabulary(list(tokenizer.tokens), **known["trained"])
-        return tokenizer
-    tokenizer = make_vocabulary(texts, options, stage)
-    tokenizer.save(folder)
+    else:
+        texts, every = ([], 1) if options.vocab is not None else streams.sample(VOCABULARY_CHARACTERS)
+        tokenizer = make_vocabulary(texts, options, stage)
+        tokenizer.save(folder)
+    if every > 1:
+        report.notes.append(f"The vocabulary is trained on a sample: one of {every} training texts.")
     trained = tokenizer.trained and {k: v for k, v in tokenizer.trained._asdict().items() if k != "tokens"}
-    described = {"sha256": sha256_of(sorted(folder.iterdir())), "trained": trained}
+    described = {"sha256": sha256_of(sorted(folder.iterdir())), "trained": trained, "every": every}
     if known is not None and known != described:
         raise UserError(
-            f"{options.vocab}: has changed since the dataset was begun in {journal.folder}. Put it back to go on, or "
-            f"remove that folder to begin anew."
+            f"{options.vocab or folder}: has changed since the dataset was begun. Put it back to go on, or remove "
+            f"{journal.folder} to begin anew."
         )
     journal.done["vocabulary"] = described
     journal.save()

@@ -18,7 +18,6 @@ from textclf_jax.errors import UserError
 from textclf_jax.prepare.labelling import choose_task
 from textclf_jax.prepare.options import PrepareOptions, refuse_label_flags
 from textclf_jax.prepare.report import Report
-from textclf_jax.prepare.rereading import Rereadable
 from textclf_jax.prepare.splitting import random_split
 from textclf_jax.prepare.texts import TextFile, TextSource, columns_without_labels, open_texts
 
@@ -69,12 +68,11 @@ class TextStreams:
                 path = self.sources[role][0].path
                 raise UserError(f"{path}: has changed while it was read. Start again when the files are complete.")
 
-    def sample(self, characters: int) -> tuple[Rereadable[str], int]:
+    def sample(self, characters: int) -> tuple[list[str], int]:
         """Training texts with about so many characters at most, and k: every k-th of them is taken."""
         total = sum(self.characters[role] for role in self.parts if role not in SPLITS[1:])
         every = max(1, -(-total // characters))
-        trained = Rereadable(lambda: (text for name, text in self.texts() if name == "train"))
-        return Rereadable(lambda: islice(trained, 0, None, every)), every
+        return list(islice((text for name, text in self.texts() if name == "train"), 0, None, every)), every
 
 
 def _texts_of(sources: list[TextSource]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """The vocabulary of a dataset: the one that was named, or a new one."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from textclf_jax.prepare.folder import Stage
 from textclf_jax.prepare.options import PrepareOptions
@@ -11,8 +11,8 @@ from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizer
 DEFAULT_VOCAB_SIZE, DEFAULT_MIN_FREQUENCY = 30_000, 2
 
 
-def make_vocabulary(texts: Iterable[str], options: PrepareOptions, stage: Stage) -> WordPieceTokenizerWrapper:
-    """The vocabulary that was named, or one trained on these texts, which are gone through several times."""
+def make_vocabulary(texts: Sequence[str], options: PrepareOptions, stage: Stage) -> WordPieceTokenizerWrapper:
+    """The vocabulary that was named, or one trained on these texts."""
     if options.vocab is not None:
         tokenizer = WordPieceTokenizerWrapper().load(options.vocab)
         require_pad_first(tokenizer.pad_id, options.vocab)

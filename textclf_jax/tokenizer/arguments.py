@@ -11,7 +11,7 @@ from textclf_jax.tokenizer.text_files import iterate_lines, well_formed
 Paths = Sequence[str | Path] | str | Path
 
 
-def require_one(files: Paths | None, texts: Iterable[str] | None, method: str) -> None:
+def require_one(files: Paths | None, texts: Sequence[str] | None, method: str) -> None:
     """Raises UserError unless one of the two is given."""
     if (files is None) == (texts is None):
         raise UserError(f"{method}: give either texts or files")
@@ -44,17 +44,12 @@ def file_rows(paths: Iterable[Path], skip_blank: bool, labelled: bool) -> list[s
 
 def check_texts(texts: Sequence[str], method: str) -> Sequence[str]:
     """The texts, well formed; raises UserError, naming the row, where one is not a string."""
-    return list(each_text(texts, method))
-
-
-def each_text(texts: Iterable[str], method: str) -> Iterator[str]:
-    """Yields what `check_texts` returns, one text after the other."""
     if isinstance(texts, str):
         raise UserError(f"{method}: texts is one string; give a list of strings, or files=")
     for row, text in enumerate(texts):
         if not isinstance(text, str):
             raise UserError(f"{method}: row {row} is {text!r} ({type(text).__name__}), not a text")
-        yield well_formed(text)
+    return [well_formed(text) for text in texts]
 
 
 def check_labels(labels: Sequence[int] | np.ndarray, num_texts: int) -> np.ndarray:

@@ -4,7 +4,7 @@ Attention masks are True = PAD, as in data files.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,16 +13,7 @@ from tokenizers import Tokenizer
 
 from textclf_jax.constants import IGNORED_LABEL
 from textclf_jax.errors import UserError
-from textclf_jax.tokenizer.arguments import (
-    Paths,
-    as_paths,
-    check_labels,
-    check_texts,
-    each_text,
-    file_rows,
-    lines_of,
-    require_one,
-)
+from textclf_jax.tokenizer.arguments import Paths, as_paths, check_labels, check_texts, file_rows, lines_of, require_one
 from textclf_jax.tokenizer.normalization import bert_normalizer, removed_characters
 from textclf_jax.tokenizer.rows import Encoded, Overflow, RowBuilder, chunks_by_size
 from textclf_jax.tokenizer.training import TrainedVocabulary, train_vocabulary
@@ -57,7 +48,7 @@ class WordPieceTokenizerWrapper:
     def train(
         self,
         files: Paths | None = None,
-        texts: Iterable[str] | None = None,
+        texts: Sequence[str] | None = None,
         *,
         vocab_size: int = 30_000,
         min_frequency: int = 2,
@@ -71,7 +62,7 @@ class WordPieceTokenizerWrapper:
 
         Args:
           files: UTF-8 text files, plain or gzip; or
-          texts: the texts themselves; they are gone through several times.
+          texts: the texts themselves.
           vocab_size: V, special tokens included; the result is smaller where the text has no more pieces.
           min_frequency: pairs seen less often are never merged.
           lowercase: whether to lower-case.
@@ -87,13 +78,11 @@ class WordPieceTokenizerWrapper:
           UserError: no text, numbers out of range, or vocab_size below the number of characters.
         """
         require_one(files, texts, "train")
-        if isinstance(texts, Iterator):
-            raise UserError("train: texts is an iterator, which ends after one pass; give a list")
         _check_numbers(vocab_size, min_frequency, limit_alphabet, max_word_length)
         paths = as_paths(files)
 
         def read() -> Iterable[str]:
-            return lines_of(paths) if texts is None else each_text(texts, "train")
+            return lines_of(paths) if texts is None else check_texts(texts, "train")
 
         normalizer = bert_normalizer(lowercase, strip_accents)
         trained = train_vocabulary(read, normalizer, vocab_size, min_frequency, limit_alphabet, max_word_length)
