@@ -81,9 +81,10 @@ def _vocabulary(
     trained = tokenizer.trained and {k: v for k, v in tokenizer.trained._asdict().items() if k != "tokens"}
     described = {"sha256": sha256_of(sorted(folder.iterdir())), "trained": trained, "every": every}
     if known is not None and known != described:
+        changed = folder if options.vocab is None else options.vocab
         raise UserError(
-            f"{options.vocab or folder}: has changed since the dataset was begun. Put it back to go on, or remove "
-            f"{journal.folder} to begin anew."
+            f"{changed}: has changed since the dataset was begun. Put it back to go on, or remove {journal.folder} to "
+            "begin anew."
         )
     journal.done["vocabulary"] = described
     journal.save()
