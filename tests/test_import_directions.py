@@ -176,6 +176,15 @@ def test_the_command_line_starts_light(module):
     assert result.stdout.strip() == "[]", result.stdout + result.stderr
 
 
+def test_predicting_starts_light():
+    """A first answer does not wait for what training alone needs, nor for what other commands do."""
+    slow = sorted(LAZY | {"optax", "orbax"})
+    code = "import sys, textclf_jax.evaluation.prediction, textclf_jax.evaluation.prediction_stream\n"
+    code += f"print([name for name in {slow} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == "[]", result.stdout + result.stderr
+
+
 def test_the_checks_see_what_they_look_for(tmp_path, monkeypatch):
     """Imports at the top, in a class, in a function, and those for type checkers alone."""
     source = """

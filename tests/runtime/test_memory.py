@@ -1,3 +1,4 @@
+import gc
 import os
 import subprocess
 import sys
@@ -5,7 +6,7 @@ import sys
 import pytest
 
 from textclf_jax.runtime import memory
-from textclf_jax.runtime.memory import REQUEST, VARIABLE, allocation_environment
+from textclf_jax.runtime.memory import REQUEST, VARIABLE, allocation_environment, kept
 
 
 @pytest.fixture
@@ -92,3 +93,14 @@ def test_peak_memory_is_at_least_what_is_held_now():
     assert before is not None
     assert before > len(held) / 1e6
     assert memory.peak_memory_mb() >= before
+
+
+def test_no_garbage_is_looked_for_in_what_is_kept():
+    before = gc.get_freeze_count()
+    with kept(gc.isenabled) as was_enabled:
+        assert (was_enabled, gc.isenabled()) == (False, True)
+        assert gc.get_freeze_count() > before
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(ZeroDivisionError), kept(lambda: 1 // 0):
+        pass
+    assert (gc.isenabled(), gc.get_freeze_count()) == (True, 0)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import assume, given
@@ -19,6 +20,7 @@ from textclf_jax.verdict.plan import (
     PRETRAINING_PART,
     SCRATCH_EPOCHS,
     SCRATCH_PART,
+    SHARES,
     Plan,
     larger_preset,
     make_plan,
@@ -77,6 +79,16 @@ def test_finetuning_ends_where_it_has_no_more_use():
     assert shares[PRETRAINING_PART] > 2 * shares[SCRATCH_PART] > shares[LINEAR_PART]
 
 
+def test_beginnings_and_ends_leave_finetuning_its_share():
+    """Of a short budget they take more than a share: no training is to end with its first update for that."""
+    of = costs(start=20.0)
+    made = plan(80 + sum(each.seconds(1) for each in of.values()) + 50, 1, of)
+    spent = {name: part.updates * of[name].update for name, part in made.parts.items()}
+    for name, share in SHARES.items():
+        assert 0.5 * share * 50 < spent[name] <= share * 50 + of[name].update
+    assert spent[PRETRAINING_PART] > 0.4 * 50
+
+
 def test_more_time_has_more_seeds_where_each_has_enough():
     assert [plan(seconds).seeds for seconds in (300, 1200, 2000, 4000, 40_000)] == [1, 2, 3, 5, 5]
 
@@ -118,6 +130,13 @@ def test_what_is_said_of_a_plan():
     assert "later load on this machine is not foreseen" in told[1]
     assert "updates of pretraining are few" in told[2]
     assert "right to about 9%" in plan(1200, of=costs(spread=0.09)).remarks()[0]
+
+
+def test_finetuning_that_is_too_short_to_judge_by_is_told():
+    found = plan(1200)
+    assert "once at most" not in " ".join(found.remarks())
+    parts = {name: replace(part, epochs=1) if name == SCRATCH_PART else part for name, part in found.parts.items()}
+    assert "note: scratch will see each labelled text once at most" in replace(found, parts=parts).remarks()[-1]
 
 
 def test_a_speed_that_was_timed_too_shortly_is_not_called_steady():

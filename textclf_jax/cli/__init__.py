@@ -4,6 +4,7 @@ Each has a module with `add_parser`, which declares its arguments, and `run`, wh
 """
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,7 +28,10 @@ def command_line(argv: Sequence[str] | None = None) -> int:
     measures = words[:1] == ["new"] and any(word.startswith("--minutes") for word in words)
     is_long = measures or LONG_COMMANDS & set(words[:1])
     restart_with_environment(utf8_environment() | (allocation_environment() if is_long else {}))
-    return main(argv)
+    code = main(argv)
+    if words[:1] == ["predict"]:
+        gc.freeze()  # all files are closed: looking for garbage once more took a sixth of the time of one prediction
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:

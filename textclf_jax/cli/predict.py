@@ -18,6 +18,7 @@ from textclf_jax.cli.reading import add_reading_flags, print_notes, reading_opti
 from textclf_jax.errors import UserError, one_line
 from textclf_jax.experiments.folders import METADATA_FILE, find_model
 from textclf_jax.files import sha256_of, write_whole
+from textclf_jax.runtime.memory import kept
 from textclf_jax.tokenizer.text_files import well_formed
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> int:
     folder = find_model(args.name, ("finetuning",))
     with ExitStack() as stack:
         file = _copy_of_stdin(args.stdin, stack) if args.stdin else args.file
-        work = _Prediction(args, folder, *_inputs(args, file))
+        source, total = _inputs(args, file)
+        work = stack.enter_context(kept(lambda: _Prediction(args, folder, source, total)))
         if form == TABLE:
             work.write_table(args.out)
         elif args.out is None:

@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 from textclf_jax.kernels.backend import platform
@@ -51,6 +50,8 @@ def global_norm(tree: Any) -> Float[Array, ""]:
     each array to one number, in one or two kernels of its own: in a step of a small model 50 of 370.
     """
     if platform() != "gpu":
+        import optax  # its optimizer calls this; those who predict do without
+
         return optax.tree.norm(tree)
     squares = [jnp.square(x) for x in jax.tree.leaves(tree)]
     parts = [x.sum(axis=-1).ravel() if x.ndim > 1 else x.ravel() for x in squares]

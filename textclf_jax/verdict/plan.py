@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from textclf_jax.errors import UserError
-from textclf_jax.study.design import SCRATCH, Design, Part
+from textclf_jax.study.design import SCRATCH, TITLES, Design, Part
 from textclf_jax.study.progress import Measured
 from textclf_jax.training.budget import RunCost
 from textclf_jax.training.schedule import epochs_begun
@@ -35,7 +35,7 @@ PRETRAINING_PART, SCRATCH_PART, PRETRAINED_PART, LINEAR_PART = (
     "pretrained-linear",
 )
 PARTS = (PRETRAINING_PART, SCRATCH_PART, PRETRAINED_PART, LINEAR_PART)
-# of the time of a seed; the rest is for pretraining, and so is what these have no use for
+# of the time of a seed, but for beginnings and ends; the rest is for pretraining, and so is what these have no use for
 SHARES = {SCRATCH_PART: 0.16, PRETRAINED_PART: 0.13, LINEAR_PART: 0.13}
 
 
@@ -47,6 +47,13 @@ class RunDesign(Design):
         """As those of a study, but for the encoder from scratch."""
         parts = super().parts(method)
         return (parts[0]._replace(name=SCRATCH_PART, share=SHARES[SCRATCH_PART]),) if method == SCRATCH else parts
+
+    def heading(self, name: str) -> str:
+        """What is told before the training or the baseline of this name."""
+        if name in TITLES:
+            return TITLES[name]
+        names = [self.experiment(part, seed) for part, seed in self.trainings()]
+        return f"training {names.index(name) + 1} of {len(names)}: {name}"
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,11 @@ class Plan:
         told.append("later load on this machine is not foreseen: it makes the run take longer")
         if (updates := self.parts[PRETRAINING_PART].updates) < FEW_UPDATES:
             told.append(f"note: {updates:,} updates of pretraining are few; a longer --budget shows more of its worth")
+        if short := [name for name in SHARES if self.parts[name].epochs == 1]:
+            told.append(
+                f"note: {', '.join(short)} will see each labelled text once at most, too little to judge them by; give "
+                "a longer --budget"
+            )
         return told
 
 
@@ -178,9 +190,11 @@ def larger_preset(cost: RunCost, left: float) -> str:
 def _parts(costs: Mapping[str, RunCost], seconds: float) -> dict[str, Planned] | None:
     """The trainings of a seed in so many seconds; None where there is no time for one of them."""
     parts = {}
+    # what none of them can do without is no one's share: short runs would begin and end, and train hardly
+    spare = max(seconds - sum(cost.seconds(1) for cost in costs.values()), 0.0)
     for name, share in SHARES.items():
         cost = costs[name]
-        updates = min(cost.updates_within(max(share * seconds, cost.seconds(1))), _most(name, cost))
+        updates = min(cost.updates_within(cost.seconds(1) + share * spare), _most(name, cost))
         parts[name] = _planned(cost, updates)
     left = seconds - sum(part.seconds for part in parts.values())
     updates = costs[PRETRAINING_PART].updates_within(left)
