@@ -5,6 +5,8 @@ SPLITS = ("train", "val", "test")
 # in the folder of a dataset, as `textclf prepare` writes it
 DATASET_FILE, LABELS_FILE, VOCAB_FOLDER = "dataset.json", "labels.txt", "vocab"
 
+SHARDS_OF = "{}-*.pt"  # the files of a split, by its name, where `textclf prepare` makes several
+
 SUSPECTS_FILE = "suspects.csv"  # of `textclf check` and `textclf run`: labels to go through
 
 PAD_ID = 0  # of [PAD], as model and optimizer take it to be

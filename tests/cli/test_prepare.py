@@ -84,6 +84,23 @@ def test_flags_reach_the_options():
     )
 
 
+def test_shards_and_their_summary(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("".join(f"the number {i} is written\n" for i in range(30)))
+    out = tmp_path / "data" / "numbers"
+    flags = ("--shard-size", 10, "--vocab-size", 80, "--max-length", 16)
+    assert run(tmp_path / "a.txt", "--out", out, *flags) == 0
+    names = ["test-00000.pt", "train-00000.pt", "train-00001.pt", "train-00002.pt", "val-00000.pt"]
+    assert sorted(path.name for path in (out / "mlm").iterdir()) == names
+    printed = capsys.readouterr()
+    assert "rows: 30 read = 24 train + 3 val + 3 test" in printed.out
+    assert printed.err.splitlines() == [
+        "reading",
+        "training the vocabulary",
+        "encoding",
+        "writing the texts of the splits",
+    ]
+
+
 def test_the_command_line_imports_nothing_heavy():
     code = (
         "import sys, textclf_jax.cli.prepare; "

@@ -85,6 +85,7 @@ def test_a_minimal_config_loads():
         ("1e-4", ".nan", "line 15  training.learning_rate:"),
         ("1e-4", "1e999", "expected a finite number"),
         ("  epochs: 1\n", "", 'line 14  training.epochs: missing. Add "epochs: <integer>" under training'),
+        ("    dataset_path: train.pt\n", "    shuffle: true\n", 'missing. Add "dataset_path: <text>" under data.train'),
         ("kind: pretraining", "kind: pretrain", 'Did you mean "pretraining"?'),
         ("vocab_dir: vocab", "vocab_dir: ''", "line 6  tokenizer.vocab_dir: expected a string that is not empty"),
         ("vocab_dir: vocab", "vocab_dir: FILL_VOCAB", "still the placeholder FILL_VOCAB"),
@@ -173,6 +174,35 @@ def test_overrides_are_typed_values():
     assert (config.architecture.attention.kind, config.architecture.attention.local.window) == ("local", 7)
 
 
+def test_data_may_be_in_several_files():
+    text = MINIMAL.replace("train.pt", "\n      - a/train-*.pt\n      - b.pt")
+    config = parse_config(
+        text.encode(), "x", ["data.val.dataset_path=val-?.pt", "data.test.dataset_path=[t.pt]"]
+    ).config
+    paths = [getattr(config.data, split).dataset_path for split in ("train", "val", "test")]
+    assert paths == [("a/train-*.pt", "b.pt"), "val-?.pt", ("t.pt",)]
+    assert hash(config) is not None
+    assert parse_config(dump_config(config).encode(), "x").config == config
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("[]", "got an empty list"),
+        ("5", "got 5"),
+        ("null", "got nothing (null)"),
+        ("''", "got an empty string"),
+        ("[a.pt, 5]", "5 in the list is no path"),
+        ("[a.pt, ['b.pt']]", "['b.pt'] in the list is no path"),
+    ],
+)
+def test_other_values_are_no_data(value, told):
+    (line,) = problems_of(MINIMAL.replace("train.pt", value))
+    assert line.startswith("  line 20  data.train.dataset_path: ")
+    assert told in line
+    assert "a path, a pattern such as data/mlm/train-*.pt, or a list of these" in line
+
+
 def test_the_wrong_kind_of_run_is_refused():
     expected = "  line 3  experiment.kind: this is a pretraining run, not a finetuning run"
     assert problems_of(MINIMAL, kind="finetuning") == [expected]
@@ -228,6 +258,7 @@ def test_any_value_anywhere_gives_a_config_or_a_plain_message(path, value):
 TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1, max_size=12) | st.sampled_from(
     ["1e-4", "010", "on", "~", "null", "0o17", "1_0", "a: b", "# x", "- x", " x ", "'", "=", "<<", "2020-01-01"]
 )
+PATHS = TEXTS | st.lists(TEXTS, min_size=1, max_size=3)
 SHARES = st.floats(0.0, 0.5)
 POSITIVES = st.floats(1e-12, 1e12)
 
@@ -252,7 +283,7 @@ def configs(draw) -> RunConfig:
             "attention": {"kind": chosen, "num_heads": heads, "favor": {"eps": draw(POSITIVES)}},
         },
         "training": {"learning_rate": draw(POSITIVES), "batch_size": 1, "epochs": 1, "weight_decay": draw(SHARES)},
-        "data": {"train": {"dataset_path": draw(TEXTS)}, "val": {"dataset_path": draw(st.none() | TEXTS)}},
+        "data": {"train": {"dataset_path": draw(PATHS)}, "val": {"dataset_path": draw(st.none() | PATHS)}},
     }
     if kind == "finetuning":
         data["classification_head"] = {"num_labels": 2, "pooler_type": draw(st.sampled_from([None, "bert"]))}
@@ -270,7 +301,7 @@ def test_a_dump_loads_to_an_equal_config(config):
 @settings(deadline=None, max_examples=50)
 @given(configs())
 def test_readers_of_yaml_1_1_see_the_same_values(config):
-    assert yaml.safe_load(dump_config(config)) == config.model_dump()
+    assert yaml.safe_load(dump_config(config)) == config.model_dump(mode="json")
 
 
 def test_small_floats_have_a_dot():

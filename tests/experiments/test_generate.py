@@ -165,6 +165,17 @@ def test_an_existing_experiment_is_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_data_in_several_files_is_named_by_a_pattern(project):
+    for number in range(2):
+        (project / f"data/news/mlm/test-0000{number}.pt").touch()
+        (project / f"data/news/mlm/train-0000{number}.pt").touch()
+    (project / "data/news/mlm/train.pt").unlink()
+    config = pretraining_config(generate_pretraining("x", data="data/news", root=project))
+    splits = config.data.train, config.data.val, config.data.test
+    names = ["data/news/mlm/train-*.pt", "data/news/mlm/val.pt", "data/news/mlm/test-*.pt"]
+    assert [split.dataset_path for split in splits] == names
+
+
 def test_pretraining_from_data_preset_and_overrides(project):
     overrides = ["training.batch_size=8", "architecture.attention={kind: lsh, num_heads: 4}"]
     overrides.append("architecture.attention.favor.nb_features=32")

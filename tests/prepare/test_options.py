@@ -20,6 +20,8 @@ from textclf_jax.prepare.texts import ReadOptions
         ({"inputs": "t", "task": "mlm", "cls_max_length": 20}, "--task mlm .*: leave --cls-max-length out"),
         ({"inputs": "txt", "cls_max_length": 20}, "no row has a label, and --cls-max-length is"),
         ({"inputs": "t", "seed": -1}, "--seed -1"),
+        ({"inputs": "t", "shard_size": 0}, "--shard-size 0 must be at least 1: it is the rows of a file"),
+        ({"inputs": "txt", "shard_size": 5, "skip_empty": True}, "no row has a label, and --skip-empty is"),
         ({"inputs": "t", "vocab": "t"}, "--vocab-size is for training one"),
         ({"inputs": "t", "vocab_size": 0}, "--vocab-size 0 must be at least 1"),
         ({"inputs": "t", "min_frequency": -2}, "--min-frequency -2 must be at least 1"),

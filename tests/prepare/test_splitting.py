@@ -14,6 +14,7 @@ from textclf_jax.prepare.splitting import (
     count_contradictions,
     count_duplicates,
     drop_duplicates,
+    random_split,
     read_label_names,
     stratified_split,
 )
@@ -45,6 +46,14 @@ def test_split_is_a_partition_in_which_each_class_has_its_share(sizes, fractions
         assert train[str(i)] >= 1
         share = held_out * (size - 1) / max(len(labels) - len(sizes), 1)
         assert abs(sum(other[str(i)] for other in others) - share) <= 1
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 300), st.sampled_from([(0.1, 0.1), (0.0, 0.3), (0.4, 0.0), (0.0, 0.0)]), st.integers(0, 99))
+def test_a_random_split_is_that_of_rows_without_labels(count, fractions, seed):
+    parts = random_split(count, *fractions, seed)
+    for number, rows in enumerate(stratified_split([None] * count, *fractions, seed)):
+        assert np.flatnonzero(parts == number).tolist() == rows.tolist()
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -12,7 +12,7 @@ from tests.trained import read_column, run
 from textclf_jax.cli import main
 from textclf_jax.config.file import dump_config
 from textclf_jax.data.dataset import Dataset
-from textclf_jax.data.torch_files import write_tensors
+from textclf_jax.data.torch_files import read_tensors, write_tensors
 from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runs.metrics_files import read_metrics
 from textclf_jax.training.report import REPORT_FOLDER, EvaluationReport
@@ -61,6 +61,16 @@ def project(trained, tmp_path, monkeypatch):
     shutil.copytree(trained, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
+
+
+def test_data_in_several_files_gives_the_figures_of_one(project, capsys):
+    tensors = read_tensors(project / "data/cls/test.pt")
+    for number, rows in enumerate((slice(0, 5), slice(5, None))):
+        write_tensors(project / f"data/cls/part-{number}.pt", *(tensor[rows] for tensor in tensors))
+    expected = evaluated("news", "--data", "data/cls/test.pt")
+    assert evaluated("news", "--data", "data/cls/part-*.pt") == expected
+    assert main(["evaluate", "news", "--data", "data/cls/prt-*.pt"]) == 2
+    assert "--data data/cls/prt-*.pt: there is no such file" in capsys.readouterr().err
 
 
 def test_the_test_split_gives_the_run_s_own_figures_and_files(project, capsys):

@@ -17,7 +17,8 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     parser.add_argument("name", help="a finetuning or pretraining run, or the path of its folder or model.ckpt")
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--split", choices=SPLITS, default="test", help="the split of the run (default: test)")
-    data.add_argument("--data", type=Path, metavar="FILE.pt", help="a file of encoded rows instead of a split")
+    rows = "a file of encoded rows instead of a split, or a pattern of files in quotation marks"
+    data.add_argument("--data", type=Path, metavar="FILE.pt", help=rows)
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write metrics.json, and of a classifier results by class, there"
     )

@@ -102,6 +102,7 @@ def _missing_key(model: type[RunConfig], path: KeyPath) -> str:
         return f"missing section. Add it, with at least {', '.join(required)}"
     above = section_at(model, path[:-1]) or model
     schema = above.model_json_schema()["properties"][path[-1]]
+    schema = schema.get("anyOf", [schema])[0]
     value = " or ".join(schema["enum"]) if "enum" in schema else PLACEHOLDERS[schema["type"]]
     return f'missing. Add "{path[-1]}: {value}" under {".".join(path[:-1])}'
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from textclf_jax.config.data import Data
 from textclf_jax.config.scores import PRETRAINING_SCORES, classification_scores, multi_label_scores
 from textclf_jax.config.section import (
     Count,
@@ -219,25 +220,7 @@ class PretrainedExperiment(Section):
     checkpoint: str = "model.ckpt"
 
 
-# --- data and the two kinds of run ----------------------------------------------------------------------------
-
-
-class Split(Section):
-    dataset_path: str | None = None
-    shuffle: bool = False
-
-
-class TrainSplit(Section):
-    dataset_path: Annotated[str, Field(min_length=1)]
-    shuffle: bool = True
-
-
-class Data(Section):
-    train: TrainSplit
-    val: Split = Split()
-    test: Split = Split()
-    num_length_buckets: Annotated[int, Field(ge=1, le=16)] = 4
-    packing: bool = True
+# --- the two kinds of run -------------------------------------------------------------------------------------
 
 
 class RunConfig(Section):

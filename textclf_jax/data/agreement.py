@@ -1,7 +1,7 @@
 """Whether the splits of a run mean the same by their numbers: its class names, and the vocabulary of its ids."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -197,15 +197,20 @@ def _refuse_foreign(path: Path, row: int, label: int, count: int, numbering: Num
 # --- the vocabulary -----------------------------------------------------------------------------------------------
 
 
-def check_vocabularies(splits: Mapping[str, Beside], tokenizer: LoadedTokenizer, vocab_dir: Path) -> list[str]:
-    """Compares the vocabulary that the ids of each split stand for with that of the run; returns what to tell.
+def check_vocabularies(splits: Iterable[tuple[str, Beside]], tokenizer: LoadedTokenizer, vocab_dir: Path) -> list[str]:
+    """Compares the vocabulary that the ids of each file stand for with that of the run; returns what to tell.
+
+    Args:
+      splits: what lies beside each file, with the name of its split.
+      tokenizer: the run's.
+      vocab_dir: where its vocabulary is.
 
     Raises:
       UserError: they differ; both are named.
     """
     notes: dict[str, None] = {}
     same: set[tuple[str | None, Path | None]] = set()
-    for name, beside in splits.items():
+    for name, beside in splits:
         key = beside.fingerprint, beside.vocab_dir
         if key in same or key == (None, None):
             continue

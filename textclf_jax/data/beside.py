@@ -4,7 +4,8 @@
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,20 @@ def read_beside(path: Path, *, with_names: bool = True) -> Beside:
             notes.append(f"{error}: its lines are not taken for class names")
     vocab_dir = next((folder for file in files for folder in _vocabularies(file) if _is_vocabulary(folder)), None)
     return Beside(path, names, names_file if names else None, False, None, vocab_dir, tuple(notes))
+
+
+def read_all_beside(paths: Sequence[Path], *, with_names: bool = True) -> list[Beside]:
+    """What lies beside each of several files: the same for all of a folder; arguments and errors as `read_beside`."""
+    known: dict[Path, Beside] = {}
+    found = []
+    for path in paths:
+        if path.is_symlink():
+            found.append(read_beside(path, with_names=with_names))
+            continue
+        if path.parent not in known:
+            known[path.parent] = read_beside(path, with_names=with_names)
+        found.append(replace(known[path.parent], path=path))
+    return found
 
 
 # --- a dataset folder of `textclf prepare` ----------------------------------------------------------------------

@@ -13,7 +13,7 @@ from textclf_jax.tokenizer.loading import LoadedTokenizer
 
 WARNED_RATE, REFUSED_RATE = 0.05, 0.5  # of [UNK] or [MASK] among the tokens; those of `textclf prepare`
 SUSPECT_TAILS, CERTAIN_TAILS = 0.5, 0.9  # the share of the rows that end in the same id
-ENOUGH_ROWS = 10  # for a file to be refused by its tails
+ENOUGH_ROWS = 10  # for a file to be refused by its tails, or one of several by its tokens
 UNKNOWN_NAMES, MASK_NAMES = ("[UNK]", "<unk>"), ("[MASK]", "<mask>")
 
 
@@ -48,10 +48,12 @@ class ContentCheck:
     Attributes:
       path: the file.
       special: of the vocabulary.
+      is_part: whether it is one of several files; then a few rows without text may be all of it.
     """
 
     path: Path
     special: SpecialTokens
+    is_part: bool = False
 
     rows: int = 0
     words: int = 0  # tokens that are not special
@@ -81,6 +83,9 @@ class ContentCheck:
           UserError: no token is of a text, or most are [UNK] or [MASK].
         """
         text = self.words + self.unknown
+        if not text and self._may_be_odd:
+            yield f"warning: {self.path}: its {self.rows} rows have special tokens alone, such as [CLS] or [MASK]"
+            return
         if not text:
             raise UserError(
                 f"{self.path}: no row has a token that is not a special one, such as [CLS], [SEP] or [MASK], so there "
@@ -97,10 +102,15 @@ class ContentCheck:
 
     def _told(self, name: str, rate: float, effect: str, remedy: str) -> Iterator[str]:
         told = f"{self.path}: {rate:.1%} of the tokens are {name}, {effect}. {remedy}"
-        if rate > REFUSED_RATE:
+        if rate > REFUSED_RATE and not self._may_be_odd:
             raise UserError(told)
         if rate > WARNED_RATE:
             yield f"warning: {told}"
+
+    @property
+    def _may_be_odd(self) -> bool:
+        """Whether these are the few rows that were left for the last of several files."""
+        return self.is_part and self.rows < ENOUGH_ROWS
 
     @property
     def _other_words(self) -> str:

@@ -2,22 +2,22 @@
 
 import hashlib
 import zipfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt8, UInt64
+from jaxtyping import Int, UInt8
 
 from textclf_jax.data.agreement import Numbering
 from textclf_jax.data.collate import BatchRows
-from textclf_jax.data.content import ContentCheck, SpecialTokens, TailCheck
-from textclf_jax.data.equal_rows import hash_rows
-from textclf_jax.data.labels import LabelCheck
+from textclf_jax.data.content import SpecialTokens
+from textclf_jax.data.labels import LabelCheck, label_notes
 from textclf_jax.data.packing import token_places, tokens_taken
-from textclf_jax.data.padding import PaddingCheck
-from textclf_jax.data.torch_files import chunks_of, read_tensors
-from textclf_jax.errors import UserError
+from textclf_jax.data.row_checks import CheckedRows, Limits, check_mask_values, check_rows, check_shapes, require_alike
+from textclf_jax.data.shards import DataFiles, JoinedRows, few, joined_fingerprint
+from textclf_jax.data.torch_files import read_tensors
 
 
 class WholeRows(NamedTuple):
@@ -28,7 +28,7 @@ class WholeRows(NamedTuple):
       lengths: [N] real tokens of each row.
     """
 
-    input_ids: Int[np.ndarray, "N W"]
+    input_ids: Int[np.ndarray, "N W"] | JoinedRows
     lengths: Int[np.ndarray, " N"]
 
 
@@ -37,7 +37,7 @@ class Dataset:
     """Checked rows of token ids.
 
     Attributes:
-      path: the file.
+      path: the file; of several their name in messages, see `DataFiles`.
       input_ids: [N, L] integers, memory-mapped; each row is real tokens, then padding.
       lengths: [N] int32, real tokens of each row, at most the maximum length.
       labels: [N] int32 in [0, C), in the run's numbers; of several labels a text [N, C] uint8 of 0 and 1; or None.
@@ -49,7 +49,7 @@ class Dataset:
     """
 
     path: Path
-    input_ids: Int[np.ndarray, "N L"]
+    input_ids: Int[np.ndarray, "N L"] | JoinedRows
     lengths: Int[np.ndarray, " N"]
     labels: Int[np.ndarray, " N"] | UInt8[np.ndarray, "N C"] | None
     fingerprint: str
@@ -89,49 +89,97 @@ class Dataset:
 
 
 def load_dataset(
-    path: Path,
+    path: Path | DataFiles,
     *,
     vocab_size: int,
     pad_id: int,
     max_length: int,
     num_labels: int | None = None,
     multi_label: bool = False,
-    numbering: Numbering | None = None,
+    numbering: Numbering | list[Numbering | None] | None = None,
     special: SpecialTokens | None = None,
     read_beside: int | None = None,
 ) -> Dataset:
-    """Loads and checks a file of (input_ids, attention_mask[, labels]) tensors.
+    """Loads and checks files of (input_ids, attention_mask[, labels]) tensors; several are as one with all of the rows.
 
     Args:
-      path: a `.pt` file; `attention_mask` [N, L] is True at padding.
+      path: a `.pt` file, or several; `attention_mask` [N, L] is True at padding.
       vocab_size: V; every id must be in [0, V).
       pad_id: the id of PAD.
       max_length: longer rows are cut to this many tokens.
       num_labels: C for classification, which needs labels; None for MLM, which ignores them.
       multi_label: whether a text has several labels: [N, C] of 0 and 1.
-      numbering: what the file's labels are in the run's numbers; None: the same.
+      numbering: what the labels are in the run's numbers; a list has one for each file. None: the same.
       special: the special tokens, without which nothing tells whether there is text in the rows.
       read_beside: so many tokens of a row are read beside the encoder; None: nothing reads beside it.
 
     Raises:
-      UserError: names the file, the row and the value at fault, and the remedy.
+      UserError: names the file, the row and the value at fault, and the remedy; or files are not of one kind.
     """
-    tensors = read_tensors(path)
-    check = num_labels and LabelCheck(path, num_labels, multi_label, numbering)
-    ids, mask, labels = _check_shapes(path, tensors, check.form if check else None)
-    notes: list[str] = []
-    _check_mask_values(path, mask, notes)
+    files = path if isinstance(path, DataFiles) else DataFiles(path, (path,))
+    stored = [read_tensors(each) for each in files.paths]
+    form = ("[N, C]" if multi_label else "[N]") if num_labels else None
+    for each, tensors in zip(files.paths, stored, strict=True):
+        check_shapes(each, tensors, form)
+    require_alike(files.paths, stored, pad_id)
     read = max(max_length, read_beside or 0)
-    lengths, num_words, hashes = _check_rows(path, tensors, vocab_size, pad_id, read, special, notes)
-    labels = check.checked(labels, hashes, notes) if check else None
-    empty, long = int((lengths == 0).sum()), lengths > max_length
-    if empty:
-        notes.append(f"{path}: {empty} of {len(lengths)} rows are all padding")
-    if long.any():
-        notes.append(f"{path}: {_what_is_cut(lengths, max_length, read)}")
-    found = fingerprint(path, numbering.to_run.tolist() if numbering and numbering.renumbers else None)
-    whole, lengths = WholeRows(ids, lengths), np.minimum(lengths, max_length)
-    return Dataset(path, ids, lengths, labels, found, tuple(notes), None, num_words, whole)
+    limits = Limits(vocab_size, pad_id, read, special, is_part=len(stored) > 1)
+    parts = []
+    for i, each in enumerate(files.paths):
+        numbers = numbering[i] if isinstance(numbering, list) else numbering
+        check = LabelCheck(each, num_labels, multi_label, numbers) if num_labels else None
+        parts.append(_check_file(each, stored[i], limits, check))
+    rows = _join([part.rows for part in parts])
+    ids = stored[0][0] if len(stored) == 1 else JoinedRows([tensors[0] for tensors in stored])
+    notes, labels = few([note for part in parts for note in part.notes], files), None
+    if num_labels:
+        labels = _concatenated([part.labels for part in parts if part.labels is not None])
+        row_name = files.row_names([len(part.rows.lengths) for part in parts])
+        notes += label_notes(files.name, labels, rows.hashes, num_labels, row_name)
+    notes += _length_notes(files.name, rows.lengths, max_length, read)
+    found = joined_fingerprint([part.fingerprint for part in parts])
+    whole, lengths = WholeRows(ids, rows.lengths), np.minimum(rows.lengths, max_length)
+    return Dataset(files.name, ids, lengths, labels, found, tuple(notes), None, rows.num_words, whole)
+
+
+class _CheckedFile(NamedTuple):
+    """What is known of one file: its rows, its labels in the run's numbers, its fingerprint, and notes."""
+
+    rows: CheckedRows
+    labels: np.ndarray | None
+    fingerprint: str
+    notes: list[str]
+
+
+def _check_file(path: Path, tensors: list[np.ndarray], limits: Limits, check: LabelCheck | None) -> _CheckedFile:
+    notes: list[str] = []
+    check_mask_values(path, tensors[1], notes)
+    rows = check_rows(path, tensors, limits, notes)
+    labels = check.checked(tensors[2], notes) if check else None
+    numbering = check and check.numbering
+    to_run = numbering.to_run.tolist() if numbering and numbering.renumbers else None
+    return _CheckedFile(rows, labels, fingerprint(path, to_run), notes)
+
+
+def _join(parts: Sequence[CheckedRows]) -> CheckedRows:
+    words = [part.num_words for part in parts if part.num_words is not None]
+    return CheckedRows(
+        _concatenated([part.lengths for part in parts]),
+        sum(words) if words else None,
+        _concatenated([part.hashes for part in parts]),
+    )
+
+
+def _concatenated(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def _length_notes(name: Path, lengths: Int[np.ndarray, " N"], max_length: int, read: int) -> Iterator[str]:
+    """Yields what the user should know of rows that are empty or too long."""
+    if empty := int((lengths == 0).sum()):
+        yield f"{name}: {empty} of {len(lengths)} rows are all padding"
+    if (lengths > max_length).any():
+        yield f"{name}: {_what_is_cut(lengths, max_length, read)}"
 
 
 def _what_is_cut(lengths: Int[np.ndarray, " N"], max_length: int, read: int) -> str:
@@ -155,99 +203,3 @@ def fingerprint(path: Path, to_run: list[int] | None = None) -> str:
         records = [(info.filename.split("/", 1)[-1], info.file_size, info.CRC) for info in archive.infolist()]
     content = repr(sorted(records)) + (repr(to_run) if to_run else "")
     return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _check_shapes(
-    path: Path, tensors: list[np.ndarray], form: str | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Returns input_ids [N, L], attention_mask [N, L] and labels, whose values are still to be checked.
-
-    `form` is the shape of labels, for messages; None where none are needed.
-    """
-    expected = "input_ids [N, L], attention_mask [N, L] (True = PAD)" + (f", labels {form}" if form else "")
-    needed = 2 if form is None else 3
-    if not needed <= len(tensors) <= 3:
-        raise UserError(f"{path}: holds {len(tensors)} tensors, expected {needed}: {expected}")
-    ids, mask, labels = *tensors[:2], tensors[2] if len(tensors) == 3 else None
-    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
-        raise UserError(f"{path}: input_ids are {ids.dtype} of shape {list(ids.shape)}, expected integers [N, L]")
-    if mask.shape != ids.shape:
-        raise UserError(
-            f"{path}: attention_mask has shape {list(mask.shape)}, but input_ids {list(ids.shape)}: they must be equal"
-        )
-    if labels is not None and labels.shape[:1] != ids.shape[:1]:
-        raise UserError(f"{path}: labels have shape {list(labels.shape)}, but there are {len(ids)} rows")
-    if 0 in ids.shape:
-        raise UserError(f"{path}: input_ids have shape {list(ids.shape)}: there is nothing to train on")
-    return ids, mask, labels
-
-
-def _check_mask_values(path: Path, mask: np.ndarray, notes: list[str]) -> None:
-    if mask.dtype == np.bool_:
-        return
-    for start, (part,) in chunks_of(mask):
-        wrong = ~((part == 0) | (part == 1))
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            raise UserError(
-                f"{path}: attention_mask is {mask.dtype} and holds {part[row, column]} in row {start + row}; "
-                "expected bool, True = PAD"
-            )
-    notes.append(f"{path}: attention_mask is {mask.dtype}, read as bool with 1 = PAD")
-
-
-class CheckedRows(NamedTuple):
-    """What the rows of a file are.
-
-    Attributes:
-      lengths: [N] int32, real tokens of each row.
-      num_words: tokens that are not special, up to the maximum length; None where nothing tells which are.
-      hashes: [N] of each row's ids up to the maximum length; empty in a file without labels.
-    """
-
-    lengths: Int[np.ndarray, " N"]
-    num_words: int | None
-    hashes: UInt64[np.ndarray, " N"]
-
-
-def _check_rows(
-    path: Path,
-    tensors: list[np.ndarray],
-    vocab_size: int,
-    pad_id: int,
-    max_length: int,
-    special: SpecialTokens | None,
-    notes: list[str],
-) -> CheckedRows:
-    """Checks ids and masks. Only here masks that are True at padding are inverted."""
-    ids, mask = tensors[:2]
-    lengths = np.empty(len(ids), np.int32)
-    hashes = np.empty(len(ids) if len(tensors) == 3 else 0, np.uint64)
-    content, tails = special and ContentCheck(path, special), TailCheck(path, pad_id, special)
-    check = PaddingCheck(path, pad_id, mask.dtype == np.bool_, _third_is_mask(tensors))
-    for start, (id_part, mask_part) in chunks_of(ids, mask):
-        if id_part.min() < 0 or id_part.max() >= vocab_size:
-            row, column = np.argwhere((id_part < 0) | (id_part >= vocab_size))[0]
-            raise UserError(
-                f"{path}: row {start + row} holds the id {id_part[row, column]}, but the vocabulary has {vocab_size} "
-                f"tokens (0 to {vocab_size - 1}). Was the file made with another vocabulary?"
-            )
-        padding = mask_part.astype(bool)
-        check.add(start, id_part, padding)
-        tails.add(id_part, padding)
-        read = id_part[:, :max_length]  # what is cut off is no model's business
-        if content:
-            content.add(start, read, padding[:, :max_length])
-        lengths[start : start + len(padding)] = (~padding).sum(axis=1)
-        if len(hashes):
-            hashes[start : start + len(padding)] = hash_rows(read)
-    notes += [*check.notes(), *tails.notes(), *(content.notes() if content else ())]
-    return CheckedRows(lengths, content.words if content else None, hashes)
-
-
-def _third_is_mask(tensors: list[np.ndarray]) -> bool:
-    """Whether a third tensor has the shape and the values of a mask, by its first rows."""
-    if len(tensors) < 3 or tensors[2].shape != tensors[0].shape:
-        return False
-    sample = tensors[2][:1000]
-    return bool(((sample == 0) | (sample == 1)).all())

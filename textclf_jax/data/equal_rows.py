@@ -1,5 +1,6 @@
 """Rows that are equal, though their labels are not: no model can tell them apart."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,20 @@ def groups_with_different_labels(
     return sorted(groups, key=lambda group: group[0])
 
 
-def contradictions(path: Path, hashes: UInt64[np.ndarray, " N"], labels: Integer[np.ndarray, "N *C"]) -> str:
-    """Tells of rows of a file that are equal but for their labels, [N] or sets of them [N, C]; empty without any."""
+def contradictions(
+    path: Path,
+    hashes: UInt64[np.ndarray, " N"],
+    labels: Integer[np.ndarray, "N *C"],
+    row_name: Callable[[int], str] = "row {}".format,
+) -> str:
+    """Tells of rows of a file that are equal but for their labels, [N] or sets of them [N, C]; empty without any.
+
+    Args:
+      path: for the message.
+      hashes: of the rows.
+      labels: of the rows.
+      row_name: what to call a row by its number.
+    """
     keys = label_keys(labels)
     groups = groups_with_different_labels(hashes, keys)
     if not groups:
@@ -44,8 +57,8 @@ def contradictions(path: Path, hashes: UInt64[np.ndarray, " N"], labels: Integer
     warning = "warning: " * (count > WARNED_SHARE * len(labels))
     what = "another label" if labels.ndim == 1 else "other labels"
     return (
-        f"{warning}{path}: {count} of {len(labels)} rows equal another row that has {what} (row {one} has "
-        f"{_shown(labels[one])}, row {other} has {_shown(labels[other])}): no model can tell them apart"
+        f"{warning}{path}: {count} of {len(labels)} rows equal another row that has {what} ({row_name(one)} has "
+        f"{_shown(labels[one])}, {row_name(other)} has {_shown(labels[other])}): no model can tell them apart"
     )
 
 

@@ -1,5 +1,6 @@
 """Checks the labels of a file: one class a text, or 0 and 1 for each class; both become labels of the run."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,28 +30,20 @@ class LabelCheck(NamedTuple):
     multi_label: bool
     numbering: Numbering | None
 
-    @property
-    def form(self) -> str:
-        """The shape that labels must have."""
-        return "[N, C]" if self.multi_label else "[N]"
-
-    def checked(
-        self, labels: np.ndarray | None, hashes: UInt64[np.ndarray, " N"], notes: list[str]
-    ) -> Integer[np.ndarray, "N *C"]:
+    def checked(self, labels: np.ndarray, notes: list[str]) -> Integer[np.ndarray, "N *C"]:
         """The labels in the run's numbers: [N] int32, or [N, C] uint8 of 0 and 1.
 
         Args:
-          labels: as the file has them, from `read_tensors`; None: it has none.
-          hashes: [N] of the rows, equal where these are.
-          notes: gets what the user should know.
+          labels: as the file has them, from `read_tensors`.
+          notes: gets what the user should know of how they became numbers of the run.
 
         Raises:
           UserError: names the row and the value at fault, and the remedy.
         """
         labels = self._of_right_form(labels)
         if self.multi_label:
-            return self._label_sets(labels, hashes, notes)
-        return self._single_labels(labels, hashes, notes)
+            return self._label_sets(labels, notes)
+        return self._single_labels(labels, notes)
 
     @property
     def _told(self) -> str:
@@ -59,26 +52,22 @@ class LabelCheck(NamedTuple):
             return f"classification_head.num_labels is {self.num_labels}"
         return f"the classes in {self.numbering.source} are {len(self.numbering.names)}"
 
-    def _of_right_form(self, labels: np.ndarray | None) -> np.ndarray:
+    def _of_right_form(self, labels: np.ndarray) -> np.ndarray:
         """The labels; raises UserError for a wrong shape or dtype."""
-        expected = "0 and 1 for each class" if self.multi_label else "integers"
-        if labels is None:
-            raise UserError(f"{self.path}: labels are missing, expected {expected} {self.form}")
+        expected, form = ("0 and 1 for each class", "[N, C]") if self.multi_label else ("integers", "[N]")
         # torch_files reads integers, floats and bool
         fits = labels.ndim == 2 and labels.shape[1] > 1 if self.multi_label else labels.ndim == 1
         if fits and (self.multi_label or np.issubdtype(labels.dtype, np.integer)):
             return labels
         remedy = _multi_label_remedy(labels) if self.multi_label else _single_label_remedy(labels)
         raise UserError(
-            f"{self.path}: labels are {labels.dtype} of shape {list(labels.shape)}, expected {expected} {self.form}"
+            f"{self.path}: labels are {labels.dtype} of shape {list(labels.shape)}, expected {expected} {form}"
             f"{remedy and '. '}{remedy}"
         )
 
     # --- one label a text ---
 
-    def _single_labels(
-        self, labels: np.ndarray, hashes: UInt64[np.ndarray, " N"], notes: list[str]
-    ) -> Integer[np.ndarray, " N"]:
+    def _single_labels(self, labels: np.ndarray, notes: list[str]) -> Integer[np.ndarray, " N"]:
         count = self.num_labels if self.numbering is None else len(self.numbering.names)
         wrong = np.flatnonzero((labels < 0) | (labels >= count))
         if wrong.size:
@@ -87,17 +76,13 @@ class LabelCheck(NamedTuple):
                 f"{self.path}: row {row} has the label {labels[row]}, but {self._told} (labels 0 to {count - 1}); "
                 f"{wrong.size} rows are out of range"
             )
-        notes += filter(None, [contradictions(self.path, hashes, labels)])
         if self.numbering is not None:
             labels = run_labels(self.path, labels, self.numbering, notes)
-        self._note_absent(np.bincount(labels, minlength=self.num_labels), notes)
         return np.asarray(labels, np.int32)
 
     # --- several labels a text ---
 
-    def _label_sets(
-        self, labels: np.ndarray, hashes: UInt64[np.ndarray, " N"], notes: list[str]
-    ) -> UInt8[np.ndarray, "N C"]:
+    def _label_sets(self, labels: np.ndarray, notes: list[str]) -> UInt8[np.ndarray, "N C"]:
         count = self.num_labels if self.numbering is None else len(self.numbering.names)
         if labels.shape[1] != count:
             remedy = "S"
@@ -108,26 +93,7 @@ class LabelCheck(NamedTuple):
                 f"{remedy}ave a column for each class."
             )
         labels = self._zeros_and_ones(labels)
-        notes += filter(None, [contradictions(self.path, hashes, labels)])
-        if self.numbering is not None:
-            labels = run_label_sets(self.path, labels, self.numbering, notes)
-        rows_of_class, labels_of_row = labels.sum(axis=0, dtype=np.int64), labels.sum(axis=1, dtype=np.int64)
-        self._note_absent(rows_of_class, notes)
-        always = np.flatnonzero(rows_of_class == len(labels))
-        if always.size:
-            notes.append(f"{self.path}: every row has the label {listed(list(map(str, always)))}")
-        empty = int(np.count_nonzero(labels_of_row == 0))
-        if empty == len(labels):
-            notes.append(f"warning: {self.path}: no row has a label: all {labels.size} labels are 0")
-        elif empty:
-            notes.append(f"{self.path}: {empty} of {len(labels)} rows have no label, and count as none of the classes")
-        if len(labels) >= ENOUGH_ROWS and (labels_of_row == 1).all():
-            notes.append(
-                f"{self.path}: every row has one label. If no text can have several, one class a text suits better: "
-                "save labels.argmax(1), or prepare the texts again without --label-separator, and set "
-                "classification_head.multi_label to false"
-            )
-        return labels
+        return labels if self.numbering is None else run_label_sets(self.path, labels, self.numbering, notes)
 
     def _zeros_and_ones(self, labels: np.ndarray) -> UInt8[np.ndarray, "N C"]:
         """The labels as uint8; raises UserError for values that are neither 0 nor 1."""
@@ -148,10 +114,58 @@ class LabelCheck(NamedTuple):
             f"{len(labels)} rows have such values. {_value_remedy(value)}"
         )
 
-    def _note_absent(self, rows_of_class: Integer[np.ndarray, " C"], notes: list[str]) -> None:
-        absent = np.flatnonzero(rows_of_class == 0)
-        if absent.size:
-            notes.append(f"{self.path}: no row has the label {listed(list(map(str, absent)))}")
+
+# --- all labels of a split --------------------------------------------------------------------------------------
+
+
+def label_notes(
+    path: Path,
+    labels: Integer[np.ndarray, "N *C"],
+    hashes: UInt64[np.ndarray, " N"],
+    num_labels: int,
+    row_name: Callable[[int], str],
+) -> Iterator[str]:
+    """Yields what the user should know of the labels of a split.
+
+    Args:
+      path: for messages.
+      labels: in the run's numbers, from `LabelCheck.checked`.
+      hashes: of the rows, equal where these are.
+      num_labels: C.
+      row_name: what to call a row by its number.
+    """
+    told = contradictions(path, hashes, labels, row_name)
+    if told:
+        yield told
+    is_single = labels.ndim == 1
+    rows_of_class = np.bincount(labels, minlength=num_labels) if is_single else labels.sum(axis=0, dtype=np.int64)
+    absent = np.flatnonzero(rows_of_class == 0)
+    if absent.size:
+        yield f"{path}: no row has the label {listed(list(map(str, absent)))}"
+    if not is_single:
+        yield from _set_notes(path, labels, rows_of_class)
+
+
+def _set_notes(path: Path, labels: UInt8[np.ndarray, "N C"], rows_of_class: Integer[np.ndarray, " C"]) -> Iterator[str]:
+    """Yields what is unusual about sets of labels."""
+    labels_of_row = labels.sum(axis=1, dtype=np.int64)
+    always = np.flatnonzero(rows_of_class == len(labels))
+    if always.size:
+        yield f"{path}: every row has the label {listed(list(map(str, always)))}"
+    empty = int(np.count_nonzero(labels_of_row == 0))
+    if empty == len(labels):
+        yield f"warning: {path}: no row has a label: all {labels.size} labels are 0"
+    elif empty:
+        yield f"{path}: {empty} of {len(labels)} rows have no label, and count as none of the classes"
+    if len(labels) >= ENOUGH_ROWS and (labels_of_row == 1).all():
+        yield (
+            f"{path}: every row has one label. If no text can have several, one class a text suits better: "
+            "save labels.argmax(1), or prepare the texts again without --label-separator, and set "
+            "classification_head.multi_label to false"
+        )
+
+
+# --- remedies ---------------------------------------------------------------------------------------------------
 
 
 def _single_label_remedy(labels: np.ndarray) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from textclf_jax.config.schema import FinetuningConfig, Linear, RunConfig
 from textclf_jax.constants import SPLITS
 from textclf_jax.data.agreement import RunClasses, check_vocabularies, numbering_of, training_classes
-from textclf_jax.data.beside import Beside, read_beside
+from textclf_jax.data.beside import Beside, read_all_beside
 from textclf_jax.data.content import SpecialTokens
 from textclf_jax.data.dataset import Dataset, load_dataset
+from textclf_jax.data.shards import DataFiles, data_files, few, missing_data, refuse_shared
 from textclf_jax.errors import UserError
 from textclf_jax.tokenizer.loading import LoadedTokenizer
 
@@ -37,26 +38,38 @@ def load_splits(
     Raises:
       UserError: names the file, the row and the value at fault, and the remedy; or the splits do not mean the same.
     """
-    paths = {name: path for name in splits if (path := getattr(config.data, name).dataset_path)}
-    for name, path in paths.items():
-        if name != "train" and not (root / path).exists():
-            raise UserError(f"data.{name}.dataset_path: there is no {root / path}. Set it to null if you have none.")
+    files = _files(config, root, splits)
     labelled = isinstance(config, FinetuningConfig)
-    beside = {name: read_beside(root / path, with_names=labelled) for name, path in paths.items()}
-    notes = check_vocabularies(beside, tokenizer, vocab_dir or root / config.tokenizer.vocab_dir)
+    beside = {name: read_all_beside(each.paths, with_names=labelled) for name, each in files.items()}
+    named = [(name, each) for name, every in beside.items() for each in every]
+    notes = check_vocabularies(named, tokenizer, vocab_dir or root / config.tokenizer.vocab_dir)
     classes = None
     if labelled:
         count = config.classification_head.num_labels
         if model_classes is None:
-            classes = training_classes(beside["train"], count, notes)
+            classes = training_classes(beside["train"][0], count, notes)
         else:
             classes = RunClasses(count, tuple(model_classes), "the model")
     loaded = {}
-    for name, each in beside.items():
-        loaded[name] = _load(config, tokenizer, each, classes)
+    for name, each in files.items():
+        loaded[name] = _load(config, tokenizer, each, beside[name], classes)
         if name == "train":
             config = with_tokens_read(config, loaded[name])
     return _told_once(loaded, notes)
+
+
+def _files(config: RunConfig, root: Path, splits: Sequence[str]) -> dict[str, DataFiles]:
+    """The files of each of the splits that the config has."""
+    found = {}
+    for name in splits:
+        if not (given := getattr(config.data, name).dataset_path):
+            continue
+        key = f"data.{name}.dataset_path"
+        if name != "train" and isinstance(given, str) and (missing := missing_data(root, given)):
+            raise UserError(f"{key}: there is no {missing}. Set it to null if you have none.")
+        found[name] = data_files(root, given, key)
+    refuse_shared(found)
+    return found
 
 
 def with_tokens_read(config: RunConfig, train: Dataset) -> RunConfig:
@@ -88,18 +101,24 @@ def _told_once(splits: dict[str, Dataset], notes: list[str]) -> dict[str, Datase
     return result
 
 
-def _load(config: RunConfig, tokenizer: LoadedTokenizer, beside: Beside, classes: RunClasses | None) -> Dataset:
-    """Loads and checks one file; its labels become numbers of `classes`, which are None for MLM."""
-    notes, linear = list(beside.notes), _linear_of(config)
+def _load(
+    config: RunConfig,
+    tokenizer: LoadedTokenizer,
+    files: DataFiles,
+    beside: Sequence[Beside],
+    classes: RunClasses | None,
+) -> Dataset:
+    """Loads and checks the files of a split; their labels become numbers of `classes`, which are None for MLM."""
+    notes, linear = list(dict.fromkeys(note for each in beside for note in each.notes)), _linear_of(config)
     data = load_dataset(
-        beside.path,
+        files,
         vocab_size=tokenizer.vocab_size,
         pad_id=tokenizer.pad_id,
         max_length=config.architecture.max_sequence_length,
         num_labels=classes and classes.count,
         multi_label=isinstance(config, FinetuningConfig) and config.classification_head.multi_label,
-        numbering=classes and numbering_of(beside, classes, notes),
+        numbering=[numbering_of(each, classes, notes) for each in beside] if classes else None,
         special=SpecialTokens.of(tokenizer),
         read_beside=linear and (sys.maxsize if linear.max_tokens is None else linear.max_tokens),
     )
-    return replace(data, notes=(*notes, *data.notes), class_names=classes and classes.names)
+    return replace(data, notes=(*few(notes, files), *data.notes), class_names=classes and classes.names)

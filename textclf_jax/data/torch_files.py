@@ -6,6 +6,7 @@ A file is checked in this order: its checksums (torch itself does not compare th
 """
 
 import ctypes
+import errno
 import mmap
 import os
 import stat
@@ -180,17 +181,25 @@ def read_file(path: Path, content: Content) -> TorchFile:
             return _read_archive(path, file, archive, content)
     except UserError:
         raise
+    except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise UserError(
+                f"{path}: too many files are open. Allow more (ulimit -n 65536), or make fewer and larger ones."
+            ) from None
+        raise _damaged(path, error) from error
     except UnsafePickleError as error:
         raise UserError(
             f"{path}: holds {error}, not only plain tensors. It was refused, and nothing in it ran. {content.expected}"
         ) from None
     except Exception as error:  # zipfile and pickletools raise many kinds of exception for damaged files
-        raise UserError(
-            f"{path}: is damaged or cut off ({error or type(error).__name__}). Copy or make the file again."
-        ) from error
+        raise _damaged(path, error) from error
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path}: is damaged or cut off ({error or type(error).__name__}). Copy or make the file again.")
 
 
 def _check_kind(path: Path, content: Content) -> None:

@@ -215,7 +215,7 @@ class Predictor:
           UserError: names the file, the row and the value at fault, or the other vocabulary; and the remedy.
         """
         beside, tokenizer = read_beside(path, with_names=False), self.tokenizer
-        notes = check_vocabularies({"--file": beside}, tokenizer, self._folder / "vocab")
+        notes = check_vocabularies([("--file", beside)], tokenizer, self._folder / "vocab")
         data = load_dataset(
             path,
             vocab_size=tokenizer.vocab_size,
@@ -234,7 +234,8 @@ class Predictor:
         """
         every_logits = self.logits(read.rows, read.whole)
         best = every_logits.argmax(axis=1).tolist()  # probabilities round to equal ones
-        unknown, lengths = self._mostly_unknown(*read.rows).tolist(), read.rows.lengths.tolist()
+        unknown = self._mostly_unknown(read.rows.input_ids[:], read.rows.lengths).tolist()
+        lengths = read.rows.lengths.tolist()
         answers = []
         for i, (text, row) in enumerate(zip(read.texts, self._task.probabilities(every_logits), strict=True)):
             is_empty = read.are_blank[i] or lengths[i] <= self._frame

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from textclf_jax.class_names import read_class_names
 from textclf_jax.config.file import AnyConfig, Kind, format_value, load_config, parse_config, split_override
 from textclf_jax.config.yaml_reader import Document, KeyPath, Unreadable, read_document, read_value
-from textclf_jax.constants import DATASET_FILE, LABELS_FILE, SPLITS, VOCAB_FOLDER
+from textclf_jax.constants import DATASET_FILE, LABELS_FILE, SHARDS_OF, SPLITS, VOCAB_FOLDER
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import CHECKPOINTS, find_run, run_folder
 
@@ -267,13 +267,19 @@ def _config_of_run(folder: Path) -> dict[KeyPath, object]:
 
 
 def _dataset_paths(kind: Kind, data: str, root: Path) -> dict[KeyPath, object]:
-    """The paths of the three splits; None for a split that the dataset lacks."""
-    task = {"pretraining": "mlm", "finetuning": "cls"}[kind]
-    if not (root / data / task / "train.pt").is_file():
+    """The paths of the three splits, of several files a pattern; None for a split that the dataset lacks."""
+    folder = root / data / (task := {"pretraining": "mlm", "finetuning": "cls"}[kind])
+    names: dict[str, str | None] = {}
+    for split in SPLITS:
+        one, several = f"{split}.pt", SHARDS_OF.format(split)
+        names[split] = one if (folder / one).is_file() else several if any(folder.glob(several)) else None
+    if names["train"] is None:
         hint = " (INPUT needs a label column)" if task == "cls" else ""
         raise UserError(f"{root / data} has no {task}/train.pt. Make it with: textclf prepare INPUT --out {data}{hint}")
-    paths = {split: f"{Path(data).as_posix()}/{task}/{split}.pt" for split in SPLITS}
-    return {("data", split, "dataset_path"): path if (root / path).is_file() else None for split, path in paths.items()}
+    return {
+        ("data", split, "dataset_path"): name and f"{Path(data).as_posix()}/{task}/{name}"
+        for split, name in names.items()
+    }
 
 
 def _vocabulary_of(data: str, root: Path) -> dict[KeyPath, object]:

@@ -1,6 +1,7 @@
 """The dataset folder that `textclf prepare` writes.
 
 vocab/{vocab.txt,tokenizer.json}   mlm/{train,val,test}.pt   cls/{train,val,test}.pt   dataset.json
+(in several files: train-00000.pt, train-00001.pt, ...)
 labels.txt (a class a line, in the order of ids)   splits/*.csv (the texts, where the split was drawn here)
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from textclf_jax.constants import DATASET_FILE, LABELS_FILE
+from textclf_jax.constants import DATASET_FILE, LABELS_FILE, SHARDS_OF
 from textclf_jax.data.torch_files import write_tensors
 from textclf_jax.errors import UserError
 from textclf_jax.files import json_text, sha256_of, write_csv
@@ -52,19 +53,41 @@ def check_target(out: Path, force: bool) -> None:
 def whole_folder(out: Path, force: bool) -> Iterator[Path]:
     """Yields a folder to fill, which is renamed to `out` at the end, or removed where something fails."""
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.unfinished")
-    replaced = out.with_name(f".{out.name}.{os.getpid()}.replaced")
     try:
         unfinished.mkdir(parents=True)
         yield unfinished
-        check_target(out, force)
-        if out.exists():
-            out.rename(replaced)
-        unfinished.rename(out)
+        put_in_place(unfinished, out, force)
     except OSError as error:
         raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def put_in_place(finished: Path, out: Path, force: bool) -> None:
+    """Renames a folder to `out`, in place of the dataset that is there if `force` allows it."""
+    check_target(out, force)
+    replaced = out.with_name(f".{out.name}.{os.getpid()}.replaced")
+    try:
+        if out.exists():
+            out.rename(replaced)
+        finished.rename(out)
+    finally:
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def write_rows(folder: Path, task: str, name: str, shard_size: int | None, *arrays: np.ndarray) -> None:
+    """Writes the rows of a split: <task>/<name>.pt, or files of `shard_size` rows at most, as `shard_path` has them."""
+    (folder / task).mkdir(exist_ok=True)
+    if shard_size is None:
+        write_tensors(folder / task / f"{name}.pt", *arrays)
+        return
+    for number, start in enumerate(range(0, len(arrays[0]), shard_size)):
+        write_tensors(shard_path(folder, task, name, number), *(array[start : start + shard_size] for array in arrays))
+
+
+def shard_path(folder: Path, task: str, name: str, number: int) -> Path:
+    """Where the rows of a split are that are in its file `number`, from 0."""
+    return folder / task / SHARDS_OF.format(name).replace("*", f"{number:05d}")
 
 
 @dataclass(frozen=True)
@@ -102,7 +125,7 @@ class RowWriter:
             report = self._describe(name, all_texts, encoded, mlm_rows=self._write_mlm(name, encoded))
         if labels is not None:
             encoded = self._encode(name, texts, mlm=False)
-            write_tensors(self._path("cls", name), encoded.input_ids, encoded.attention_mask, labels)
+            self._write("cls", name, encoded.input_ids, encoded.attention_mask, labels)
             self.equal_rows.add(rows, encoded, labels, self.options.cls_length - NUM_SPECIAL)
             self.tokenless.extend(rows[i] for i in np.flatnonzero(encoded.num_tokens == 0))
             with_extra = report.unknown_rates if extra and report.mlm_rows else None
@@ -132,14 +155,18 @@ class RowWriter:
         """Writes the rows with at least one token (control characters alone give none); returns their number."""
         full = np.count_nonzero(~encoded.attention_mask, axis=1) > NUM_SPECIAL
         if not full.any():
-            raise UserError(f"no text of the {name} split has a token in this vocabulary")
+            raise no_tokens(name)
         chosen = slice(None) if full.all() else full  # a slice does not copy
-        write_tensors(self._path("mlm", name), encoded.input_ids[chosen], encoded.attention_mask[chosen])
+        self._write("mlm", name, encoded.input_ids[chosen], encoded.attention_mask[chosen])
         return int(np.count_nonzero(full))
 
-    def _path(self, task: str, name: str) -> Path:
-        (self.folder / task).mkdir(exist_ok=True)
-        return self.folder / task / f"{name}.pt"
+    def _write(self, task: str, name: str, *arrays: np.ndarray) -> None:
+        write_rows(self.folder, task, name, self.options.shard_size, *arrays)
+
+
+def no_tokens(name: str) -> UserError:
+    """The error of a split for which there are no rows to write."""
+    return UserError(f"no text of the {name} split has a token in this vocabulary")
 
 
 def write_texts(folder: Path, splits: Splits, report: Report, separator: str | None) -> None:
@@ -161,20 +188,27 @@ def _cell(row: Row, separator: str | None) -> str | None:
     return cell_of(row.label, separator or "") if isinstance(row.label, tuple) else row.label
 
 
-def write_description(folder: Path, task: str, options: PrepareOptions, report: Report) -> None:
-    """Writes dataset.json: the dataset's options, the checksums of its files, and its figures."""
-    sources = options.sources.items()
+def described_sources(options: PrepareOptions) -> list[dict[str, str]]:
+    """The text files with their roles and checksums."""
+    return [
+        {"role": role, "path": str(path), "sha256": sha256_of(files_of(path))}
+        for role, paths in options.sources.items()
+        for path in paths
+    ]
+
+
+def write_description(
+    folder: Path, task: str, options: PrepareOptions, report: Report, sources: list[dict[str, str]]
+) -> None:
+    """Writes dataset.json: the dataset's options, the checksums of its text files, and its figures."""
     described = {
         "task": task,
         "max_length": options.max_length,
         "cls_max_length": options.cls_length,
         "long_texts": options.overflow,
         "seed": options.seed if report.is_drawn else None,
-        "sources": [
-            {"role": role, "path": str(path), "sha256": sha256_of(files_of(path))}
-            for role, paths in sources
-            for path in paths
-        ],
+        "shard_size": options.shard_size,
+        "sources": sources,
         **report.as_json(),
     }
     (folder / DATASET_FILE).write_text(json_text(described) + "\n", "utf-8")

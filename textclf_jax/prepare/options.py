@@ -40,6 +40,7 @@ class PrepareOptions:
       label_names: a file with a class name a line, for labels that are ids.
       accept_labels: take labels as classes although they look like texts, ids or numbers to regress on.
       force: replace a dataset that is there.
+      shard_size: rows of a `.pt` file at most; None: one file for each split.
     """
 
     out: Path
@@ -69,6 +70,7 @@ class PrepareOptions:
     label_names: Path | None = None
     accept_labels: bool = False
     force: bool = False
+    shard_size: int | None = None
 
     @property
     def sources(self) -> dict[str, tuple[Path, ...]]:
@@ -143,9 +145,17 @@ def check_options(options: PrepareOptions) -> None:
     if options.unlabelled_rows == "mlm" and options.task == "cls":
         raise UserError("--task cls makes no MLM rows: pass --unlabelled-rows drop, or --task both")
     require_separator(options.unlabelled_rows, options.read)
+    if options.shard_size is not None and options.shard_size < 1:
+        raise UserError(f"--shard-size {options.shard_size} must be at least 1: it is the rows of a file")
     if options.seed < 0:
         raise UserError(f"--seed {options.seed} must not be negative")
     _check_training_flags(options)
+
+
+def refuse_label_flags(options: PrepareOptions) -> None:
+    """Raises UserError for flags on labels where no row has one."""
+    if unused := options.label_flags:
+        raise UserError(f"no row has a label, and {unused[0]} is for rows that have one: leave it out")
 
 
 def require_separator(unlabelled: UnlabelledRows | None, read: ReadOptions) -> None:

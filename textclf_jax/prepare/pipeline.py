@@ -11,7 +11,15 @@ from textclf_jax.constants import SPLITS, VOCAB_FOLDER
 from textclf_jax.errors import UserError, listed
 from textclf_jax.extras import require
 from textclf_jax.prepare.equal_rows import RowCollector
-from textclf_jax.prepare.folder import RowWriter, Stage, check_target, whole_folder, write_description, write_texts
+from textclf_jax.prepare.folder import (
+    RowWriter,
+    Stage,
+    check_target,
+    described_sources,
+    whole_folder,
+    write_description,
+    write_texts,
+)
 from textclf_jax.prepare.labelling import choose_task, require_labels, require_texts, set_apart_unlabelled
 from textclf_jax.prepare.labels import (
     in_order,
@@ -21,7 +29,7 @@ from textclf_jax.prepare.labels import (
     require_classes,
     whole_numbers,
 )
-from textclf_jax.prepare.options import PrepareOptions, check_options
+from textclf_jax.prepare.options import PrepareOptions, check_options, refuse_label_flags
 from textclf_jax.prepare.report import Report
 from textclf_jax.prepare.splitting import (
     Splits,
@@ -32,13 +40,11 @@ from textclf_jax.prepare.splitting import (
     read_label_names,
     stratified_split,
 )
+from textclf_jax.prepare.streamed import write_streamed
+from textclf_jax.prepare.streams import scan
 from textclf_jax.prepare.texts import Row, TextFile, read_file
+from textclf_jax.prepare.vocabulary import make_vocabulary
 from textclf_jax.prepare.vocabulary_report import describe_vocabulary
-from textclf_jax.tokenizer.loading import require_pad_first
-from textclf_jax.tokenizer.vocabulary import MAX_WORD_LENGTH
-from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
-
-DEFAULT_VOCAB_SIZE, DEFAULT_MIN_FREQUENCY = 30_000, 2
 
 
 def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: None) -> Report:
@@ -59,7 +65,14 @@ def prepare(options: PrepareOptions, stage: Stage = lambda what, done, total: No
     require("torch", "writing encoded rows as .pt files")
     stage("reading", 0, 0)
     report = Report()
-    return write_dataset(read_splits(options, report), options, report, stage)
+    if options.shard_size is not None:
+        if (streams := scan(options, report)) is not None:
+            return write_streamed(streams, options, report, stage)
+        report = Report()
+    texts = read_splits(options, report)
+    if options.shard_size is not None:
+        report.notes.append("The texts have labels: all of them were in memory. Unlabelled files are streamed instead.")
+    return write_dataset(texts, options, report, stage)
 
 
 def write_dataset(
@@ -80,10 +93,11 @@ def write_dataset(
       UserError: as `prepare`.
     """
     task, splits, extra, labels = texts
-    tokenizer = _vocabulary([*splits["train"], *extra], options, stage)
+    tokenizer = make_vocabulary([row.text for row in (*splits["train"], *extra)], options, stage)
     report.notes += [f"{options.vocab}: {note}" for note in tokenizer.notes]
     every_text = [row.text for part in (*splits.values(), extra) for row in part]
-    report.vocabulary = describe_vocabulary(tokenizer, every_text, options)
+    removed, characters = tokenizer.removed_characters(every_text), sum(map(len, every_text))
+    report.vocabulary = describe_vocabulary(tokenizer, options, removed, characters)
     with whole_folder(options.out, options.force) as folder:
         tokenizer.save(folder / VOCAB_FOLDER)
         equal_rows = RowCollector(tokenizer.normalize)
@@ -94,7 +108,7 @@ def write_dataset(
         report.tokenless = [row.place for row in writer.tokenless]
         report.equal_rows = equal_rows.with_different_labels()
         write_texts(folder, splits, report, options.read.label_separator)
-        write_description(folder, task, options, report)
+        write_description(folder, task, options, report, described_sources(options))
     return report
 
 
@@ -149,8 +163,7 @@ def _read(options: PrepareOptions, report: Report) -> tuple[str, Splits]:
     report.rows_read = sum(map(len, rows.values()))
     task = choose_task(options.task, [file for role, part in files.items() if role != "extra" for file in part])
     if task == "mlm":
-        if unused := options.label_flags:
-            raise UserError(f"no row has a label, and {unused[0]} is for rows that have one: leave it out")
+        refuse_label_flags(options)
         return task, _drop_empty(rows, report)
     for role, part in files.items():
         if role != "extra":
@@ -231,22 +244,3 @@ def _deduplicate(splits: Splits, drop: bool, report: Report) -> Splits:
     if empty := [name for name, rows in distinct.items() if not rows and name != "extra"]:
         raise UserError(f"--deduplicate leaves nothing of {empty[0]}: all its texts are in the splits before it")
     return distinct
-
-
-def _vocabulary(rows: list[Row], options: PrepareOptions, stage: Stage) -> WordPieceTokenizerWrapper:
-    """The vocabulary that was named, or one trained on these rows."""
-    if options.vocab is not None:
-        tokenizer = WordPieceTokenizerWrapper().load(options.vocab)
-        require_pad_first(tokenizer.pad_id, options.vocab)
-        return tokenizer
-    stage("training the vocabulary", 0, 0)
-    size, min_frequency, length = options.vocab_size, options.min_frequency, options.max_word_length
-    return WordPieceTokenizerWrapper().train(
-        texts=[row.text for row in rows],
-        vocab_size=DEFAULT_VOCAB_SIZE if size is None else size,
-        min_frequency=DEFAULT_MIN_FREQUENCY if min_frequency is None else min_frequency,
-        lowercase=options.lowers,
-        strip_accents=options.strip_accents,
-        limit_alphabet=options.limit_alphabet,
-        max_word_length=MAX_WORD_LENGTH if length is None else length,
-    )

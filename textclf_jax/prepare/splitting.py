@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from textclf_jax.class_names import check_class_names, closest
 from textclf_jax.errors import UserError, listed, shortened
@@ -35,15 +36,37 @@ def stratified_split(
     strata = _strata(label_sets, rarest_first=any(isinstance(label, tuple) for label in labels))
     by_stratum = shuffled[np.argsort(strata[shuffled], kind="stable")]
     pool = by_stratum[~np.isin(by_stratum, _one_of_each(label_sets, by_stratum))]  # the others are for train
+    val, test = _draw(pool, len(labels), val_fraction, test_fraction)
+    return np.setdiff1d(np.arange(len(labels)), np.append(val, test)), val, test
+
+
+def random_split(count: int, val_fraction: float, test_fraction: float, seed: int) -> UInt8[np.ndarray, " N"]:
+    """What `stratified_split` gives where no row has a label, in little memory.
+
+    Args:
+      count: N, at least 1.
+      val_fraction, test_fraction, seed: as there.
+
+    Returns:
+      The part of each row: 0 train, 1 val, 2 test.
+    """
+    shuffled = np.random.default_rng(seed).permutation(count)
+    parts = np.zeros(count, np.uint8)
+    for part, rows in enumerate(_draw(shuffled[1:], count, val_fraction, test_fraction), start=1):
+        parts[rows] = part
+    return parts
+
+
+def _draw(pool: np.ndarray, count: int, val_fraction: float, test_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Draws val and test from `pool`, some of `count` row numbers; returns both in increasing order."""
     # a split that was asked for gets at least one row
     val_rows, test_rows = (
-        max(round(len(labels) * fraction), 1) if fraction else 0 for fraction in (val_fraction, test_fraction)
+        max(round(count * fraction), 1) if fraction else 0 for fraction in (val_fraction, test_fraction)
     )
     # rows are sorted by class: a draw at even distances takes each class's share
     held_out = pool[_evenly(len(pool), min(val_rows + test_rows, len(pool)))]
     test = held_out[_evenly(len(held_out), min(test_rows, len(held_out)))]
-    val = np.setdiff1d(held_out, test)
-    return np.setdiff1d(np.arange(len(labels)), held_out), val, np.sort(test)
+    return np.setdiff1d(held_out, test), np.sort(test)
 
 
 def _strata(label_sets: Sequence[tuple[str, ...]], *, rarest_first: bool) -> np.ndarray:

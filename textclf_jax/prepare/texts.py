@@ -198,18 +198,23 @@ def read_file(path: Path, options: ReadOptions, *, needs_labels: bool = True, ke
         or a file that can be read in two ways.
     """
     source = open_texts(path, options, needs_labels=needs_labels)
-    looks_for_labels = needs_labels and source.label_column is None and ending_of(path) in TABLES
-    rows, records, columns = [], [], Columns(source.names, source.text_at)
+    rows, records, columns = [], [], columns_without_labels(source, needs_labels=needs_labels)
     for row, fields in source.rows:
         rows.append(row)
-        if looks_for_labels:
+        if columns is not None:
             columns.add(fields)
         if keep_records:
             records.append(fields)
     if not rows:
         raise UserError(f"{path}: has no rows")
-    likely = columns.like_labels() if looks_for_labels else []
+    likely = columns.like_labels() if columns is not None else []
     return TextFile(path, rows, source.notes, source.names, records, source.label_column, likely)
+
+
+def columns_without_labels(source: TextSource, *, needs_labels: bool) -> Columns | None:
+    """To look at the columns of a table that needs one of labels and has none of that name; None of other files."""
+    looks_for_labels = needs_labels and source.label_column is None and ending_of(source.path) in TABLES
+    return Columns(source.names, source.text_at) if looks_for_labels else None
 
 
 def open_texts(path: Path, options: ReadOptions, *, needs_labels: bool = True) -> TextSource:

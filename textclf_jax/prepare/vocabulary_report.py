@@ -1,7 +1,8 @@
 """How a vocabulary fits the texts: characters that are lost, words that are [UNK], why, and what helps."""
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from textclf_jax.errors import UserError
@@ -126,10 +127,17 @@ def word_length_for(texts: Iterable[str]) -> int | None:
 
 
 def describe_vocabulary(
-    tokenizer: WordPieceTokenizerWrapper, texts: Sequence[str], options: PrepareOptions
+    tokenizer: WordPieceTokenizerWrapper, options: PrepareOptions, removed: Counter[str], num_characters: int
 ) -> VocabularyReport:
-    """Finds what the vocabulary leaves out of the `texts` of all splits."""
-    removed, trained = tokenizer.removed_characters(texts), tokenizer.trained
+    """Says what the vocabulary leaves out of the texts of all splits.
+
+    Args:
+      tokenizer: the vocabulary.
+      options: how it was made.
+      removed: from `removed_characters` of the texts.
+      num_characters: of the texts.
+    """
+    trained = tokenizer.trained
     figures = {}
     if trained is not None:
         figures = {
@@ -147,7 +155,7 @@ def describe_vocabulary(
         size=tokenizer.vocab_size,
         fingerprint=tokenizer.fingerprint,
         **figures,
-        num_characters=sum(map(len, texts)),
+        num_characters=num_characters,
         num_removed=removed.total(),
         removed="".join(sorted(removed, key=lambda c: (-removed[c], c))[:SHOWN_REMOVED]),
     )

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
+from textclf_jax.config.data import Paths
 from textclf_jax.config.file import AnyConfig, config_of, format_value, load_config
 from textclf_jax.constants import DATASET_FILE, SPLITS
 from textclf_jax.data.dataset import fingerprint
+from textclf_jax.data.shards import data_files, joined_fingerprint
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import CONFIG_FILE, METADATA_FILE, MODEL_FOLDER
 from textclf_jax.report.facts import Cost, DataCard, Missing, SplitData
@@ -196,7 +198,9 @@ def data_of(run: RunFiles, root: Path, missing: list[Missing]) -> DataCard:
         path = Path(recorded[split]["path"])
         told = SplitData(split, _within(path, root), recorded[split]["fingerprint"])
         described = _described(root / path)
-        if described is not None and _is_the_same(root / path, told.fingerprint):
+        listed = getattr(run.config.data, split).dataset_path  # of a list, the record has but a short name
+        given = listed if isinstance(listed, tuple) else str(path)
+        if described is not None and _is_the_same(root, given, told.fingerprint):
             told = _with_figures(told, described, run.kind)
             sources, facts = _sources(described), _facts(described)
         splits.append(told)
@@ -218,11 +222,12 @@ def _described(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _is_the_same(path: Path, before: str) -> bool:
-    """Whether a file is still the one with this fingerprint; one whose classes were renumbered counts as another."""
+def _is_the_same(root: Path, given: Paths, before: str) -> bool:
+    """Whether files still have this fingerprint; those whose classes were renumbered count as others."""
     try:
-        return fingerprint(path) == before
-    except (OSError, BadZipFile):
+        files = data_files(root, given, "the data of the run")
+        return joined_fingerprint([fingerprint(path) for path in files.paths]) == before
+    except (OSError, BadZipFile, UserError):
         return False
 
 

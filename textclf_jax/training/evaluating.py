@@ -12,6 +12,7 @@ from textclf_jax.config.schema import RunConfig
 from textclf_jax.constants import SPLITS
 from textclf_jax.data.beside import read_beside
 from textclf_jax.data.dataset import Dataset
+from textclf_jax.data.shards import missing_data
 from textclf_jax.data.splits import load_splits
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.confidence import Confidence, limit_errors, stored_temperature, top_class
@@ -135,7 +136,7 @@ def _load_data(
 ) -> tuple[Dataset, Int[np.ndarray, " M"]]:
     """The rows to evaluate, and the lengths that batches are made for: of both held-out splits for one of them."""
     if file:
-        if not (root / file).exists():
+        if missing_data(root, str(file)):
             raise UserError(f"--data {file}: there is no such file")
         if saved.metadata["labels"] and read_beside(root / file).names is None:
             note(f"{root / file}: nothing beside it names its classes: its labels are taken as the model's numbers")
@@ -149,15 +150,16 @@ def _load_data(
             f"{saved.folder}: its run had no {split} split (data.{split}.dataset_path), but: {', '.join(paths)}. "
             "Choose one of these with --split, or name a file with --data."
         )
-    if not (root / paths[split]).exists():
+    if missing := missing_data(root, paths[split]):
         raise UserError(
-            f"{root / paths[split]}: there is no such file; the model's run had it as {split} split. Put it back, "
+            f"{missing}: there is no such file; the model's run had it as {split} split. Put it back, "
             "or name another file with --data."
         )
     together = [name for name in paths if name in HELD_OUT] if split in HELD_OUT else [split]
-    for name in [name for name in together if name != split and not (root / paths[name]).is_file()]:
-        note(f"{root / paths[name]} is missing: batches, and with them last digits, can differ from those of the run")
-        together.remove(name)
+    for name in [name for name in together if name != split]:
+        if missing := missing_data(root, paths[name]):
+            note(f"{missing} is missing: batches, and with them last digits, can differ from those of the run")
+            together.remove(name)
     loaded = _load(together, config, saved, tokenizer, root, note)
     _compare(saved, split, loaded[split], note)
     return loaded[split], np.concatenate([loaded[name].lengths for name in together])
