@@ -106,7 +106,8 @@ def fingerprint_of(
       packed: whether texts share rows, and how, which depends on the device, too.
     """
     dump = config.model_dump(mode="json", exclude={"logging": True, "experiment": {"output_dir", "name"}})
-    for name in ("checkpoint_interval_updates", "checkpoint_interval_minutes", "profile"):
+    # on how many devices a run goes on is free: what it computes does not depend on them
+    for name in ("checkpoint_interval_updates", "checkpoint_interval_minutes", "profile", "mesh"):
         dump["training"].pop(name)
     return {"config": dump, "data": dict(data), "vocabulary": vocabulary, "batches": {"packed": packed}}
 
@@ -204,7 +205,9 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
         return None
     arrays, position = restored
     place = {key: value for key, value in position.items() if key != "fingerprint"}
-    return Resumption(jax.tree.map(jnp.asarray, arrays), Position.restored(place))
+    # from the host's memory straight to where they lie: on no device they would all have room
+    state = jax.tree.map(lambda array, leaf: jnp.asarray(array, device=getattr(leaf, "sharding", None)), arrays, like)
+    return Resumption(state, Position.restored(place))
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:
