@@ -10,6 +10,7 @@ Source: Rajbhandari et al. 2020, ZeRO, stage 3; Xu et al. 2021, GSPMD.
 import functools
 import math
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,15 @@ class Placement:
         return 1 if self.mesh is None else self.mesh.size
 
     @property
+    def is_divided(self) -> bool:
+        """Whether there are several devices."""
+        return self.mesh is not None
+
+    def __str__(self) -> str:
+        sizes = {} if self.mesh is None else self.mesh.shape
+        return f"{self.num_devices}: " + " x ".join(f"{axis} {size}" for axis, size in sizes.items())
+
+    @property
     def everywhere(self) -> NamedSharding | None:
         """Of what is whole on each device; None where nothing is divided."""
         return None if self.mesh is None else NamedSharding(self.mesh, WHOLE)
@@ -105,9 +115,17 @@ class Placement:
         filled_up = {name: _with_rows(array, self._filled_up(array.shape)) for name, array in arrays.items()}
         return jax.device_put(filled_up, {name: self._of_rows(array) for name, array in filled_up.items()})
 
-    def empty_share(self, shape: tuple[int, int]) -> float:
-        """The share of the rows of batches (B, L) that are there to fill them up."""
-        return 1 - shape[0] / self._filled_up(shape)[0]
+    def notes(self, shapes: Sequence[tuple[int, int]]) -> Iterator[str]:
+        """What there is to say where batches of some of these shapes (B, L) have to be filled up."""
+        rows = max((rows for rows, _ in shapes), key=self._empty_share)
+        if share := self._empty_share(rows):
+            yield (
+                f"note: {rows} rows of a batch cannot be divided equally among {self.num_devices} devices, so it is "
+                f"filled up with empty rows: {share:.0%} of the arithmetic."
+            )
+
+    def _empty_share(self, rows: int) -> float:
+        return 1 - rows / self._filled_up((rows,))[0]
 
     def _filled_up(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(size + -size % self.num_devices if axis == 0 else size for axis, size in enumerate(shape))

@@ -1,7 +1,6 @@
 """Everything about a run that is known before its first step: data, batches, length, model, optimizer."""
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,14 +97,9 @@ class Plan:
         of_data = (note for data in self.splits.values() for note in data.notes)
         return [*device_notes(self.config), *self.tokenizer.notes, *of_data, *self._notes_on_rows()]
 
-    def _notes_on_rows(self) -> Iterator[str]:
-        yield from padding_note(self.config, divided=self.placement.num_devices > 1)
-        shape = max(self.batching.shapes, key=self.placement.empty_share)
-        if share := self.placement.empty_share(shape):
-            yield (
-                f"note: {self.placement.num_devices} devices cannot divide {shape[0]} rows equally, so batches are filled "
-                f"up with empty rows: {share:.0%} of the arithmetic."
-            )
+    def _notes_on_rows(self) -> list[str]:
+        placement = self.placement
+        return [*padding_note(self.config, divided=placement.is_divided), *placement.notes(self.batching.shapes)]
 
     def training_flops(self, shape: Shape) -> int:
         """FLOPs of the matrix products of a training step on a batch of a shape."""
@@ -137,7 +131,7 @@ class Plan:
         """The state before the first step, around these variables."""
         # compiled: the moments are then written once, and need not be there while the first program is compiled
         placement = self.placement
-        variables = placement.put_state(variables) if placement.mesh else variables
+        variables = placement.put_state(variables) if placement.is_divided else variables
         rest = compiled(
             lambda params: initial_state({"params": params}, self.settings.tx).replace(params=None),
             placement.of_state(shapes_of(variables["params"])),
@@ -148,13 +142,16 @@ class Plan:
 
     def training_program(self, shape: Shape) -> Any:
         """Compiles the training step on batches of a shape; the program overwrites the state it is given."""
-        batch = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.zeros((), np.float32)}
         step = functools.partial(train_step, settings=self.settings)
         name = f"train_step_{shape[0]}x{shape[1]}"
-        state, placement = self.state_shapes, self.placement
-        where = (placement.shardings(state), placement.everywhere) if placement.mesh else None
-        batch = placement.of_batch(shapes_of(batch))
+        state, batch, placement = self.state_shapes, self.batch_shapes(shape), self.placement
+        where = (placement.shardings(state), placement.everywhere) if placement.is_divided else None
         return compiled(step, state, batch, name=name, donate=(0,), mesh=placement.mesh, results=where)
+
+    def batch_shapes(self, shape: Shape) -> dict[str, Any]:
+        """Shapes and dtypes of the arrays of a training batch; on several devices with where they lie."""
+        batch = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.zeros((), np.float32)}
+        return self.placement.of_batch(shapes_of(batch))
 
     def evaluation_program(self, shape: Shape) -> Any:
         """Compiles the evaluation step on batches of a shape."""
@@ -185,7 +182,7 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
     config = with_tokens_read(config, splits["train"])
     task, training, lengths = make_task(config, tokenizer), config.training, splits["train"].lengths
     length = training_length(training, len(lengths))
-    divided = placement.num_devices > 1
+    divided = placement.is_divided
     batching = choose_batching(task, lengths, config.data.num_length_buckets, train=True, divided=divided)
     held_out = [data.lengths for name, data in splits.items() if name != "train"]
     held_out = np.concatenate(held_out or [lengths])
