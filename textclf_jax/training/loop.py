@@ -11,7 +11,7 @@ from textclf_jax.data.prefetch import prefetched
 from textclf_jax.observe.profiling import RunStep
 from textclf_jax.runtime.device import steps_in_flight
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
-from textclf_jax.runtime.sharding import ONE_DEVICE, Placement
+from textclf_jax.runtime.sharding import Placement
 from textclf_jax.training.batches import MicroBatch, training_batches
 from textclf_jax.training.keeper import Keeper
 from textclf_jax.training.log import TrainingLog
@@ -39,7 +39,7 @@ def due_after(batch: MicroBatch, training: Training, length: TrainingLength) -> 
     return Due(evaluation, is_due(training.checkpoint_interval_updates))
 
 
-def on_device(batch: MicroBatch, placement: Placement = ONE_DEVICE) -> MicroBatch:
+def on_device(batch: MicroBatch, placement: Placement) -> MicroBatch:
     """The batch with its arrays on the device, or divided among several."""
     return batch._replace(arrays=placement.put_batch(batch.arrays))
 
