@@ -11,11 +11,16 @@ from unittest import mock
 from benchmarks.worker import Worker, serve
 
 COUNT = 8
+# devices wait for each other, on a busy machine for long
+PATIENCE = " ".join(
+    f"--xla_cpu_collective_call_{what}_timeout_seconds={seconds}"
+    for what, seconds in {"warn_stuck": 600, "terminate": 3600}.items()
+)
 
 
 def process(folder: Path) -> Worker:
     """The process; a context manager. What it prints goes to `folder / "log"`."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={COUNT}"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={COUNT} {PATIENCE}"
     return Worker("tests.devices", folder / "log", environment={"XLA_FLAGS": flags.strip()})
 
 
