@@ -34,8 +34,14 @@ def on_each_shard(function: Callable[..., Any], divided: tuple[Any, ...], whole:
     if not is_divided():
         return function(*divided, *whole)
     rows = PartitionSpec(jax.sharding.get_abstract_mesh().axis_names)
-    specs = (rows,) * len(divided) + (PartitionSpec(),) * len(whole)
-    return jax.shard_map(function, in_specs=specs, out_specs=rows, check_vma=False)(*divided, *whole)
+    arrays, structure = jax.tree.flatten((*divided, *whole))
+    num_divided = len(jax.tree.leaves(divided))
+    specs = tuple(rows if i < num_divided else PartitionSpec() for i in range(len(arrays)))
+
+    def of_shard(*arrays):
+        return function(*jax.tree.unflatten(structure, arrays))
+
+    return jax.shard_map(of_shard, in_specs=specs, out_specs=rows, check_vma=False)(*arrays)
 
 
 def shard_number() -> Int[Array, ""] | None:
