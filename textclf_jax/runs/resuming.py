@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from textclf_jax.config.problems import section_at
@@ -205,9 +206,13 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
         return None
     arrays, position = restored
     place = {key: value for key, value in position.items() if key != "fingerprint"}
-    # from the host's memory straight to where they lie: on no device they would all have room
-    state = jax.tree.map(lambda array, leaf: jnp.asarray(array, device=getattr(leaf, "sharding", None)), arrays, like)
-    return Resumption(state, Position.restored(place))
+    return Resumption(jax.tree.map(_on_device, arrays, like), Position.restored(place))
+
+
+def _on_device(array: np.ndarray, like: Any) -> jax.Array:
+    """An array where `like` says that it lies; from the host's memory, since one device may not have room for all."""
+    where = getattr(like, "sharding", None)
+    return jnp.asarray(array) if where is None else jax.device_put(array, where)
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:
