@@ -52,7 +52,7 @@ check: lint
 	tests=$$($(BIN)/python scripts/changed_tests.py) && $(BIN)/python -m pytest -m "not slow" $$tests
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow"

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import atexit
+import functools
 import json
 import os
 import shutil
@@ -23,13 +24,14 @@ ON_GPU = GPU_TESTS == "gpu"
 os.environ["JAX_PLATFORMS"] = "cuda" if ON_GPU else "cpu"
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # one of two processes would have no memory left
 # Programs of tests run a few times: machine code need not be polished (XLA's own passes all run), and what one test has
-# compiled the next one takes from a cache of this session
-_CACHE = tempfile.mkdtemp(prefix="textclf-test-cache-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+# compiled the next one takes from a cache of this session, which the processes of pytest-xdist share
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.mkdtemp(prefix="textclf-test-cache-")
+    atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
 QUICK_COMPILATION = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 if not ON_GPU:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_COMPILATION}".strip()
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
 # how long an example takes depends on what else the machine does
@@ -52,11 +54,24 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests for a GPU, or all others."""
-    kept = [item for item in items if (item.get_closest_marker("gpu") is not None) == bool(GPU_TESTS)]
-    if len(kept) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = kept
+    """Leaves out the tests for a GPU, or all others. Files with slow tests come first: so two processes end together.
+
+    Where pytest-xdist runs them, that takes --no-loadscope-reorder, too.
+    """
+    left_out = [item for item in items if (item.get_closest_marker("gpu") is not None) != bool(GPU_TESTS)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    others = set(items).difference(left_out)
+    items[:] = sorted(filter(others.__contains__, items), key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def limit_measured_once() -> None:
+    """How fast this machine multiplies is measured once, and not for each of hundreds of runs."""
+    from textclf_jax.observe import limits
+
+    limits.measured_limit = functools.cache(limits.measured_limit)
 
 
 class Golden:

@@ -85,7 +85,9 @@ def train(
             if batch.step == steps:
                 break
             state, figures = programs[batch.shape](state, batch.arrays)
-            losses.append(float(figures["loss"]) / max(float(figures["count"]), 1.0))  # of a few texts no token may be masked
+            losses.append(
+                float(figures["loss"]) / max(float(figures["count"]), 1.0)
+            )  # of a few texts no token may be masked
             rows.append([int(shard.data.sum()) for shard in batch.arrays["lengths"].addressable_shards])
         evaluation = Programs("evaluation", plan.evaluation_program)
         evaluator = Evaluator(plan.task, evaluation, plan.eval_batching, plan.placement)

@@ -6,7 +6,8 @@ import pytest
 
 from benchmarks import gpu_program
 from benchmarks.cases import CASES
-from benchmarks.gpu_program import COLUMNS, END, START, STEPS, Program, cells, chosen, main, table, write_markdown
+from benchmarks.gpu_program import COLUMNS, START, STEPS, Program, cells, chosen, main, write_markdown
+from benchmarks.pages import END, markdown_table
 from benchmarks.roofline import kernels_of
 from textclf_jax.errors import UserError
 
@@ -67,7 +68,7 @@ def test_a_page_keeps_its_text_and_other_rows(tmp_path):
     assert text.startswith(f"# Page\n\n{START}\n")
     assert text.endswith(f"\n{END}\nThe end.\n")
     expected = [row("mlm-base-64x512", "3"), row("mlm-small-64x512", "1"), row("mlm-small-16x128", "4")]
-    assert "\n".join(table(expected)) in text
+    assert "\n".join(markdown_table(COLUMNS, expected)) in text
 
 
 def test_rows_of_other_versions_go(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from tests import tiny
 from tests.trained import run
 from textclf_jax.cli import main
 from textclf_jax.config.file import dump_config
-from textclf_jax.evaluation.confidence import fit_temperature, limit_errors
+from textclf_jax.evaluation.confidence import limit_errors, stored_temperature
 from textclf_jax.evaluation.prediction import Predictor
 from textclf_jax.runs.checkpoint import load_model, read_metadata
 from textclf_jax.runs.model_notes import replace_metadata
@@ -64,7 +64,7 @@ def predicted(*flags):
 def test_a_run_keeps_the_temperature_of_its_validation_split(project):
     logits, labels = validation()
     temperature = read_metadata(MODEL)["temperature"]
-    assert temperature == pytest.approx(fit_temperature(logits, labels), rel=1e-4)
+    assert temperature == pytest.approx(stored_temperature(logits, labels)["temperature"], rel=1e-4)
     assert temperature != 1.0
     report = json.loads((MODEL.parent / "test_report/metrics.json").read_text())
     assert report["confidence"]["temperature"] == temperature
@@ -90,7 +90,7 @@ def test_a_limit_takes_labels_away_and_can_be_lifted(project, capsys):
     logits, labels = validation()
     assert main(["calibrate", "news", "--max-error", "0.3"]) == 0
     shown = capsys.readouterr().out
-    p = softmax(logits / fit_temperature(logits, labels), axis=1)
+    p = softmax(logits / stored_temperature(logits, labels)["temperature"], axis=1)
     limit = limit_errors(p.max(axis=1), p.argmax(axis=1) == labels, 0.3)
     kept = read_metadata(MODEL)["abstention"]
     assert kept["threshold"] == pytest.approx(limit.threshold, rel=1e-4)

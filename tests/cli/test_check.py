@@ -46,6 +46,27 @@ def test_clean_data_has_no_serious_finding(check):
     assert (code, "o/suspects.csv: is there already" in err) == (2, True)
 
 
+def test_labels_are_told_by_their_names_and_in_one_spelling(check):
+    rows = [row._replace(label={"sport": "1", "money": "0"}[str(row.label)]) for row in make_rows(200)]
+    write(Path("a.csv"), rows)
+    Path("names.txt").write_text("money\nsport\n")
+    code, out, _ = check("a.csv", "--label-names", "names.txt", "--json", "f.json")
+    assert code == 0
+    assert "sport   100  50.0%" in out
+    assert set(json.loads(Path("f.json").read_text())["classes"]["by_split"]["test"]) == {"sport", "money"}
+    Path("names.txt").write_text("money\n")
+    code, _, err = check("a.csv", "--label-names", "names.txt")
+    assert code == 2
+    assert re.search(r"a\.csv line \d+: label '1' is neither one of the 1 label names nor a number from 0 to 0", err)
+    rows = make_rows(200)
+    rows[0] = rows[0]._replace(label=str(rows[0].label).upper())
+    write(Path("b.csv"), rows)
+    _, out, _ = check("b.csv", "--alike-labels", "merge")
+    assert "note: labels that look alike are one class, in the first spelling: " in out
+    assert "sport   100  50.0%" in out
+    assert "differ only by case" not in out
+
+
 def test_planted_faults_are_found(check):
     """In files that are split: repeats, a leak, two labels, spellings, an untrained class, empty and broken texts."""
     rows = make_rows(240)

@@ -1,11 +1,13 @@
 """`textclf export` on the command line; the formats are tested in tests/interop/test_exporting.py."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests import tiny
 from tests.interop import bert
 from textclf_jax.cli import main
 from textclf_jax.interop.importing import import_huggingface
@@ -71,3 +73,26 @@ def test_no_such_run_and_no_model_yet(project, capsys):
     shutil.rmtree("experiments/finetuning/news/model.ckpt")
     assert main(["export", "news", "--format", "hf", "--out", "out"]) == 2
     assert "there is no saved model" in capsys.readouterr().err
+
+
+def test_the_preset_for_export(tmp_path, monkeypatch, capsys):
+    """A classifier that is made with it becomes a plain BERT, and all that is said so before it is trained."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("flatbuffers")
+    monkeypatch.chdir(tmp_path)
+    data = tiny.write_data(Path("data"))
+    (data / "labels.txt").write_text("bad\nso so\ngood\n")
+    (data / "dataset.json").write_text(json.dumps({"max_length": tiny.MAX_LENGTH}))
+    small = [f"architecture.{key}" for key in ("embedding_dim=16", "num_layers=1", "mlp_size=32")]
+    start = ["new", "finetuning", "topics", "--from-scratch", "--preset", "export", "--data", "data"]
+    assert main([*start, "--set", *small, "training.epochs=1", "classification_head.linear.enabled=false"]) == 0
+    assert main(["finetune", "topics", "--dry-run"]) == 0
+    assert "can be exported as hf, onnx, stablehlo" in capsys.readouterr().out
+    assert main(["finetune", "topics"]) == 0
+    for name in ("hf", "onnx", "stablehlo"):
+        capsys.readouterr()
+        assert main(["export", "topics", "--format", name, "--out", name]) == 0
+        assert capsys.readouterr().err == ""
+    described = json.loads(Path("hf/config.json").read_text())
+    assert (described["model_type"], described["architectures"]) == ("bert", ["BertForSequenceClassification"])
+    assert described["id2label"] == {"0": "bad", "1": "so so", "2": "good"}

@@ -1,6 +1,7 @@
 """The package as a stranger installs it: built, unpacked elsewhere, used from an empty folder."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -9,9 +10,19 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
+
+from tests.serve.asking import predictions_of, server
 from tests.test_docs import ROOT
 
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "configs", "textclf_jax")
+# one process for several commands: each would import and trace everything anew
+IN_TURN = """
+import json, sys
+from textclf_jax.cli import main
+sys.exit(any(main(command) for command in json.loads(sys.argv[1])))
+"""
 SMALL = ("training.epochs=2", "training.batch_size=16", "architecture.num_layers=1")
 
 
@@ -44,7 +55,7 @@ def package(tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_from_a_csv_to_predictions_in_an_empty_folder(package, tmp_path):
+def test_from_a_csv_to_a_server_in_an_empty_folder(package, tmp_path):
     def textclf(*arguments: str) -> str:
         return run("-m", "textclf_jax", *arguments, cwd=tmp_path, package=package)
 
@@ -55,11 +66,20 @@ def test_from_a_csv_to_predictions_in_an_empty_folder(package, tmp_path):
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
         writer.writerows([f"{text} {i} {label}", label] for i in range(100) for label, text in words.items())
-    textclf("prepare", "news.csv", "--out", "data/news")
-    textclf("new", "pretraining", "news", "--data", "data/news", "--preset", "bert-tiny", "--set", *SMALL)
-    textclf("pretrain", "news")
-    textclf("new", "finetuning", "topics", "news", "--data", "data/news", "--set", *SMALL[:2])
-    textclf("finetune", "topics")
-    assert "sport" in textclf("predict", "topics", "--text", "the team lost the match")
+    commands = [
+        ["prepare", "news.csv", "--out", "data/news"],
+        ["new", "pretraining", "news", "--data", "data/news", "--preset", "bert-tiny", "--set", *SMALL],
+        ["pretrain", "news"],
+        ["new", "finetuning", "topics", "news", "--data", "data/news", "--set", *SMALL[:2]],
+        ["finetune", "topics"],
+    ]
+    run("-c", IN_TURN, json.dumps(commands), cwd=tmp_path, package=package)
+    texts = ["the team lost the match", "the bank fell"]
+    lines = textclf("predict", "topics", "--text", texts[0], "--text", texts[1], "--format", "json").splitlines()
+    predicted = [json.loads(line) for line in lines]
+    assert [p["label"] for p in predicted] == ["sport", "money"]
+    with server(tmp_path, "topics", package=package) as url:
+        served = predictions_of(url, texts=texts)
+    assert [p["probabilities"] for p in served] == [p["probabilities"] for p in predicted]
     assert "wrote" in textclf("report", "topics")
     assert "textclf-jax" in textclf("doctor")

@@ -54,6 +54,7 @@ def test_from_a_csv_to_a_report_with_an_interruption(tmp_path, monkeypatch, caps
         assert sentence in page
     assert "after its temperature" in page
     assert "What the check found" in page
+    assert "textclf run survey.csv --group-column author --budget 3m" in page
     assert Path("runs/survey/MODEL_CARD.md").is_file()
     files = sorted(path.name for path in Path("runs/survey").iterdir())
     assert main(command) == 0

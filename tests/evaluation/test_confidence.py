@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
+from scipy.stats import chi2
 
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.confidence import (
     RIDGE,
     fit_temperature,
     limit_errors,
+    stored_temperature,
     top_class,
 )
 from textclf_jax.tasks.metrics import class_probabilities
@@ -55,6 +57,17 @@ def test_rows_without_a_mistake_do_not_make_it_certain():
     assert 0.05 < fit_temperature(logits, labels) < 1.0
     # and a model that says the opposite of the truth is hardly trusted
     assert fit_temperature(-logits, labels) > 1.0
+
+
+@pytest.mark.parametrize(("scale", "is_kept"), [(1.0, False), (1.02, False), (2.0, True), (0.5, True)])
+def test_a_temperature_that_may_be_chance_is_not_kept(scale, is_kept):
+    """By the likelihood-ratio test; of the 300 rows."""
+    logits, labels = drawn(300, seed=3, scale=scale)
+    fitted = fit_temperature(logits, labels)
+    losses = [-log_softmax(logits / t, axis=1)[np.arange(300), labels].sum() for t in (1.0, fitted)]
+    assert (2 * (losses[0] - losses[1]) > chi2.ppf(0.95, df=1)) == is_kept
+    assert stored_temperature(logits, labels) == {"temperature": fitted if is_kept else 1.0}
+    assert stored_temperature(np.full((4, 3), np.inf), np.zeros(4, np.int64)) == {"temperature": 1.0}
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.1, 10))

@@ -96,7 +96,12 @@ class Project:
 
 @contextmanager
 def process(
-    root: Path, *arguments: str | Path, fault: str = "", before: Sequence[str] = (), **options: Any
+    root: Path,
+    *arguments: str | Path,
+    fault: str = "",
+    before: Sequence[str] = (),
+    package: Path = REPOSITORY,
+    **options: Any,
 ) -> Iterator[subprocess.Popen[str]]:
     """A command as a process of its own, killed at the end at the latest.
 
@@ -105,10 +110,11 @@ def process(
       arguments: of `textclf`.
       fault: what befalls it, one of those in victim.py, and numbers for it: name:1:2.
       before: a command that ends by running the one it is given.
+      package: the folder that textclf_jax lies in.
       options: of subprocess.Popen.
     """
     start = [sys.executable, VICTIM, fault] if fault else [sys.executable, "-m", "textclf_jax"]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(package), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         [*before, *start, *arguments],
         cwd=root,

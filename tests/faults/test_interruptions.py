@@ -63,7 +63,7 @@ def kill_and_resume(project: Project, kind: str, kills: int, seed: int) -> None:
     [
         ("pretraining", 8, 2),
         pytest.param("finetuning", 8, 2, marks=pytest.mark.slow),
-        pytest.param("pretraining", 30, 10, marks=pytest.mark.slow),
+        pytest.param("pretraining", 16, 5, marks=pytest.mark.slow),
     ],
 )
 def test_fault_25_sigkill_while_training_and_saving(project, whole, kind, epochs, kills):

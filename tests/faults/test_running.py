@@ -12,7 +12,7 @@ import pytest
 
 from tests import tiny
 from tests.faults.harness import end_of, process
-from tests.trained import last_state, poison, read_column, saved_steps
+from tests.trained import last_state, poison, read_column, run, saved_steps
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.runs import logger, wandb_run
@@ -157,6 +157,13 @@ def dying(init):
     return run
 
 
+@pytest.fixture(scope="module")
+def rows_without(data, tmp_path_factory) -> bytes:
+    """The rows that the run logs without W&B."""
+    config = tiny.pretraining(data, data={"num_length_buckets": 1}, logging={"log_interval_updates": 1})
+    return (run(config, tmp_path_factory.mktemp("run")) / "metrics/train/metrics.csv").read_bytes()
+
+
 @pytest.mark.usefixtures("no_account")
 @pytest.mark.parametrize(
     ("fault", "environment", "warning"),
@@ -166,7 +173,7 @@ def dying(init):
         ("dying", {"WANDB_MODE": "offline"}, "ended unexpectedly"),
     ],
 )
-def test_fault_34_wandb_never_stands_in_the_way(project, monkeypatch, fault, environment, warning):
+def test_fault_34_wandb_never_stands_in_the_way(project, rows_without, monkeypatch, fault, environment, warning):
     """All that is waited for is the end of its process, once, and that for 10 s at most."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -183,10 +190,8 @@ def test_fault_34_wandb_never_stands_in_the_way(project, monkeypatch, fault, env
         return wait(process, timeout)
 
     monkeypatch.setattr(subprocess.Popen, "wait", noting_wait)
-    project.train("pretraining", *EVERY_UPDATE)
-    rows = (project.run_dir() / "metrics/train/metrics.csv").read_bytes()
-    said = project.train("pretraining", "--fresh", *EVERY_UPDATE, "logging.use_wandb=true")
+    said = project.train("pretraining", *EVERY_UPDATE, "logging.use_wandb=true")
     assert limits == [limit]
     assert "warning: W&B: " in said
     assert warning in said
-    assert (project.run_dir() / "metrics/train/metrics.csv").read_bytes() == rows
+    assert (project.run_dir() / "metrics/train/metrics.csv").read_bytes() == rows_without

@@ -12,19 +12,29 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from tests import tiny
 from tests.faults.harness import Project, end_of, flipped_bits, process
 from tests.trained import check_same_run, interrupted, saved_steps
-from textclf_jax.config.file import load_config
 from textclf_jax.errors import UserError
 from textclf_jax.runs.checkpoint import Checkpoints, load_model, save_model
 
 EPOCH = 7  # steps
 
 
-def stopped(project: Project, monkeypatch, name: str = "tiny", at_update: int = 10) -> Path:
-    """A run that was stopped in its second epoch, so that there are two checkpoints."""
-    folder = project.run_dir("pretraining", name)
-    return interrupted(load_config(folder / "config.yaml").config, folder, monkeypatch, at_update=at_update)
+@pytest.fixture(scope="module")
+def begun(data, tmp_path_factory) -> Path:
+    """The folder of the project's pretraining run, stopped in its second epoch: so there are two checkpoints."""
+    root = tmp_path_factory.mktemp("begun")
+    shutil.copytree(data, root / "data")
+    config = tiny.pretraining(Path("data"), data={"num_length_buckets": 1})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        return root / interrupted(config, Path("run"), patch, at_update=10)
+
+
+def stopped(project: Project, begun: Path) -> Path:
+    """The project's pretraining run as if it had been stopped there."""
+    return Path(shutil.copytree(begun, project.run_dir(), dirs_exist_ok=True))
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -34,10 +44,10 @@ def files_of(folder: Path) -> list[Path]:
 # --- 27: damaged checkpoints ----------------------------------------------------------------------------------
 
 
-def test_fault_27_a_flipped_byte_leads_to_the_checkpoint_before(project, monkeypatch):
+def test_fault_27_a_flipped_byte_leads_to_the_checkpoint_before(project, begun):
     shutil.copytree(project.run_dir(), project.run_dir("pretraining", "whole"))
     project.train(name="whole")
-    folder = stopped(project, monkeypatch)
+    folder = stopped(project, begun)
     newest = saved_steps(folder)[-1]
     for file in (folder / "checkpoints" / str(newest)).rglob("d/*"):
         content = bytearray(file.read_bytes())
@@ -169,12 +179,12 @@ def check_failed_save(project: Project, code: int, said: str, folder: Path) -> N
     assert not [path for path in folder.rglob("*") if "tmp" in path.name or "unfinished" in path.name]
 
 
-def test_fault_28_a_full_disk(project, monkeypatch):
+def test_fault_28_a_full_disk(project, begun):
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk; a limit on file sizes is tested besides")
     folder, filler = project.run_dir(), project.root / "experiments" / "filler"
     with small_disk(project.root / "experiments", 3):
-        stopped(project, monkeypatch)
+        stopped(project, begun)
         fill(filler, but=100_000)
         with process(project.root, "pretrain", "tiny") as child:
             code, said = end_of(child)
@@ -183,9 +193,9 @@ def test_fault_28_a_full_disk(project, monkeypatch):
         assert "resuming after step" in project.train()
 
 
-def test_fault_28_a_limit_on_file_sizes(project, monkeypatch):
+def test_fault_28_a_limit_on_file_sizes(project, begun):
     limited = ["sh", "-c", 'ulimit -f 60 && exec "$0" "$@"']  # blocks of 512 bytes
-    folder = stopped(project, monkeypatch)
+    folder = stopped(project, begun)
     steps = saved_steps(folder)
     with process(project.root, "pretrain", "tiny", before=limited) as child:
         code, said = end_of(child)

@@ -41,7 +41,9 @@ def test_schedules(golden):
         training = training.model_copy(update={"warmup_ratio": config["warmup_ratio"]})
         with jax.enable_x64(True):
             for column, group in enumerate(config["groups"]):
-                schedule = make_schedule(training, config["total_steps"], group["lr"] / config["learning_rate"])
+                schedule = jax.jit(
+                    make_schedule(training, config["total_steps"], group["lr"] / config["learning_rate"])
+                )
                 lr = [float(schedule(jnp.float64(k))) for k in range(len(arrays["out/lr"]))]
                 np.testing.assert_allclose(lr, arrays["out/lr"][:, column], **entry["tolerance"], err_msg=entry["file"])
 
@@ -81,6 +83,7 @@ class Trajectory:
         # one padded length, and so one program, where padding changes nothing
         widths = {value.shape[1] for key, value in arrays.items() if key.endswith("/input_ids")}
         self.width = None if self.architecture.attention.kind == "lsh" else max(widths)
+        self.evaluate = jax.jit(functools.partial(evaluation_step, module=self.module))
 
     def batch(self, prefix: str) -> dict[str, np.ndarray]:
         ids, mask, labels = (self.arrays[f"{prefix}/{name}"] for name in ("input_ids", "attention_mask", "labels"))
@@ -147,9 +150,7 @@ class Trajectory:
                 if f"in/val_{folder:02d}_{j:02d}/input_ids" in self.arrays
                 else f"in/val_{folder:02d}_{j}"
             )
-            sums, batch_logits = evaluation_step(
-                {"params": state.params, **state.collections}, batch, module=self.module
-            )
+            sums, batch_logits = self.evaluate({"params": state.params, **state.collections}, batch)
             totals = {name: value + float(sums[name]) for name, value in totals.items()}
             logits.append(batch_logits)
             labels.append(batch["targets"])

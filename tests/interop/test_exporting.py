@@ -275,6 +275,26 @@ def test_the_formats_of_a_config_are_told_before_training(tmp_path):
     assert "not as onnx, for architecture.attention.kind: local, not mha" in told
 
 
+def test_the_formats_told_heed_a_tokenizer_of_one_s_own(tmp_path):
+    """As the export itself does; configs of the reference name a file of this project's that is not there."""
+    (tmp_path / "wrapper.py").touch()
+    own = formats_told(tiny.pretraining(tmp_path, tokenizer={"wrapper_path": f"{tmp_path}/wrapper.py"}))
+    assert own[:2] == [
+        "can be exported as onnx, stablehlo",
+        f"not as hf, for tokenizer.wrapper_path: {tmp_path}/wrapper.py, a tokenizer of your own",
+    ]
+    missing = {"wrapper_path": "elsewhere/tokenizer/wordpiece_tokenizer_wrapper.py"}
+    assert formats_told(tiny.pretraining(tmp_path, tokenizer=missing))[0] == "can be exported as hf, onnx, stablehlo"
+
+
+@pytest.mark.parametrize(("max_n", "warns"), [(2, False), (3, True)])
+def test_a_linear_path_that_may_not_become_onnx_is_told(tmp_path, max_n, warns):
+    head = {"num_labels": 3, "linear": {"enabled": True, "max_n": max_n}}
+    told = formats_told(tiny.finetuning(tmp_path, classification_head=head))
+    assert told[0] == "can be exported as hf, onnx, stablehlo"
+    assert told[-1].startswith("perhaps not as onnx, for classification_head.linear.max_n: 3") == warns
+
+
 def test_a_tokenizer_of_one_s_own_is_named(tmp_path):
     saved = mlm(tmp_path, tokenizer={"wrapper_path": "mine/wrapper.py"})
     (saved.vocab_dir / "wrapper.py").touch()

@@ -1,5 +1,6 @@
 """The linear path's logits against float64 numpy."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -55,15 +56,15 @@ def test_a_classifier_gives_both_parts_in_evaluation_and_the_encoder_alone_in_tr
     )
     module = SequenceClassifier(Architecture.model_validate(tiny.architecture()), head, tiny.VOCAB_SIZE)
     ids, lengths = jnp.full((4, 8), 7), jnp.array([8, 5, 8, 3])
-    drawn: Any = module.init(jax.random.key(0), ids, lengths)
+    drawn: Any = jax.jit(module.init)(jax.random.key(0), ids, lengths)
     assert drawn[LINEAR][LINEAR_PATH]["weights"].tolist() == [0.5, 0.5]
     variables = {"params": drawn["params"], LINEAR: {LINEAR_PATH: drawn_variables()}}
     batch: Any = {"input_ids": ids, "lengths": lengths, "targets": jnp.array([0, 1, 2, 0])}
-    losses: Any = SequenceClassifier.losses
-    _, alone = module.apply(variables, batch, train=False, method=losses)
+    losses: Any = jax.jit(partial(module.apply, train=False, method=SequenceClassifier.losses))
+    _, alone = losses(variables, batch)
     ngram_ids, values = drawn_ngrams()
     batch |= {"ngram_ids": ngram_ids, "ngram_values": values}
-    (loss, hits), parts = module.apply(variables, batch, train=False, method=losses)
+    (loss, hits), parts = losses(variables, batch)
     beside = logits_by_numpy(variables[LINEAR][LINEAR_PATH], ngram_ids, values)
     expected = [np.asarray(jax.nn.log_softmax(jnp.asarray(logits, jnp.float32))) for logits in (alone, beside)]
     np.testing.assert_allclose(parts, np.stack(expected, axis=1), rtol=1e-4, atol=1e-5)

@@ -1,5 +1,7 @@
 """Several texts in one row give what each gives in a row of its own."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,8 @@ from textclf_jax.model.packing import Packing
 VOCAB_SIZE, LENGTHS = 40, np.array([5, 1, 9, 3, 7, 2])
 # of scores at once: all; of a few queries, of all heads or of one
 WAYS = [Blocks(2**24, False, 2**24), Blocks(1, False, 0), Blocks(1, True, 0)]
+# rotations are part of attention, and so tried in all ways; other positions are added before it
+POSITIONS_AND_WAYS = [*(("rope", way) for way in WAYS), ("learned", WAYS[1]), ("sinusoidal", WAYS[1])]
 NO_DROPOUT = {"mlp_dropout": 0.0, "embedding_dropout": 0.0}
 
 
@@ -24,6 +28,28 @@ def architecture(kind="mha", **changes):
     sections = {"max_sequence_length": 24, "embedding_dim": 16, "num_layers": 2, "mlp_size": 24, "type_vocab_size": 2}
     attention = {"num_heads": 2, "kind": kind, "attn_out_dropout": 0.0}
     return Architecture.model_validate(sections | NO_DROPOUT | {"attention": attention} | changes)
+
+
+@functools.cache
+def language_model(pos_encoding):
+    """A model and its parameters."""
+    return with_parameters(MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE))
+
+
+@functools.cache
+def classifier(pooling):
+    head = ClassificationHead(num_labels=3, pooling=pooling, pooling_stride=4, classifier_dropout=0.0)
+    return with_parameters(SequenceClassifier(architecture(), head, VOCAB_SIZE))
+
+
+def with_parameters(model):
+    return model, jax.jit(model.init)(jax.random.key(0), np.zeros((6, 9), np.int32), LENGTHS)
+
+
+def both_with_gradients(params, one, other, *, has_aux):
+    """Values and gradients of two functions of the parameters, by one program."""
+    ways = [jax.value_and_grad(way, has_aux=has_aux) for way in (one, other)]
+    return jax.jit(lambda params: [way(params) for way in ways])(params)
 
 
 @pytest.fixture
@@ -46,13 +72,11 @@ def agree(one, other):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5, err_msg=jax.tree_util.keystr(path))
 
 
-@pytest.mark.parametrize("blocks", WAYS)
-@pytest.mark.parametrize("pos_encoding", ["rope", "learned", "sinusoidal"])
+@pytest.mark.parametrize(("pos_encoding", "blocks"), POSITIONS_AND_WAYS)
 def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, blocks, monkeypatch):
     monkeypatch.setitem(BLOCKS, "cpu", blocks)
     ids, lengths, packed, packing, tokens = texts
-    model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
-    params = model.init(jax.random.key(0), ids, lengths)
+    model, params = language_model(pos_encoding)
     weights = jax.random.normal(jax.random.key(1), (len(tokens.text), VOCAB_SIZE))
 
     def alone(params):
@@ -63,8 +87,9 @@ def test_tokens_and_gradients_are_those_of_one_text_a_row(texts, pos_encoding, b
         logits = model.apply(params, packed, lengths, packing=packing).reshape(-1, VOCAB_SIZE)[tokens.place]
         return (logits * weights).sum(), logits
 
-    (_, expected), expected_gradient = jax.value_and_grad(alone, has_aux=True)(params)
-    (_, actual), gradient = jax.value_and_grad(together, has_aux=True)(params)
+    ((_, expected), expected_gradient), ((_, actual), gradient) = both_with_gradients(
+        params, alone, together, has_aux=True
+    )
     agree(expected, actual)
     agree(expected_gradient, gradient)
 
@@ -90,8 +115,7 @@ def joined(monkeypatch):
 @pytest.mark.parametrize("pos_encoding", ["rope", "learned", "sinusoidal"])
 def test_texts_end_to_end_give_the_tokens_and_gradients_of_one_text_a_row(joined, pos_encoding):
     ids, lengths, packed, packing, tokens = joined
-    model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
-    params = model.init(jax.random.key(0), ids, lengths)
+    model, params = language_model(pos_encoding)
     weights = jax.random.normal(jax.random.key(1), (len(tokens.text), VOCAB_SIZE))
 
     def alone(params):
@@ -102,26 +126,31 @@ def test_texts_end_to_end_give_the_tokens_and_gradients_of_one_text_a_row(joined
         logits = model.apply(params, packed, lengths, packing=packing).reshape(-1, VOCAB_SIZE)[tokens.place]
         return (logits * weights).sum(), logits
 
-    agree(jax.value_and_grad(alone, has_aux=True)(params), jax.value_and_grad(together, has_aux=True)(params))
+    agree(*both_with_gradients(params, alone, together, has_aux=True))
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_texts_end_to_end_have_the_classes_of_one_text_a_row(joined, pooling):
     ids, lengths, packed, packing, _ = joined
-    head = ClassificationHead(num_labels=3, pooling=pooling, classifier_dropout=0.0)
-    model = SequenceClassifier(architecture(), head, VOCAB_SIZE)
-    params = model.init(jax.random.key(0), ids, lengths)
+    check_classes(pooling, ids, lengths, packed, packing)
+
+
+def check_classes(pooling, ids, lengths, packed, packing):
+    """Logits, weighed, and their gradients."""
+    model, params = classifier(pooling)
     weights = jax.random.normal(jax.random.key(1), (len(ids), 3))
 
-    def total(params, ids, **options):
-        return (model.apply(params, ids, lengths, **options) * weights).sum()
+    def alone(params):
+        return (model.apply(params, ids, lengths) * weights).sum()
 
-    agree(jax.value_and_grad(total)(params, ids), jax.value_and_grad(total)(params, packed, packing=packing))
+    def together(params):
+        return (model.apply(params, packed, lengths, packing=packing) * weights).sum()
+
+    agree(*both_with_gradients(params, alone, together, has_aux=False))
 
 
 @pytest.mark.parametrize("packs", [False, True])
-@pytest.mark.parametrize("blocks", WAYS)
-@pytest.mark.parametrize("pos_encoding", ["rope", "learned"])
+@pytest.mark.parametrize(("pos_encoding", "blocks"), POSITIONS_AND_WAYS[:-1])
 def test_a_few_tokens_and_gradients_are_those_of_all(texts, pos_encoding, blocks, packs, monkeypatch):
     """Where fewer are read than a row has, their queries are compared with the keys of the whole batch."""
     monkeypatch.setitem(BLOCKS, "cpu", blocks)
@@ -130,8 +159,7 @@ def test_a_few_tokens_and_gradients_are_those_of_all(texts, pos_encoding, blocks
     lengths = lengths.copy()
     lengths[2] = lengths[2] if packs else 0  # an empty row
     places = tokens.place if packs else tokens.text * ids.shape[1] + tokens.column
-    model = MaskedLanguageModel(architecture(pos_encoding=pos_encoding), MlmHead(), VOCAB_SIZE)
-    params = model.init(jax.random.key(0), ids, lengths, **options)
+    model, params = language_model(pos_encoding)
     some = jnp.asarray(places[[0, -1, 8, 8, 11]])
     assert attends_from_few(model.config.attention, ids.shape[1], len(some))
     weights = jax.random.normal(jax.random.key(1), (len(some), VOCAB_SIZE))
@@ -144,34 +172,23 @@ def test_a_few_tokens_and_gradients_are_those_of_all(texts, pos_encoding, blocks
         logits = model.apply(params, ids, lengths, some, **options)
         return (logits * weights).sum(), logits
 
-    agree(jax.value_and_grad(of_all, has_aux=True)(params), jax.value_and_grad(of_few, has_aux=True)(params))
+    agree(*both_with_gradients(params, of_all, of_few, has_aux=True))
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max", "min", "strided_mean"])
 def test_classes_and_gradients_are_those_of_one_text_a_row(texts, pooling):
     ids, lengths, packed, packing, _ = texts
-    head = ClassificationHead(num_labels=3, pooling=pooling, pooling_stride=4, classifier_dropout=0.0)
-    model = SequenceClassifier(architecture(), head, VOCAB_SIZE)
-    params = model.init(jax.random.key(0), ids, lengths)
-    weights = jax.random.normal(jax.random.key(1), (len(ids), 3))
-
-    def alone(params):
-        return (model.apply(params, ids, lengths) * weights).sum()
-
-    def together(params):
-        return (model.apply(params, packed, lengths, packing=packing) * weights).sum()
-
-    agree(jax.value_and_grad(alone)(params), jax.value_and_grad(together)(params))
+    check_classes(pooling, ids, lengths, packed, packing)
 
 
 def test_what_is_in_the_padding_does_not_matter(texts):
     _, lengths, packed, packing, _ = texts
-    model = SequenceClassifier(architecture(), ClassificationHead(num_labels=3, pooling="mean"), VOCAB_SIZE)
-    params = model.init(jax.random.key(0), packed, lengths, packing=packing)
+    model, params = classifier("mean")
+    run = jax.jit(model.apply)
     other = np.where(packing.segments == 0, 7, packed)
     assert not np.array_equal(other, packed)
-    expected = model.apply(params, packed, lengths, packing=packing)
-    np.testing.assert_allclose(model.apply(params, other, lengths, packing=packing), expected, rtol=1e-6)
+    expected = run(params, packed, lengths, packing=packing)
+    np.testing.assert_allclose(run(params, other, lengths, packing=packing), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["lsh", "favor", "local"])

@@ -178,3 +178,37 @@ def test_a_table_without_rows_and_one_on_a_terminal(terminal):
     print_table("Scores", [("[f1]", float("nan"), 1.0)], ("metric", "value", "x"), stream=terminal)
     text = " ".join(frames(terminal))
     assert all(part in text for part in ("Scores", "metric", "[f1]", "nan", "1.0000"))
+
+
+def test_a_log_gets_all_but_warnings_and_how_far_a_training_is(clock, capsys):
+    """A line a minute, with the time left from the first update on; no line for first and last updates."""
+    log = io.StringIO()
+    with progress.logged(log):
+        progress.say("a fact", "warning: a fault", "")
+        print_table("facts", [("a", 1)], ("what", "value"))
+        with Progress(1000, description="pretraining") as display:
+            display.note("epoch 1")
+            display.note("warning: odd")
+            for update in range(1, 1001):
+                report(display, update)
+                clock[0] += 0.125
+    progress.say("after it")
+    table = ["facts", "what  value", "----  -----", "a         1"]
+    assert log.getvalue().splitlines() == ["a fact", "warning: a fault", *table, "epoch 1", "warning: odd"]
+    shown = capsys.readouterr().out.splitlines()
+    assert shown == [
+        *("warning: a fault", "warning: odd"),
+        *("  481 of 1,000 updates, loss 2.0000, 1:05 left", "  961 of 1,000 updates, loss 2.0000, 0:05 left"),
+        "after it",
+    ]
+
+
+def test_a_terminal_keeps_its_bar_beside_a_log(terminal, clock):
+    log = io.StringIO()
+    with progress.logged(log), Progress(10, description="pretraining", stream=terminal) as display:
+        display.note("epoch 1")
+        report(display, 10)
+    assert log.getvalue() == "epoch 1\n"
+    shown = " ".join(frames(terminal))
+    assert "10/10" in shown
+    assert "epoch" not in shown

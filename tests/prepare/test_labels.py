@@ -20,7 +20,7 @@ from textclf_jax.class_names import folded
 from textclf_jax.cli import main
 from textclf_jax.data.torch_files import read_tensors
 from textclf_jax.errors import UserError
-from textclf_jax.prepare.labels import in_order, look_alikes, remarks, require_classes, whole_numbers
+from textclf_jax.prepare.labels import in_order, look_alikes, merge_alike, remarks, require_classes, whole_numbers
 from textclf_jax.prepare.pipeline import prepare
 from textclf_jax.prepare.splitting import class_ids, stratified_split
 from textclf_jax.prepare.texts import ReadOptions, Row
@@ -162,6 +162,13 @@ def test_whole_numbers_with_decimals_are_whole_numbers(out, tmp_path):
     assert named.label_names == ["no", "yes", "perhaps"]
 
 
+def test_labels_that_look_alike_get_the_most_frequent_spelling():
+    labels = ["Good", "good", "Good", "GOOD ", "bad", None, ("good", "bad"), ("Good", "good")]
+    found = [row.label for row in merge_alike([Row("text", label, Path("a.csv"), 1) for label in labels])]
+    assert found == ["good", "good", "good", "good", "bad", None, ("bad", "good"), ("good",)]
+    assert merge_alike(rows(["a", "b"])) == rows(["a", "b"])
+
+
 def test_labels_that_look_alike_are_shown_with_their_counts():
     counts = {"Positive": 120, "positive": 34, "negative": 90, "ＡＢ": 1, "ab": 2, "a b": 3, "pos\u200bitive": 1}
     assert look_alikes(counts) == [
@@ -291,7 +298,7 @@ def test_strangers_names_go_through_files_and_back(tmp_path_factory, labels, see
         lines = (out / "labels.txt").read_bytes().decode().split("\n")
         assert lines[-1] == ""
         assert lines[:-1] == report.label_names == (out / "labels.txt").read_text("utf-8").splitlines()
-        whole = report.label_remarks and "written with decimals" in report.label_remarks[-1]
+        whole = "written with decimals" in report.whole_labels
         read = [unicodedata.normalize("NFC", label.strip()) for _, label in pairs]
         ids = read_tensors(out / "cls" / "train.pt")[2]
         named = [lines[i] for i in ids]

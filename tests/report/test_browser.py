@@ -39,6 +39,7 @@ def verdict() -> Verdict:
         strength="TF-IDF + logistic regression has C = 3.",
         abstention='news says "don\'t know" where it is not sure enough.',
         calibration=(("encoder", "0.1000", "0.0500"),),
+        command=f"textclf run survey.csv --label-column '{EVIL}'",
     )
 
 

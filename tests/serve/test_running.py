@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -20,7 +18,8 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 
 from tests import tiny
-from tests.faults.harness import SECONDS, end_of, process, wait_for
+from tests.faults.harness import SECONDS
+from tests.serve.asking import ask, predictions_of, server
 from tests.serve.fakes import FakeClassifier, wait_until
 from textclf_jax.cli import main
 from textclf_jax.errors import UserError
@@ -60,42 +59,17 @@ def test_addresses_of_the_newer_kind_are_in_brackets():
         assert url_of(listener) == f"http://[::1]:{listener.getsockname()[1]}"
 
 
-def ask(url: str, method: str, path: str, content: object = None) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=SECONDS)
-    connection.request(method, path, json.dumps(content), {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    body = response.read()
-    connection.close()
-    return response.status, body
-
-
-def wait_until_healthy(url: str, child: subprocess.Popen[str]) -> None:
-    while ask(url, "GET", "/health")[0] != 200:
-        assert child.poll() is None
-        time.sleep(0.05)
-
-
 def test_a_server_answers_as_predict_does_and_stops_when_asked(tmp_path, capsys):
+    """To the last digit, although the texts stand at other places of a batch."""
     model = tiny.untrained(tmp_path, ("fee", "fi", "fo"))
-    with process(tmp_path, "serve", model, "--port", "0", "--max-batch", "2") as child:
-        url = wait_for(child, "serving ").split()[-4]
-        wait_until_healthy(url, child)
-        status, body = ask(url, "POST", "/predict", {"texts": TEXTS})
-        assert status == 200
-        status, alone = ask(url, "POST", "/predict", {"text": TEXTS[0]})
-        assert status == 200
+    with server(tmp_path, model, "--max-batch", "2") as url:
+        given, (alone,) = predictions_of(url, texts=TEXTS), predictions_of(url, text=TEXTS[0])
         assert ask(url, "POST", "/predict", {"texts": [1]})[0] == 422
-        os.kill(child.pid, signal.SIGTERM)
-        code, said = end_of(child)
-    assert (code, said.splitlines()[-1]) == (0, "stopped"), said
     with pytest.raises(ConnectionRefusedError):
         ask(url, "GET", "/health")
-    given, predicted = json.loads(body)["predictions"], printed(capsys, model, TEXTS)
-    assert [p["label"] for p in given] == [p["label"] for p in predicted]
-    for p, other in zip(given, predicted, strict=True):  # they stood at other places of a batch
-        assert p["probabilities"] == pytest.approx(other["probabilities"], abs=2e-6)
-    (one,) = printed(capsys, model, TEXTS[:1])
-    assert json.loads(alone)["predictions"][0].items() >= {k: one[k] for k in ("label", "probabilities")}.items()
+    predicted = printed(capsys, model, TEXTS)
+    for p, other in zip([*given, alone], [*predicted, predicted[0]], strict=True):
+        assert [p[key] for key in ("label", "probabilities")] == [other[key] for key in ("label", "probabilities")]
     assert [(p["is_empty"], p["is_cut"], p["is_unknown"]) for p in given] == [
         (False, False, False),
         (True, False, False),

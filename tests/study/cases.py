@@ -80,8 +80,9 @@ class Machine:
         (folder / "record.json").write_text(json.dumps({"device": "cpu", "versions": {"jax": "1.2.3"}}))
         return 0
 
-    def predict_split(self, model: Path, split: str) -> tuple[np.ndarray, Dataset]:
+    def predict_split(self, model: Path, split: str, *, note) -> tuple[np.ndarray, Dataset]:
         """All test rows right but those that the run's name decides."""
+        note(f"compiling for {model}")
         assert split == "test"
         data = load_dataset(Path("studies/toy/data/cls/test.pt"), vocab_size=120, pad_id=0, max_length=16, num_labels=3)
         wrong = {"scratch-short": 12, "scratch-long": 9, "pretrained": 3}

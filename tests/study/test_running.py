@@ -156,8 +156,8 @@ def test_a_changed_config_is_refused(machine):
 def test_a_model_that_predicts_nothing_is_wrong_everywhere(machine, monkeypatch, capsys):
     original = machine.predict_split
 
-    def nothing(model, split):
-        return np.full(30, -1), original(model, split)[1]
+    def nothing(model, split, *, note):
+        return np.full(30, -1), original(model, split, note=note)[1]
 
     monkeypatch.setattr("textclf_jax.study.running.predict_split", nothing)
     assert run(machine, methods=("majority", "pretrained"), seeds=1) == 0

@@ -26,6 +26,18 @@ def data(tmp_path_factory) -> Path:
     return tiny.write_data(tmp_path_factory.mktemp("data"))
 
 
+@pytest.fixture(scope="module")
+def pretrained(data, tmp_path_factory) -> Path:
+    """A finished run, for tests that only read it."""
+    return run(tiny.pretraining(data), tmp_path_factory.mktemp("pretrained"))
+
+
+@pytest.fixture(scope="module")
+def finetuned(data, tmp_path_factory) -> Path:
+    """A finished run, for tests that only read it."""
+    return run(tiny.finetuning(data), tmp_path_factory.mktemp("finetuned"))
+
+
 # masks by code that draws from torch's global generator
 WRAPPER = """
 import torch
@@ -38,9 +50,9 @@ class Mine:
 """
 
 
-@pytest.mark.parametrize("build", [tiny.pretraining, tiny.finetuning])
-def test_the_same_run_twice_is_bitwise_the_same(data, tmp_path, build):
-    check_same_run(run(build(data), tmp_path / "one"), run(build(data), tmp_path / "two"))
+def test_the_same_run_twice_is_bitwise_the_same(data, tmp_path, pretrained, finetuned):
+    check_same_run(pretrained, run(tiny.pretraining(data), tmp_path / "pretraining"))
+    check_same_run(finetuned, run(tiny.finetuning(data), tmp_path / "finetuning"))
 
 
 @pytest.mark.parametrize("kind", ["pretraining", "finetuning"])
@@ -54,8 +66,8 @@ def test_an_interrupted_run_goes_on_bitwise(data, tmp_path, monkeypatch, kind):
     config = {"pretraining": tiny.pretraining, "finetuning": tiny.finetuning}[kind](data, **sections)
     whole = run(config, tmp_path / "whole")
     for at_update in (2, 5):
-        stopped = interrupted(config, tmp_path / f"stopped-{at_update}", monkeypatch, at_update=at_update)
-        check_same_run(whole, run(config, stopped))
+        stopped = interrupted(config, tmp_path / "stopped", monkeypatch, at_update=at_update)
+    check_same_run(whole, run(config, stopped))
 
 
 def test_a_run_of_so_many_updates_ends_there_and_goes_on_bitwise(data, tmp_path, monkeypatch):
@@ -92,26 +104,21 @@ def test_runs_learn(data, tmp_path):
     assert (folder / "config.resolved.yaml").is_file()
 
 
-def test_the_model_folder_stands_alone(data, tmp_path):
-    folder = run(tiny.pretraining(data), tmp_path / "run")
-    moved = tmp_path / "elsewhere"
-    shutil.move(folder / "model.ckpt", moved)
-    saved = load_model(moved)
+def test_the_model_folder_stands_alone(pretrained, tmp_path):
+    saved = load_model(Path(shutil.copytree(pretrained / "model.ckpt", tmp_path / "elsewhere")))
     assert saved.metadata["vocab_size"] == tiny.VOCAB_SIZE
     assert saved.metadata["which"] == "best"
     assert (saved.vocab_dir / "vocab.txt").is_file()
 
 
-def test_finetuning_starts_from_the_pretrained_encoder(data, tmp_path, capsys):
-    pretrained = load_pretrained(run(tiny.pretraining(data), tmp_path / "pre") / "model.ckpt")
+def test_finetuning_starts_from_the_pretrained_encoder(data, pretrained, tmp_path, capsys):
+    start = load_pretrained(pretrained / "model.ckpt")
     # at rate 0 nothing moves, so what was loaded is still there
     config = tiny.finetuning(data, training={"learning_rate": 1e-12, "weight_decay": 0.0})
-    folder = run(config, tmp_path / "fine", pretrained=pretrained)
+    folder = run(config, tmp_path / "fine", pretrained=start)
     ours = load_model(folder / "model.ckpt").variables["params"]
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-        ours["encoder"],
-        pretrained.variables["params"]["encoder"],
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours["encoder"], start.variables["params"]["encoder"]
     )
     shown = capsys.readouterr().out
     assert "loaded 27 arrays of the encoder" in shown
@@ -119,25 +126,22 @@ def test_finetuning_starts_from_the_pretrained_encoder(data, tmp_path, capsys):
     assert "not used: transform/dense/bias" in shown
 
 
-def test_a_resumed_run_does_not_claim_to_start_from_other_weights(data, tmp_path, capsys, monkeypatch):
-    pretrained = load_pretrained(run(tiny.pretraining(data), tmp_path / "pre") / "model.ckpt")
+def test_a_resumed_run_does_not_claim_to_start_from_other_weights(data, pretrained, tmp_path, capsys, monkeypatch):
     config = tiny.finetuning(data)
     interrupted(config, tmp_path / "fine", monkeypatch, at_update=2)
     capsys.readouterr()
-    run(config, tmp_path / "fine", pretrained=pretrained)
+    run(config, tmp_path / "fine", pretrained=load_pretrained(pretrained / "model.ckpt"))
     shown = capsys.readouterr().out
     assert "resuming after step" in shown
     assert "loaded" not in shown
 
 
-def test_the_summary_has_the_figures_of_the_saved_model(data, tmp_path):
+def test_the_summary_has_the_figures_of_the_saved_model(data, finetuned):
     """Those of validation come from the loop."""
-    config = tiny.finetuning(data)
-    folder = run(config, tmp_path / "run")
-    plan, saved = make_plan(config, tiny.Path("/")), load_model(folder / "model.ckpt")
+    plan, saved = make_plan(tiny.finetuning(data), tiny.Path("/")), load_model(finetuned / "model.ckpt")
     programs = Programs("evaluation", plan.evaluation_program)
     metrics = Evaluator(plan.task, programs, plan.eval_batching)(saved.variables, plan.val)
-    assert json.loads((folder / "summary.json").read_text())["results"]["val"] == metrics
+    assert json.loads((finetuned / "summary.json").read_text())["results"]["val"] == metrics
 
 
 def test_a_folder_without_a_checkpoint_in_it_is_no_start(data, tmp_path, capsys):
@@ -148,12 +152,11 @@ def test_a_folder_without_a_checkpoint_in_it_is_no_start(data, tmp_path, capsys)
     assert "resuming" not in capsys.readouterr().out
 
 
-def test_a_finished_run_is_not_started_over(data, tmp_path):
-    config = tiny.pretraining(data)
-    run(config, tmp_path / "run")
+def test_a_finished_run_is_not_started_over(data, pretrained, tmp_path):
+    config, folder = tiny.pretraining(data), Path(shutil.copytree(pretrained, tmp_path / "run"))
     with pytest.raises(UserError, match="finished"):
-        fit(config, tmp_path / "run")
-    run(config, tmp_path / "run", fresh=True)
+        fit(config, folder)
+    run(config, folder, fresh=True)
 
 
 def test_dry_run_writes_nothing(data, tmp_path, capsys):

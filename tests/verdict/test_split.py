@@ -35,6 +35,22 @@ def groups_by_split(facts: Facts, column: str) -> dict[str, set[str]]:
     return found
 
 
+def test_labels_that_look_alike_become_one_class_where_that_is_asked_for():
+    rows = make_rows(200)
+    for i in range(0, 200, 10):
+        rows[i] = rows[i]._replace(label=f" {str(rows[i].label).title()}")
+    write(Path("a.csv"), rows)
+    with pytest.raises(UserError, match=r"a\.csv: labels that differ only by case.*: '(\w+)' \(\d+\), '\w+' \(\d+\);"):
+        divided()
+    merged = divided(CheckOptions(inputs=(Path("a.csv"),), alike_labels="merge"))
+    assert merged.classes is not None
+    assert merged.classes.counts == by_class([row.label for row in make_rows(200)])
+    assert sum("labels that look alike are one class" in note for note in merged.data.notes) == 2
+    kept = divided(CheckOptions(inputs=(Path("a.csv"),), alike_labels="keep"))
+    assert kept.classes is not None
+    assert len(kept.classes.counts) == 4
+
+
 def test_classes_have_their_share_in_each_split():
     write(Path("a.csv"), make_rows(200))
     parts = divided().data.parts()

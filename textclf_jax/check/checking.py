@@ -135,7 +135,7 @@ def check_data(options: CheckOptions, stage: Stage = lambda what: None, divide: 
     if divide is not None:
         data = replace(data, splits=divide(data, groups), is_drawn=False)
     repeats = find_repeats(data, groups)
-    classes = describe_classes(data)
+    classes = describe_classes(data, are_named=options.label_names is not None)
     suspects, giveaways = None, []
     if classes is not None and not classes.no_classes:
         stage("asking a simple model about the labels")

@@ -8,6 +8,7 @@ from textclf_jax.constants import SPLITS
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.labels import look_alikes, notes_on_lists, oddities, require_classes
 from textclf_jax.prepare.rare_classes import count_labels, rare_classes
+from textclf_jax.prepare.texts import Row
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,22 @@ class ClassFacts:
     untrained: list[str]
 
 
-def describe_classes(data: Data) -> ClassFacts | None:
-    """Describes the labels of rows; None where no row has one."""
+def _doubts(rows: list[Row], counts: Counter[str], data: Data) -> tuple[str, list[str]]:
+    """Why labels are hardly classes, empty where they may be; and what is odd about some of them."""
+    try:
+        require_classes(rows, data.read)
+    except UserError as error:
+        return str(error), oddities(counts)
+    return "", [*oddities(counts), *notes_on_lists(rows, data.read)]
+
+
+def describe_classes(data: Data, *, are_named: bool = False) -> ClassFacts | None:
+    """Describes the labels of rows; None where no row has one.
+
+    Args:
+      data: the rows.
+      are_named: the user has said which classes there are, so labels are not asked whether they are classes.
+    """
     rows = [row for row in data.rows if row.label is not None]
     counts = count_labels(rows)
     if not counts:
@@ -44,12 +59,7 @@ def describe_classes(data: Data) -> ClassFacts | None:
     by_split = {
         name: dict(count_labels([r for r in part if r.label is not None])) for name, part in data.parts().items()
     }
-    no_classes, remarks = "", oddities(counts)
-    try:
-        require_classes(rows, data.read)
-        remarks += notes_on_lists(rows, data.read)
-    except UserError as error:
-        no_classes = str(error)
+    no_classes, remarks = ("", []) if are_named else _doubts(rows, counts, data)
     trained: Counter[str] | dict[str, int] = by_split.get("train", {})
     return ClassFacts(
         counts=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),

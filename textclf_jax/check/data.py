@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from textclf_jax.class_names import same_name
 from textclf_jax.constants import SPLITS
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.guessing import guess_reading
-from textclf_jax.prepare.labels import look_like_classes
+from textclf_jax.prepare.labels import look_alikes, look_like_classes, merge_alike
 from textclf_jax.prepare.options import DEFAULT_FRACTION, PrepareOptions
-from textclf_jax.prepare.rare_classes import RareClasses
-from textclf_jax.prepare.splitting import stratified_split
+from textclf_jax.prepare.rare_classes import RareClasses, count_labels
+from textclf_jax.prepare.splitting import read_label_names, stratified_split, with_class_names
 from textclf_jax.prepare.tables import find_column
 from textclf_jax.prepare.texts import TABLES, ReadOptions, Row, TextFile, ending_of, read_file
 
@@ -27,6 +28,9 @@ class CheckOptions:
       group_column: rows with the same value here must not be in two splits.
       time_column: the test must not be earlier than rows to train on.
       rare_classes: what becomes of classes with fewer rows than splits, where the files are not split yet.
+      label_names: a file with a class name a line, where labels are numbers from 0.
+      alike_labels: what becomes of labels that differ only by case, spaces or the like; None: they are left as they
+        are, and reported.
     """
 
     inputs: tuple[Path, ...] = ()
@@ -37,6 +41,8 @@ class CheckOptions:
     group_column: str | None = None
     time_column: str | None = None
     rare_classes: RareClasses | None = None
+    label_names: Path | None = None
+    alike_labels: Literal["merge", "keep"] | None = None
 
     @property
     def sources(self) -> dict[str, tuple[Path, ...]]:
@@ -82,8 +88,10 @@ def read_data(options: CheckOptions) -> Data:
     """Guesses how the files are to be read, and reads them.
 
     Raises:
-      UserError: as `guess_reading` and `read_file`; no such group or time column; flags that exclude each other.
+      UserError: as `guess_reading` and `read_file`; no such group or time column; flags that exclude each other; a
+        label that is none of the names.
     """
+    names = None if options.label_names is None else read_label_names(options.label_names)
     if bool(options.inputs) == bool(options.train):
         raise UserError("give either DATA, or --train (and --val, --test)")
     if options.inputs and (options.val or options.test):
@@ -100,6 +108,11 @@ def read_data(options: CheckOptions) -> Data:
     whole = [file for part in files.values() for file in part]
     _require_columns(options, guess.options, whole)
     rows = [row for file in whole for row in file.rows]
+    if names is not None:
+        rows = with_class_names(rows, names)
+    alike = look_alikes(count_labels(rows)) if options.alike_labels == "merge" else []
+    merged = [f"labels that look alike are one class, in the first spelling: {group}" for group in alike]
+    rows = merge_alike(rows) if merged else rows
     given = [role for role, part in files.items() for file in part for _ in file.rows]
     is_drawn = "input" in files
     return Data(
@@ -116,7 +129,7 @@ def read_data(options: CheckOptions) -> Data:
         read=guess.options,
         files=[str(path) for path in paths],
         guesses=guess.notes,
-        notes=[f"{file.path}: {note}" for file in whole for note in file.notes],
+        notes=[*(f"{file.path}: {note}" for file in whole for note in file.notes), *merged],
     )
 
 

@@ -45,6 +45,7 @@ class Remedies(NamedTuple):
       contradicted: texts with several labels.
       suspects: labels that are likely wrong.
       long: long texts; may hold `{length}`, what would read most of them.
+      alike: labels that may be meant as one class.
     """
 
     empty: tuple[Severity, str]
@@ -54,6 +55,7 @@ class Remedies(NamedTuple):
     contradicted: str
     suspects: str
     long: str
+    alike: str
 
 
 BEFORE_PREPARING = Remedies(
@@ -64,6 +66,7 @@ BEFORE_PREPARING = Remedies(
     contradicted="Decide on one label for each; if a text can have several, see --label-separator.",
     suspects="Go through them from the top, in suspects.csv of --out FOLDER: the model errs, too.",
     long="To lose 5% or less takes {length}; or let the linear path alone read on, with --cls-max-length.",
+    alike="Write them alike in the file, if they are one class.",
 )
 
 
@@ -71,7 +74,7 @@ def find_faults(facts: Facts, remedies: Remedies = BEFORE_PREPARING) -> list[Fin
     """Says what the facts mean, the most serious first."""
     found = [*_rows(facts, remedies), *_repeats(facts, remedies), *_suspects(facts, remedies)]
     found += [*_giveaways(facts), *_leaks(facts), *_texts(facts, remedies)]
-    found += _no_labels() if facts.classes is None else _classes(facts, facts.classes)
+    found += _no_labels() if facts.classes is None else _classes(facts, facts.classes, remedies)
     return sorted(found, key=lambda each: (ORDER.index(each.severity), -each.rows))
 
 
@@ -120,7 +123,7 @@ def _no_labels() -> Iterator[Finding]:
 # --- classes --------------------------------------------------------------------------------------------------
 
 
-def _classes(facts: Facts, classes: ClassFacts) -> Iterator[Finding]:
+def _classes(facts: Facts, classes: ClassFacts, remedies: Remedies) -> Iterator[Finding]:
     total = len(facts.data.rows)
     if classes.no_classes:
         yield Finding("serious", classes.no_classes, "Until then, nothing else about the labels was checked.", total)
@@ -132,7 +135,7 @@ def _classes(facts: Facts, classes: ClassFacts) -> Iterator[Finding]:
         return
     for group in classes.alike:
         what = f"Labels that differ only by case, width, spaces or the like: {group}."
-        yield Finding("serious", what, "Write them alike in the file, if they are one class.", total)
+        yield Finding("serious", what, remedies.alike, total)
     if rare := classes.rare:
         yield _rare(facts, classes, rare)
     if missing := classes.untrained:

@@ -59,6 +59,10 @@ def add_file_flags(parser: argparse.ArgumentParser) -> None:
     add("--train", nargs="+", type=Path, default=[], metavar="FILE", help="training files, instead of DATA")
     add("--val", nargs="+", type=Path, default=[], metavar="FILE", help="validation files")
     add("--test", nargs="+", type=Path, default=[], metavar="FILE", help="test files")
+    add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
+    alike = "labels that differ only by case, spaces or the like: one class each, or as they are (default: %s)"
+    default = "they are refused, or a finding"
+    add("--alike-labels", choices=("merge", "keep"), help=alike % default)
 
 
 def add_split_flags(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +87,8 @@ def check_options_of(args: argparse.Namespace) -> "CheckOptions":
         group_column=args.group_column,
         time_column=args.time_column,
         rare_classes=args.rare_classes,
+        label_names=args.label_names,
+        alike_labels=args.alike_labels,
     )
 
 
@@ -160,9 +166,10 @@ def _print_facts(facts: "Facts") -> None:
         print_table(f"\n{len(counts):,} classes{more}", rows, ("class", "rows", "share", *by_split))
     lengths = facts.lengths
     at_most = ", ".join(f"{percent}%: {tokens:,}" for percent, tokens in lengths.percentiles.items())
-    rows = [
-        (length, f"{cut:.1%}", f"{lost:.1%}")
-        for (length, cut), lost in zip(lengths.cut_texts.items(), lengths.lost_tokens.values(), strict=True)
+    cutting = [length for length, cut in lengths.cut_texts.items() if cut]
+    rows = [  # up to the first length that cuts nothing
+        (length, f"{cut:.1%}", f"{lengths.lost_tokens[length]:.1%}")
+        for length, cut in list(lengths.cut_texts.items())[: len(cutting) + 1]
     ]
     title = f"\ntokens, estimated by {lengths.estimate} (texts that have at most so many: {at_most})"
     print_table(title, rows, ("tokens a row", "texts cut", "tokens lost"))

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,19 +104,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare_with_report(options: "PrepareOptions", adapt: Callable[[str], str] = str) -> None:
-    """Makes a dataset, shows how far that is, and prints what it contains.
-
-    Args:
-      options: what to make.
-      adapt: makes of advice with flags of `textclf prepare` that of another command.
-    """
+def prepare_with_report(options: "PrepareOptions") -> None:
+    """Makes a dataset, shows how far that is, and prints what it contains."""
     from textclf_jax.prepare.pipeline import prepare
 
     start = time.perf_counter()
-    with _stages() as stage:
+    with shown_stages() as stage:
         report = prepare(options, stage)
-    _print_report(report, options, time.perf_counter() - start, adapt)
+    _print_report(report, options, time.perf_counter() - start)
 
 
 def prepare_options(args: argparse.Namespace) -> "PrepareOptions":
@@ -155,7 +150,7 @@ def prepare_options(args: argparse.Namespace) -> "PrepareOptions":
 
 
 @contextmanager
-def _stages() -> "Iterator[Stage]":
+def shown_stages() -> "Iterator[Stage]":
     """Shows progress on stderr: a bar on a terminal, elsewhere a line for each stage."""
     from rich.console import Console
     from rich.progress import Progress
@@ -176,7 +171,7 @@ def _stages() -> "Iterator[Stage]":
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total or None)
 
 
-def _print_report(report: "Report", options: "PrepareOptions", seconds: float, adapt: Callable[[str], str]) -> None:
+def _print_report(report: "Report", options: "PrepareOptions", seconds: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -190,9 +185,9 @@ def _print_report(report: "Report", options: "PrepareOptions", seconds: float, a
     for line in _remarks(report):
         console.print(line, markup=False)
     for warning in report.warnings():
-        console.print(f"warning: {adapt(warning)}", markup=False)
+        console.print(f"warning: {warning}", markup=False)
     for advice in (*report.notes, *report.advice(options.max_length, options.cls_max_length)):
-        console.print(f"note: {adapt(advice)}", markup=False)
+        console.print(f"note: {advice}", markup=False)
     console.print(f"{options.out} is ready after {seconds:.1f} s", markup=False)
 
 
@@ -229,19 +224,20 @@ def _label_figures(report: "Report") -> list[list[str]]:
     ]
 
 
-def _classes(report: "Report", names: list[str]) -> str:
+def classes_line(report: "Report", names: list[str]) -> str:
     """The names of the classes; with their rows to train on, where these are not the rows that there are."""
-    if not report.multi_label:
-        return listed(names, 12)
-    counts = report.splits["train"].class_counts
-    return "training rows: " + listed([f"{name} {n:,}" for name, n in zip(names, counts, strict=True)], 12)
+    shown = listed(names, 12)
+    if report.multi_label:
+        counts = report.splits["train"].class_counts
+        shown = "training rows: " + listed([f"{name} {n:,}" for name, n in zip(names, counts, strict=True)], 12)
+    return f"classes: {len(names):,} ({shown})"
 
 
 def _remarks(report: "Report") -> list[str]:
     """Lines below the table: vocabulary, classes, what became of the rows, repeated texts."""
     lines = [f"vocabulary: {report.vocab_size:,} pieces, fingerprint {report.fingerprint[:12]}"]
     if report.label_names is not None:
-        lines.append(f"classes: {len(report.label_names):,} ({_classes(report, report.label_names)})")
+        lines.append(classes_line(report, report.label_names))
     lines.append(report.row_counts())
     if report.duplicates:
         counted = ", ".join(f"{n:,} {where}" for where, n in report.duplicates.items())

@@ -4,14 +4,14 @@ import argparse
 import re
 import shlex
 import time
-from collections.abc import Set
+from collections.abc import Callable, Set
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textclf_jax.cli.calibrate import add_max_error, check_max_error
 from textclf_jax.cli.check import add_file_flags, add_split_flags, check_options_of, show_check
-from textclf_jax.cli.prepare import add_data_flags, prepare_with_report
+from textclf_jax.cli.prepare import add_data_flags, classes_line, shown_stages
 from textclf_jax.cli.reading import add_reading_flags
 from textclf_jax.cli.study import command_of, given_flags
 from textclf_jax.cli.training import train_run
@@ -19,6 +19,7 @@ from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import project_root
 
 if TYPE_CHECKING:
+    from textclf_jax.prepare.options import PrepareOptions
     from textclf_jax.verdict.options import RunOptions
 
 FLAG = re.compile(r"(?P<command>\btextclf [a-z]+ (?:[^-.,;`]* )?)?(?P<flag>(?<![\w-])--[a-z][a-z-]+)")
@@ -58,7 +59,6 @@ def add_parser(subparsers: "argparse._SubParsersAction") -> None:
     add("--plan", action="store_true", help="measure this machine, show the plan and its cost, and stop")
     add("--out", type=Path, metavar="FOLDER", help="of the run; its name begins its experiments' (default runs/DATA)")
     add("--extra-text", nargs="+", type=Path, default=[], metavar="FILE", help="unlabelled files, for pretraining")
-    add("--label-names", type=Path, metavar="FILE", help="a class name a line, where labels are numbers from 0")
     add("--accept-labels", action="store_true", help="take labels as classes that look like texts, ids or amounts")
     add_max_error(group)
     parser.set_defaults(flags=parser)
@@ -79,11 +79,36 @@ def run(args: argparse.Namespace) -> int:
     from textclf_jax.verdict.running import run as run_to_verdict
 
     adapt = partial(with_commands, lacking=lacking_flags(args.flags))
-    tools = Tools(partial(prepare_with_report, adapt=adapt), train_run, show_check, adapt)
+    tools = Tools(partial(prepare_checked, adapt=adapt), train_run, show_check, adapt)
     try:
         return run_to_verdict(options, tools, began=began, plan_only=args.plan)
     except UserError as error:
         raise UserError(adapt(str(error))) from error
+
+
+def prepare_checked(options: "PrepareOptions", adapt: Callable[[str], str]) -> None:
+    """Makes a dataset of texts that were checked; shows how far that is, and prints what the check has not told.
+
+    Args:
+      options: what to make.
+      adapt: makes of advice with flags of `textclf prepare` that of this command.
+    """
+    from textclf_jax.prepare.pipeline import prepare
+    from textclf_jax.verdict.remedies import of_preparing
+
+    texts = options.train[0].parent
+    try:
+        with shown_stages() as stage:
+            report = prepare(options, stage)
+    except UserError as error:
+        told = adapt(str(error))
+        raise UserError(f"{told} {of_preparing(told, texts)}".rstrip()) from error
+    lines = [f"warning: {adapt(line)}" for line in report.warnings()]
+    lines += [f"note: {adapt(line)}" for line in (*report.notes, *report.advice_after_check())]
+    print(f"\nvocabulary: {report.vocab_size:,} pieces")
+    print(classes_line(report, report.label_names or []))
+    for line in filter(None, (*lines, of_preparing("\n".join(lines), texts))):
+        print(line, flush=True)
 
 
 def lacking_flags(parser: argparse.ArgumentParser) -> set[str]:
@@ -119,7 +144,6 @@ def run_options(args: argparse.Namespace) -> "RunOptions":
         data=replace(data, read=replace(data.read, text_unit=None)),
         extra_text=tuple(args.extra_text),
         text_unit=args.text_unit,
-        label_names=args.label_names,
         accept_labels=args.accept_labels,
         budget=parse_budget(args.budget),
         seeds=args.seeds,

@@ -20,6 +20,9 @@ from textclf_jax.tasks.metrics import class_probabilities
 RIDGE = 1.0
 HIGHEST_TEMPERATURE = 100.0  # of a model whose logits say nothing
 BISECTIONS = 100
+CHANCE_NATS = (
+    1.92  # of log-likelihood, that a temperature gains by chance in one of 20 cases: half of chi-squared's 3.84
+)
 
 
 def fit_temperature(logits: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"]) -> float:
@@ -57,8 +60,24 @@ def _slope(scores: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"], inve
 
 
 def stored_temperature(logits: np.ndarray, labels: np.ndarray | None) -> dict[str, float]:
-    """What the metadata of a model has of its temperature: nothing for MLM, and with several labels a text."""
-    return {} if labels is None or labels.ndim > 1 else {TEMPERATURE: fit_temperature(logits, labels)}
+    """What the metadata of a model has of its temperature: nothing for MLM, and with several labels a text.
+
+    It is 1 where another one is better by no more than chance (likelihood-ratio test): that could make it worse.
+    """
+    if labels is None or labels.ndim > 1:
+        return {}
+    temperature = fit_temperature(logits, labels)
+    if temperature != 1.0:  # so all logits are finite
+        gain = _log_likelihood(logits / temperature, labels) - _log_likelihood(logits, labels)
+        temperature = temperature if gain > CHANCE_NATS else 1.0
+    return {TEMPERATURE: temperature}
+
+
+def _log_likelihood(logits: Float[np.ndarray, "N C"], labels: Int[np.ndarray, " N"]) -> float:
+    scores = logits.astype(np.float64)
+    scores -= scores.max(axis=1, keepdims=True)
+    true = np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
+    return float((true - np.log(np.exp(scores).sum(axis=1))).sum())
 
 
 class Confidence(NamedTuple):

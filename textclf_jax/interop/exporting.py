@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from textclf_jax.config.file import AnyConfig
-from textclf_jax.config.schema import Architecture, FinetuningConfig
+from textclf_jax.config.schema import Architecture, ClassificationHead, FinetuningConfig
 from textclf_jax.interop import bert_config, huggingface, reference, rotary
 from textclf_jax.interop.layout import Head
 from textclf_jax.interop.onnx_model import missing_in_onnx
@@ -16,7 +16,7 @@ from textclf_jax.interop.torch_checkpoint import write_state
 from textclf_jax.runs.checkpoint import SavedModel
 from textclf_jax.tasks.confidence import Abstention, temperature_of
 from textclf_jax.tasks.thresholds import Thresholds
-from textclf_jax.tokenizer.loading import kept_wrapper
+from textclf_jax.tokenizer.loading import kept_wrapper, means_own
 from textclf_jax.tokenizer.transformers_files import CONFIG_FILE, SETTINGS_FILE
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
@@ -77,10 +77,8 @@ def export_huggingface(saved: SavedModel, out: Path) -> list[str]:
 
     config, head = model_of(saved)
     family = family_of(config.architecture)
-    missing = family.missing(config.architecture, head)
-    if kept_wrapper(saved.vocab_dir, config.tokenizer):
-        missing.append(f"tokenizer.wrapper_path: {config.tokenizer.wrapper_path}, a tokenizer of your own")
-    refuse(saved, f"transformers' {family.name}", missing)
+    is_users = kept_wrapper(saved.vocab_dir, config.tokenizer) is not None
+    refuse(saved, f"transformers' {family.name}", _missing_in_transformers(config, head, is_users=is_users))
     require_new(out)
     tokenizer = WordPieceTokenizerWrapper().load(saved.vocab_dir)
     state = family.state_from(saved.variables["params"], config.architecture, head)
@@ -102,16 +100,22 @@ def export_huggingface(saved: SavedModel, out: Path) -> list[str]:
 def formats_told(config: AnyConfig) -> list[str]:
     """Tells which formats a model of this config can be exported to, and what keeps it from the others."""
     head = config.classification_head if isinstance(config, FinetuningConfig) else config.mlm_head
-    architecture = config.architecture
+    architecture, is_users = config.architecture, not means_own(Path(config.tokenizer.wrapper_path))
     missing = {
-        "hf": family_of(architecture).missing(architecture, head),
+        "hf": _missing_in_transformers(config, head, is_users=is_users),
         "onnx": missing_in_onnx(architecture),
         "stablehlo": [],
         "reference": reference.missing_in_reference(architecture, head),
     }
     fits = [name for name, keys in missing.items() if not keys]
     told = [f"can be exported as {', '.join(fits)}"]
-    return told + [f"not as {name}, for {'; '.join(keys)}" for name, keys in missing.items() if keys]
+    told += [f"not as {name}, for {'; '.join(keys)}" for name, keys in missing.items() if keys]
+    if "onnx" in fits and isinstance(head, ClassificationHead) and head.linear.enabled and head.linear.max_n > 2:
+        told.append(
+            f"perhaps not as onnx, for classification_head.linear.max_n: {head.linear.max_n}: of its n-grams of more "
+            "than 2 tokens some may not be told from their keys"
+        )
+    return told
 
 
 def lost_in_export(saved: SavedModel) -> list[str]:
@@ -122,6 +126,19 @@ def lost_in_export(saved: SavedModel) -> list[str]:
     if temperature_of(saved.metadata) != 1.0 or Abstention.of_model(saved.metadata):
         lost.append(_confidence_lost(saved, has_linear_path))
     return [f"warning: exported without {what}" for what in lost]
+
+
+def _missing_in_transformers(config: AnyConfig, head: Head, *, is_users: bool) -> list[str]:
+    """Lists the keys, with their values, that transformers has nothing for.
+
+    Args:
+      config: of the run.
+      head: of the model.
+      is_users: whether the tokenizer is a class of the user's.
+    """
+    missing = family_of(config.architecture).missing(config.architecture, head)
+    own = f"tokenizer.wrapper_path: {config.tokenizer.wrapper_path}, a tokenizer of your own"
+    return [*missing, own] if is_users else missing
 
 
 def _linear_path_lost(saved: SavedModel, config: AnyConfig) -> str:

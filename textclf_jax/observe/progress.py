@@ -14,12 +14,13 @@ from textclf_jax.observe.throughput import Speed
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN_INTERVAL_SECONDS = 10.0
+PLAIN_INTERVAL_SECONDS, SPARSE_INTERVAL_SECONDS = 10.0, 60.0
 DRAW_INTERVAL_SECONDS = 0.1
 MIN_WIDTHS = {"description": 55, "learning_rate": 75, "tokens_per_second": 95, "elapsed": 110, "mfu": 125, "waste": 140}
 
 # not by another sys.stdout, which would silence all threads of a program that trains in one of them
 _is_silent = ContextVar("is_silent", default=False)
+_log: ContextVar[IO[str] | None] = ContextVar("log", default=None)
 
 
 @contextmanager
@@ -32,18 +33,47 @@ def silence() -> Iterator[None]:
         _is_silent.reset(token)
 
 
+@contextmanager
+def logged(log: IO[str]) -> Iterator[None]:
+    """In here, this module writes into a log, in this thread. Warnings are shown, too, and so is how far a training is.
+
+    Args:
+      log: a text file.
+    """
+    token = _log.set(log)
+    try:
+        yield
+    finally:
+        _log.reset(token)
+
+
 def say(*lines: str) -> None:
     """Prints lines on standard output at once, without the empty ones."""
-    if not _is_silent.get():
-        for line in filter(None, lines):
+    log = _log.get()
+    for line in filter(None, lines):
+        if log is not None:
+            print(line, file=log, flush=True)
+        if not _is_silent.get() and (log is None or is_warning(line)):
             print(line, flush=True)
+
+
+def say_warning(line: str) -> None:
+    """Prints a line if it is a warning."""
+    if is_warning(line):
+        say(line)
+
+
+def is_warning(line: str) -> bool:
+    """Whether a line is to be seen where others are not."""
+    return line.startswith("warning:")
 
 
 class Progress:
     """Shows how far a training is; a context manager.
 
     On a terminal a bar with loss, learning rate, real tokens a second and the time left; elsewhere a line for the
-    first update, then one each 10 s at most, and the last one.
+    first update, then one each 10 s at most, and the last one. Where lines go into a log, notes do, and elsewhere than
+    on a terminal there is a short line a minute.
     """
 
     def __init__(self, total_updates: int, *, start: int = 0, description: str, stream: IO[str] | None = None):
@@ -55,8 +85,9 @@ class Progress:
           description: a word or two, e.g. "pretraining".
           stream: where to write; standard output by default.
         """
-        self._console = _console(stream)
-        view = _Bar if _interactive(self._console) else _Lines
+        self._console, self._log = _console(stream), _log.get()
+        plain = _Lines if self._log is None else _SparseLines
+        view = _Bar if _interactive(self._console) else plain
         self._view = view(self._console, total_updates, start, description)
         self._total = total_updates
         self._next_draw = -math.inf
@@ -66,11 +97,16 @@ class Progress:
         """Reports that `update` updates are done; draws only when enough time has passed. Loss in nats."""
         self._pending = (update, loss, learning_rate, speed)
         now = time.monotonic()
-        if now >= self._next_draw or update >= self._total:
+        self._view.clock.begin(update)
+        if now >= self._next_draw or (update >= self._total and self._view.draws_ends):
             self._draw(now)
 
     def note(self, text: str) -> None:
-        """Prints a line of its own, above the bar where there is one."""
+        """Prints a line of its own, above the bar where there is one, or into the log."""
+        if self._log is not None:
+            print(text, file=self._log, flush=True)
+            if not is_warning(text):
+                return
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
         self._console.file.flush()
 
@@ -91,17 +127,20 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._view.open()
+        if not self._view.draws_ends:
+            self._next_draw = time.monotonic() + self._view.interval_seconds
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._draw(time.monotonic())
+        if self._view.draws_ends:
+            self._draw(time.monotonic())
         self._view.close()
 
 
 class _Bar:
     """The rich progress bar; columns that do not fit the terminal are left out."""
 
-    interval_seconds = DRAW_INTERVAL_SECONDS
+    interval_seconds, draws_ends = DRAW_INTERVAL_SECONDS, True  # of the first and the last update, too
 
     def __init__(self, console: "Console", total: int, start: int, description: str):
         from rich import progress as rich_progress
@@ -153,7 +192,7 @@ class _Bar:
 class _Lines:
     """One line of text each 10 s at most, for files and pipes."""
 
-    interval_seconds = PLAIN_INTERVAL_SECONDS
+    interval_seconds, draws_ends = PLAIN_INTERVAL_SECONDS, True
 
     def __init__(self, console: "Console", total: int, start: int, description: str):
         self._console, self._description, self.clock = console, description, Clock(total)
@@ -178,6 +217,19 @@ class _Lines:
         print(text, file=self._console.file, flush=True)
 
 
+class _SparseLines(_Lines):
+    """One short line a minute, of a training that is one of many."""
+
+    interval_seconds, draws_ends = SPARSE_INTERVAL_SECONDS, False
+
+    def open(self) -> None:
+        pass
+
+    def draw(self, update: int, loss: float, learning_rate: float, speed: Speed) -> None:
+        del learning_rate, speed
+        self._print(f"  {update:,} of {self.clock.total:,} updates, loss {loss:.4f}, {self.clock.left(update)} left")
+
+
 class Clock:
     """Estimates the time left from the updates, or rows, after the first seen, which may have waited to be compiled."""
 
@@ -191,12 +243,16 @@ class Clock:
             update, start = self._first
             self._first = update, start + seconds
 
+    def begin(self, update: int) -> None:
+        """Takes an update for the first one, if none was seen."""
+        if self._first is None:
+            self._first = (update, time.monotonic())
+
     def left(self, update: int) -> str:
         """The time left as h:mm:ss or m:ss, "-:--" while unknown."""
-        now = time.monotonic()
-        if self._first is None:
-            self._first = (update, now)
-        first_update, first_time = self._first
+        self.begin(update)
+        assert self._first is not None
+        now, (first_update, first_time) = time.monotonic(), self._first
         if update >= self.total:
             return "0:00"
         if update <= first_update:
@@ -217,7 +273,7 @@ def print_table(
       columns: one heading a column.
       stream: where to write; standard output by default.
     """
-    console = _console(stream)
+    console = _console(_log.get() if stream is None else stream)
     right = [bool(rows) and all(isinstance(row[i], int | float) for row in rows) for i in range(len(columns))]
     cells = [[_cell(value) for value in row] for row in rows]
     if _interactive(console):

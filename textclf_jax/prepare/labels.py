@@ -180,12 +180,30 @@ def look_alikes(counts: Mapping[str, int]) -> list[str]:
     Returns:
       Such as "'Positive' (120), 'positive' (34)" for each group; the largest first.
     """
+    return [listed([f"{name!r} ({counts[name]:,})" for name in names]) for names in _groups_alike(counts)]
+
+
+def merge_alike(rows: Sequence[Row]) -> list[Row]:
+    """Rows in which labels that look alike, as `look_alikes` finds them, have their most frequent spelling."""
+    counts = Counter(label for row in rows for label in row.labels)
+    spelling = {name: names[0] for names in _groups_alike(counts) for name in names}
+
+    def spelled(row: Row) -> Row:
+        if row.label is None or not spelling.keys() & set(row.labels):
+            return row
+        found = [spelling.get(label, label) for label in row.labels]
+        return row._replace(label=found[0] if isinstance(row.label, str) else tuple(sorted(set(found))))
+
+    return [spelled(row) for row in rows]
+
+
+def _groups_alike(counts: Mapping[str, int]) -> list[list[str]]:
+    """The labels that look alike, the most frequent first; the largest group first."""
     groups: dict[str, list[str]] = {}
     for name in sorted(counts, key=lambda name: (-counts[name], name)):
         groups.setdefault(folded(name), []).append(name)
     alike = [names for names in groups.values() if len(names) > 1]
-    alike.sort(key=lambda names: -sum(counts[name] for name in names))
-    return [listed([f"{name!r} ({counts[name]:,})" for name in names]) for names in alike]
+    return sorted(alike, key=lambda names: -sum(counts[name] for name in names))
 
 
 def oddities(counts: Mapping[str, int]) -> list[str]:

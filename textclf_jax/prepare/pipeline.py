@@ -194,7 +194,7 @@ def _look_at_labels(rows: Splits, names: list[str] | None, options: PrepareOptio
     report.label_remarks = [*lists, *remarks(counts)]
     if whole:
         shown = listed(in_order(counts), 5)
-        report.label_remarks.append(f"The labels are whole numbers written with decimals: 1.0 is taken as 1 ({shown}).")
+        report.whole_labels = f"The labels are whole numbers written with decimals: 1.0 is taken as 1 ({shown})."
     return {**rows, **(whole or {})}
 
 

@@ -104,6 +104,7 @@ class Report:
     label_names: list[str] | None = None  # in the order of ids
     multi_label: bool = False  # whether a text can have several labels
     label_remarks: list[str] = field(default_factory=list)  # what is unusual about them, a sentence each
+    whole_labels: str = ""  # where 1.0 was taken as 1, a sentence that says so
     vocabulary: VocabularyReport = field(default_factory=VocabularyReport)
     tokenless: list[str] = field(default_factory=list)  # where labelled rows are whose texts have no token
     equal_rows: EqualRows = field(default_factory=EqualRows)
@@ -176,6 +177,7 @@ class Report:
           cls_max_length: L of CLS rows where they are longer.
         """
         train = self.splits["train"]
+        yield from self.label_remarks
         yield from self._class_advice(train)
         yield from _length_advice(train, max_length, cls_max_length)
         yield from unknown_advice(self._unknown_rates, self.vocabulary, warned=False)
@@ -187,8 +189,16 @@ class Report:
             yield f"Texts that occur with more than one {what}: {self.contradictions}."
         yield from self.equal_rows.advice(self.vocabulary)
 
+    def advice_after_check(self) -> Iterator[str]:
+        """Yields what is news of this advice where the texts were checked, and a program has chosen the lengths."""
+        yield from self._class_advice(self.splits["train"])
+        yield from unknown_advice(self._unknown_rates, self.vocabulary, warned=False)
+        yield from self.vocabulary.notes()
+        yield from self.equal_rows.advice(self.vocabulary)
+
     def _class_advice(self, train: SplitReport) -> Iterator[str]:
-        yield from self.label_remarks
+        if self.whole_labels:
+            yield self.whole_labels
         if not self.label_names:
             return
         for few, what in ((0, "These classes never occur"), (1, "These classes occur once only")):

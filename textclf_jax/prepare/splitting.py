@@ -8,7 +8,7 @@ import numpy as np
 
 from textclf_jax.class_names import check_class_names, closest
 from textclf_jax.errors import UserError, listed, shortened
-from textclf_jax.prepare.labels import in_order
+from textclf_jax.prepare.labels import in_order, whole_numbers
 from textclf_jax.prepare.texts import Label, Row
 from textclf_jax.tokenizer.text_files import iterate_lines
 
@@ -167,6 +167,28 @@ def _numbered(rows: list[Row], ids: Mapping[str, int], num_labels: int) -> np.nd
     for i, row in enumerate(rows):
         result[i, [ids[label] for label in row.labels]] = 1
     return result
+
+
+def with_class_names(rows: Sequence[Row], names: list[str]) -> list[Row]:
+    """Rows whose labels are names of classes, where they may be numbers.
+
+    Args:
+      rows: with and without labels.
+      names: class names in the order of ids.
+
+    Raises:
+      UserError: a label that `names` do not have.
+    """
+    named = list(rows) if any("." in name for name in names) else (whole_numbers({"": list(rows)}) or {"": rows})[""]
+    ids = _ids_by_name([row for row in named if row.label is not None], names)
+
+    def name_of(row: Row) -> Label | None:
+        if row.label is None:
+            return None
+        found = tuple(names[ids[label]] for label in row.labels)
+        return found[0] if isinstance(row.label, str) else found
+
+    return [row._replace(label=name_of(row)) for row in named]
 
 
 def _ids_by_name(rows: list[Row], names: list[str]) -> dict[str, int]:

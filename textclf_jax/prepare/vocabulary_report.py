@@ -1,13 +1,14 @@
 """How a vocabulary fits the texts: characters that are lost, words that are [UNK], why, and what helps."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from textclf_jax.errors import UserError
 from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.tokenizer.normalization import has_marks
 from textclf_jax.tokenizer.unknown import UnknownWords, allow_longer_words
+from textclf_jax.tokenizer.vocabulary import LONGEST_WORD_LENGTH, MAX_WORD_LENGTH
 from textclf_jax.tokenizer.wordpiece_tokenizer_wrapper import WordPieceTokenizerWrapper
 
 NOTED_RATE, WARNED_RATE, REFUSED_RATE = 0.01, 0.05, 0.5  # [UNK] among the tokens of a split
@@ -111,6 +112,17 @@ def _too_long(unknown: UnknownWords) -> str:
         f"of more than {unknown.max_word_length} characters are [UNK] (the longest has {unknown.longest:,}). "
         f"Remedy: {allow_longer_words(unknown.longest)}."
     )
+
+
+def word_length_for(texts: Iterable[str]) -> int | None:
+    """The `max_word_length` with which long words, where there are many, are not [UNK]; None: the usual one will do."""
+    characters, of_long, longest = 0, 0, 0
+    for text in texts:
+        characters += len(text)
+        if len(text) > MAX_WORD_LENGTH:
+            long = [len(word) for word in text.split() if len(word) > MAX_WORD_LENGTH]
+            of_long, longest = of_long + sum(long), max(longest, *long, 0)
+    return min(longest, LONGEST_WORD_LENGTH) if of_long > NOTED_RATE * characters else None
 
 
 def describe_vocabulary(

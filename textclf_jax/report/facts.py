@@ -232,6 +232,7 @@ class Verdict:
       strength: the regularisation of TF-IDF with logistic regression, and what chose it.
       abstention: when the model of the report says "don't know", and what that does; empty where it never does.
       calibration: method, and its calibration error before its temperature and after.
+      command: that repeats all of it, in another folder.
     """
 
     sentences: tuple[str, ...]
@@ -241,6 +242,7 @@ class Verdict:
     strength: str
     abstention: str
     calibration: tuple[tuple[str, str, str], ...]
+    command: str
 
 
 @dataclass(frozen=True)

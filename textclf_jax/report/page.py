@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_ROWS = 50  # of a table that another program made
+SHOWN_ROWS = 20  # of a table that another program made
 DRAWN = CURVES, RELIABILITY, CONFUSION = "curves", "reliability", "confusion"
 
 Drawn = Mapping[str, tuple["Figure", str, str]]  # by name: the figure, what it is, and what it shows

@@ -84,16 +84,29 @@ def set_up_device(training: Training) -> str:
     return platform()
 
 
+class OutOfMemoryError(UserError):
+    """The device or the host has too little memory."""
+
+    def __init__(self, reason: str, remedy: str):
+        super().__init__(f"out of memory ({reason}). {remedy}")
+        self.reason = reason
+
+
 @contextmanager
 def explained_exhaustion(remedy: str) -> Iterator[None]:
-    """Raises a UserError with a remedy where the device or the host has too little memory."""
+    """Raises an OutOfMemoryError with a remedy where the device or the host has too little memory.
+
+    Of several around each other, the outermost knows which command was typed: its remedy counts.
+    """
     try:
         yield
+    except OutOfMemoryError as error:
+        raise OutOfMemoryError(error.reason, remedy) from error
     except (MemoryError, jax.errors.JaxRuntimeError) as error:
         if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
-        raise UserError(f"out of memory ({reason}). {remedy}") from error
+        raise OutOfMemoryError(reason, remedy) from error
 
 
 def training_with_less_memory(config: RunConfig) -> str:

@@ -1,5 +1,6 @@
 """What a study compares: its methods, the runs that each takes, and how they share the time."""
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -113,6 +114,15 @@ class Design:
     def experiment(self, part: Part, seed: int) -> str:
         """The name of a run."""
         return f"{self.out.name}-{part.name}-seed{seed}"
+
+    def trainings(self) -> list[tuple[Part, int]]:
+        """All runs, as a part and its seed, in their order."""
+        parts = dict.fromkeys(part for method in self.methods for part in self.parts(method))
+        return [(part, seed) for seed, part in itertools.product(self.seed_numbers, parts)]
+
+    def heading(self, name: str) -> str:
+        """What is told before the run or the baseline of this name."""
+        return f"study {self.out.name}: {name}"
 
 
 def check_design(design: Design) -> None:

@@ -1,7 +1,6 @@
 """Runs a study: prepares its data, makes and trains its experiments in turn, and keeps what they predict."""
 
 import io
-import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from textclf_jax.evaluation.baselines import LogProbabilities, majority_class, t
 from textclf_jax.experiments.folders import CONFIG_FILE, MODEL_FOLDER, run_folder
 from textclf_jax.experiments.generate import Length, check_settings, generate_finetuning, generate_pretraining
 from textclf_jax.files import sha256_of, write_whole
+from textclf_jax.observe.progress import say_warning
 from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.prepare.pipeline import SplitTexts, read_splits
 from textclf_jax.prepare.report import Report
@@ -144,8 +144,7 @@ class Study:
 
     def run_parts(self) -> int:
         """Trains and tests the others, seed by seed; returns the exit code."""
-        parts = dict.fromkeys(part for method in self.design.methods for part in self.design.parts(method))
-        for seed, part in itertools.product(self.design.seed_numbers, parts):
+        for part, seed in self.design.trainings():
             if code := self.run_part(part, seed):
                 return code
         return 0
@@ -154,7 +153,7 @@ class Study:
         """Trains and tests one that is not neural, on the same rows."""
         if method in self.progress.runs:
             return
-        print(f"study {self.design.out.name}: {method}", flush=True)
+        print(self.design.heading(method), flush=True)
         texts = self.read_texts()
         train, test = ([row.text for row in texts.splits[name]] for name in ("train", "test"))
         begin = self.clock()
@@ -171,7 +170,7 @@ class Study:
         run = self.progress.runs.setdefault(name, Run())
         if run.is_done:
             return 0
-        print(f"study {self.design.out.name}: {name}", flush=True)
+        print(self.design.heading(name), flush=True)
         self._make(part, seed, folder, run)
         if not (folder / SUMMARY_FILE).exists():
             begin = self.clock()
@@ -239,7 +238,8 @@ class Study:
 
     def _predict(self, name: str, folder: Path) -> None:
         """Keeps what the best model of a run predicts for the test rows."""
-        predicted, data = predict_split(folder / MODEL_FOLDER, "test")
+        # the training has told all else
+        predicted, data = predict_split(folder / MODEL_FOLDER, "test", note=say_warning)
         if data.labels is None or not np.array_equal(data.labels, self.predictions(TRUE_CLASSES)):
             raise UserError(f"{data.path}: has changed since the study prepared it. Choose another --out.")
         if (predicted < 0).any():

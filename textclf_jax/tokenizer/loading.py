@@ -144,7 +144,7 @@ def load_wrapper(wrapper_path: str, vocab_dir: str, *, root: Path) -> LoadedToke
       UserError: the file or class is missing, or fails; then the user's traceback is shown.
     """
     path, vocabulary = root / wrapper_path, root / vocab_dir
-    if _means_own(path):
+    if means_own(path):
         return OwnTokenizer(WordPieceTokenizerWrapper().load(vocabulary))
     if not path.is_file():
         raise UserError(f"tokenizer.wrapper_path: there is no file {path}")
@@ -183,7 +183,8 @@ def require_pad_first(pad_id: int, source: Path | str, remedy: str = PAD_REMEDY)
         raise UserError(f"{source}: the id of [PAD] is {pad_id}; it must be {PAD_ID}. {remedy}")
 
 
-def _means_own(path: Path) -> bool:
+def means_own(path: Path) -> bool:
+    """Whether `tokenizer.wrapper_path` names the project's own tokenizer, not a file with the user's class."""
     if path.is_file():
         return path.samefile(OWN_FILE)
     return path.parts[-2:] == OWN_SUFFIX

@@ -85,7 +85,7 @@ class Plan:
         # several ask for it before the first step, and to plan packed rows takes a while
         return plan_epoch(self.task, self.train, self.batching, 0)
 
-    @property
+    @functools.cached_property
     def state_shapes(self) -> TrainState:
         """Shapes and dtypes of the train state; on several devices with where its arrays lie."""
         shapes = jax.eval_shape(functools.partial(initial_state, tx=self.settings.tx), self.variable_shapes)

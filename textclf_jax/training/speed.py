@@ -30,8 +30,10 @@ from textclf_jax.training.schedule import epochs_begun
 from textclf_jax.training.steps import TrainState
 
 WARM_UP_STEPS, FEWEST_STEPS = 3, 3
+WARM_UP_SHARE = 0.25  # of the time of measuring, before it: the first steps of a process are slower than those of a run
+UNEVEN, LONGER = 0.15, 3  # where the speed varies more, it is measured for so many times as long
 MEASURED_SHARE, MEASURED_SECONDS = 0.02, (2.0, 20.0)  # of the whole time; at least and at most
-PLOTS_SECONDS = 3.0  # of learning curves, reports and tables, by experience
+PLOTS_SECONDS = 2.0  # of learning curves, reports and tables, by experience
 QUARTERS = 4
 ENOUGH_EPOCHS = 1000  # for the steps that are timed
 
@@ -173,7 +175,8 @@ def _time_steps(
     """
     batches = training_batches(plan.task, plan.train, plan.batching, plan.length, 0)
     unread: deque[dict[str, Any]] = deque()
-    begin, flops, count = clock(), 0, 0
+    first, flops = clock(), 0
+    begin = None  # of measuring, after the warm-up
     read: list[tuple[float, int]] = []  # the clock and the FLOPs so far, after each step
     with closing(prefetched(batches, functools.partial(on_device, placement=plan.placement))) as ready:
         for number, batch in enumerate(ready, start=1):
@@ -181,19 +184,26 @@ def _time_steps(
             unread.append(figures)
             if len(unread) > steps_in_flight():
                 jax.device_get(unread.popleft())
-            if number <= WARM_UP_STEPS:
-                jax.block_until_ready(state)
-                begin = clock()
+            if begin is None:
+                if number >= WARM_UP_STEPS and clock() - first >= WARM_UP_SHARE * seconds:
+                    jax.block_until_ready(state)
+                    begin = clock()
                 continue
-            flops, count = flops + plan.training_flops(batch.shape), count + 1
+            flops += plan.training_flops(batch.shape)
             read.append((clock(), flops))
-            if count >= FEWEST_STEPS and clock() - begin >= seconds:
+            if len(read) >= FEWEST_STEPS and clock() - begin >= seconds * (LONGER if _is_uneven(read) else 1):
                 break
     jax.block_until_ready(state)
+    assert begin is not None
     elapsed = clock() - begin
     epoch = plan.epoch(0)
     of_epoch = sum(plan.training_flops(rows.shape) for rows in epoch) / len(epoch)
     return state, elapsed / flops * of_epoch, speed_spread(read)
+
+
+def _is_uneven(read: Sequence[tuple[float, int]]) -> bool:
+    spread = speed_spread(read)
+    return spread is not None and spread > UNEVEN
 
 
 def speed_spread(read: Sequence[tuple[float, int]]) -> float | None:

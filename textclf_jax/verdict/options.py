@@ -24,7 +24,6 @@ class RunOptions:
       data: the files with labels, how they are read and split.
       extra_text: unlabelled files, for pretraining.
       text_unit: what a text of extra files that are txt is; None: a line.
-      label_names: a file with a class name a line, where labels are numbers.
       accept_labels: take labels as classes that look like texts, ids or amounts.
       budget: seconds, for all of it.
       seeds: how many; None: as the time allows.
@@ -37,7 +36,6 @@ class RunOptions:
     data: CheckOptions
     extra_text: tuple[Path, ...]
     text_unit: TextUnit | None
-    label_names: Path | None
     accept_labels: bool
     budget: float
     seeds: int | None
@@ -48,7 +46,7 @@ class RunOptions:
     @property
     def sources(self) -> list[Path]:
         """All files and folders that are read."""
-        further = () if self.label_names is None else (self.label_names,)
+        further = () if self.data.label_names is None else (self.data.label_names,)
         return [path for part in self.data.sources.values() for path in part] + [*self.extra_text, *further]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import MODEL_FOLDER, run_folder
 from textclf_jax.files import json_text, write_whole
-from textclf_jax.observe.progress import print_table
+from textclf_jax.observe.progress import print_table, say_warning
 from textclf_jax.report.facts import Verdict
 from textclf_jax.report.gathering import gather
 from textclf_jax.report.page import write_report
@@ -24,6 +24,10 @@ from textclf_jax.verdict.sentences import Figures, abstention, verdict
 from textclf_jax.verdict.strength import Strength
 
 OUTCOME_FILE = "verdict.json"
+BASIS = (
+    "minutes: of one seed. Intervals draw test rows and seeds; p is that of a permutation of the rows alone, and knows "
+    "nothing of the luck of seeds."
+)
 
 
 def conclude(results: dict[str, Any], curve: Forecast, strength: Strength, max_error: float | None) -> dict[str, Any]:
@@ -81,7 +85,8 @@ def abstain(run: str, max_error: float) -> dict[str, Any]:
         chosen_by = calibrate(model, max_error, note=_say_nothing)
         told = {"val": chosen_by, "test": evaluate_saved(model, "test", note=_say_nothing).confidence}
     except UserError as error:
-        return found | {"sentence": f'When {run} is to say "don\'t know" could not be chosen: {error}'}
+        later = f"Once that is mended: textclf calibrate {run} --max-error {max_error:g}"
+        return found | {"sentence": f'When {run} is to say "don\'t know" could not be chosen: {error} {later}'}
     shares = {
         split: {"answered": each.answered, "wrong": each.wrong} for split, each in told.items() if each is not None
     }
@@ -103,8 +108,9 @@ def write_report_of(out: Path, outcome: Mapping[str, Any], check: Path) -> None:
         strength=outcome["strength"]["sentence"],
         abstention=outcome["abstention"]["sentence"] if outcome["abstention"] else "",
         calibration=tuple(calibration_rows(outcome)),
+        command=outcome["results"]["command"],
     )
-    write_report(gather(folder, check=check, verdict=shown), folder, out)
+    write_report(gather(folder, check=check, verdict=shown, note=say_warning), folder, out)
 
 
 def calibration_rows(outcome: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -145,6 +151,7 @@ def show_outcome(out: Path, outcome: Mapping[str, Any]) -> None:
     )
     columns, rows = difference_rows(results)
     print_table("\ndifferences, paired", rows, columns)
+    print(BASIS)
     columns = ("calibration error of the probabilities", "before", "after its temperature")
     print_table("", calibration_rows(outcome), columns)
     print()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from textclf_jax.errors import UserError
-from textclf_jax.study.design import SCRATCH, Design, Part
+from textclf_jax.study.design import SCRATCH, TITLES, Design, Part
 from textclf_jax.study.progress import Measured
 from textclf_jax.training.budget import RunCost
 from textclf_jax.training.schedule import epochs_begun
@@ -47,6 +47,13 @@ class RunDesign(Design):
         """As those of a study, but for the encoder from scratch."""
         parts = super().parts(method)
         return (parts[0]._replace(name=SCRATCH_PART, share=SHARES[SCRATCH_PART]),) if method == SCRATCH else parts
+
+    def heading(self, name: str) -> str:
+        """What is told before the training or the baseline of this name."""
+        if name in TITLES:
+            return TITLES[name]
+        names = [self.experiment(part, seed) for part, seed in self.trainings()]
+        return f"training {names.index(name) + 1} of {len(names)}: {name}"
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,13 @@ from textclf_jax.prepare.options import PrepareOptions
 from textclf_jax.prepare.texts import ReadOptions
 from textclf_jax.runs.lock import RunLock
 from textclf_jax.runs.signals import Stopped, StopRequest
-from textclf_jax.runtime.device import explained_exhaustion, training_with_less_memory
+from textclf_jax.runtime.device import explained_exhaustion
 from textclf_jax.study.design import METHODS, TFIDF
 from textclf_jax.study.progress import STUDY_FILE, Progress, read_progress
 from textclf_jax.study.results import results_of
 from textclf_jax.study.running import PREDICT, Prepare, Study, Train
 from textclf_jax.training.budget import RunCost
-from textclf_jax.training.speed import Clock, measure_cost
+from textclf_jax.training.speed import PLOTS_SECONDS, Clock, measure_cost
 from textclf_jax.verdict.forecast import Forecast, forecast
 from textclf_jax.verdict.options import RunOptions, in_time
 from textclf_jax.verdict.outcome import conclude, read_outcome, show_outcome, write_outcome, write_report_of
@@ -47,7 +47,7 @@ from textclf_jax.verdict.plan import (
     make_plan,
 )
 from textclf_jax.verdict.progress import State, open_state, read_groups
-from textclf_jax.verdict.remedies import REMEDIES
+from textclf_jax.verdict.remedies import REMEDIES, WITH_LESS_MEMORY
 from textclf_jax.verdict.sizes import choose_sizes
 from textclf_jax.verdict.split import (
     EXTRA,
@@ -60,6 +60,7 @@ from textclf_jax.verdict.split import (
     write_texts,
 )
 from textclf_jax.verdict.strength import Strength, choose_strength
+from textclf_jax.verdict.trainings import LOGS_FOLDER, Trainings
 
 CHECK_FILE, FORECAST_FILE, STRENGTH_FILE = "check.json", "forecast.json", "tfidf.json"
 REPORT_SECONDS = 25.0  # of figures, mistakes and intervals, by experience; and the test split is read again
@@ -109,7 +110,7 @@ def run(options: RunOptions, tools: Tools, *, began: float | None = None, plan_o
         return 0
     code = 0
     try:
-        with stop, RunLock(options.out):
+        with stop, explained_exhaustion(WITH_LESS_MEMORY), RunLock(options.out):
             code = Run(options, state, tools, began - state.spent).go(plan_only=plan_only)
     except Stopped:
         code = stop.exit_code
@@ -150,6 +151,7 @@ class Run:
                 print(f"to go on: {self.options.command}", flush=True)
                 return 0
             study = self.study()
+            print(f"what each training tells is in {self.options.out / LOGS_FOLDER}", flush=True)
             if code := study.run_parts():
                 return code
             self.conclude(study, curve)
@@ -199,7 +201,9 @@ class Run:
         if state.plan is not None:
             progress.lengths = state.plan.lengths()
         baselines = {**PREDICT, TFIDF: self.tfidf}
-        return Study(self.design(), progress, self.tools.prepare, self.tools.train, self.tools.clock, baselines)
+        tools, command = self.tools, self.options.command
+        train = Trainings(out / LOGS_FOLDER, tools.train, tools.clock, command)
+        return Study(self.design(), progress, tools.prepare, train, tools.clock, baselines)
 
     def design(self) -> RunDesign:
         """What the study compares."""
@@ -217,7 +221,8 @@ class Run:
             vocab_size=sizes.vocab_size,
             max_length=sizes.max_length,
             cls_max_length=sizes.cls_max_length,
-            label_names=options.label_names,
+            max_word_length=sizes.max_word_length,
+            label_names=options.data.label_names,
             accept_labels=True,  # they were looked at before the split
         )
         return RunDesign(
@@ -271,8 +276,7 @@ class Run:
             _say_stage(f"measuring the speed of this machine: {name}, {preset}")
             part = parts[name]
             config = draft(part.kind, data=str(design.data.out), preset=preset, overrides=part.keys)
-            with explained_exhaustion(training_with_less_memory(config)):
-                return measure_cost(config, Path.cwd(), minutes, self.tools.clock(), self.tools.clock)
+            return measure_cost(config, Path.cwd(), minutes, self.tools.clock(), self.tools.clock)
 
         pretraining = measured(PRETRAINING_PART, SMALLEST)
         preset = larger_preset(pretraining, options.budget - self.spent)
@@ -282,7 +286,7 @@ class Run:
         costs |= {name: measured(name, preset) for name in (SCRATCH_PART, LINEAR_PART)}
         costs[PRETRAINED_PART] = costs[SCRATCH_PART]  # the same model, but for where its weights are from
         for name in SHARES:  # what they predict for the test split is computed once more, to be kept
-            costs[name] = costs[name]._replace(end=2 * costs[name].end)
+            costs[name] = costs[name]._replace(end=2 * costs[name].end - PLOTS_SECONDS)
         after = REPORT_SECONDS + costs[LINEAR_PART].end
         if options.max_error is not None:  # both splits are read again
             after += costs[LINEAR_PART].evaluation + costs[LINEAR_PART].end
@@ -298,9 +302,10 @@ class Run:
         assert sizes is not None
         seeds = f"{plan.seeds} seed{'s' * (plan.seeds > 1)}"
         print_table(f"\nplan: {plan.preset}, {seeds}", plan.rows(), ("what", "length", "runs", "time"))
-        print(
-            f"vocabulary of {sizes.vocab_size:,} pieces at most; the encoder reads {sizes.max_length} tokens of a text"
-        )
+        reads = f"the encoder reads {sizes.max_length:,} tokens of a text"
+        if sizes.cls_max_length is not None:
+            reads += f", the linear path {sizes.cls_max_length:,}"
+        print(f"vocabulary of {sizes.vocab_size:,} pieces at most; {reads}")
         for line in plan.remarks():
             print(line, flush=True)
 

@@ -119,7 +119,7 @@ def _worth(figures: Figures) -> str:
             f"chance ({compared}). {encoder}"
         )
     if helped:
-        return f"Pretraining was worth it: with it, more answers are right than by chance alone ({compared}). {encoder}"
+        return f"Pretraining was worth it: the model with it is ahead by more than chance ({compared}). {encoder}"
     if harmed:
         return (
             f"Pretraining was not what helped: the model with it is ahead ({compared}), but the encoder alone is "

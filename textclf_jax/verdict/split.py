@@ -15,10 +15,10 @@ from textclf_jax.files import json_text, write_whole
 from textclf_jax.prepare.class_folder import files_of
 from textclf_jax.prepare.encodings import guess_common_encoding
 from textclf_jax.prepare.grouped_split import group_split, parse_times, time_split
-from textclf_jax.prepare.labels import require_classes, whole_numbers
+from textclf_jax.prepare.labels import look_alikes, merge_alike, require_classes, whole_numbers
 from textclf_jax.prepare.options import DEFAULT_FRACTION, PrepareOptions
-from textclf_jax.prepare.rare_classes import treat_rare_classes
-from textclf_jax.prepare.splitting import class_ids, read_label_names, stratified_split
+from textclf_jax.prepare.rare_classes import MERGED, count_labels, rare_classes, treat_rare_classes
+from textclf_jax.prepare.splitting import read_label_names, stratified_split
 from textclf_jax.prepare.texts import PARQUET, TABLES, TXT, ReadOptions, Row, ending_of, read_file
 from textclf_jax.verdict.options import RunOptions
 
@@ -73,13 +73,34 @@ class Divider:
             raise UserError(
                 f"{path}: all labels are {labelled[0].label!r}, and classification needs two classes. {other}."
             )
-        if self.options.label_names is not None:
-            names, rows = read_label_names(self.options.label_names), {"train": labelled}
-            class_ids(rows if any("." in name for name in names) else whole_numbers(rows) or rows, names)
-        if not self.options.accept_labels and self.options.label_names is None:
+        names = self.options.data.label_names
+        if names is not None and MERGED in {row.label for row in labelled} - set(read_label_names(names)):
+            raise UserError(f"{names}: has no line {MERGED!r}, the class that --rare-classes merge makes. Add one.")
+        if not self.options.accept_labels and names is None:
             require_classes(labelled, data.read)
+        if self.options.data.alike_labels is None and names is None:
+            self._refuse_alike(labelled, is_drawn=data.is_drawn)
         if data.is_drawn:
             treat_rare_classes(labelled, len(SPLITS), self.options.data.rare_classes)
+
+    def _refuse_alike(self, labelled: Sequence[Row], *, is_drawn: bool) -> None:
+        """Raises UserError where labels may be meant as one class; says at once which rare classes are left then."""
+        rows = (whole_numbers({"": labelled}) or {"": labelled})[""]  # 1.0 and 1 are one class anyway
+        if not (alike := look_alikes(count_labels(rows))):
+            return
+        told = (
+            f"{labelled[0].path}: labels that differ only by case, width, spaces or the like: {'; '.join(alike)}. Make "
+            "them one class with --alike-labels merge, or keep them apart with --alike-labels keep."
+        )
+        rare = rare_classes(count_labels(merge_alike(rows)), len(SPLITS))
+        if rare and is_drawn and self.options.data.rare_classes is None:
+            shown = listed([f"{label} ({count:,})" for label, count in rare.items()])
+            told += (
+                f" Then classes with fewer rows than the {len(SPLITS)} splits are left: {shown}. Leave these out with "
+                "--rare-classes drop, make them one class with --rare-classes merge, or keep them with --rare-classes "
+                "keep. So, for example: --alike-labels merge --rare-classes drop"
+            )
+        raise UserError(told)
 
     def _draw(self, data: Data, repeats: np.ndarray, rows: Int[np.ndarray, " M"]) -> Int[np.ndarray, " M"]:
         """The split of these rows: drawn for those with a label, which the others follow."""
