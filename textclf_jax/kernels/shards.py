@@ -5,6 +5,7 @@ device, or a kernel is one call that it cannot divide, a function is given to `o
 one device, these functions do nothing.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,27 @@ def on_each_shard(function: Callable[..., Any], divided: tuple[Any, ...], whole:
         return function(*jax.tree.unflatten(structure, arrays))
 
     return jax.shard_map(of_shard, in_specs=specs, out_specs=rows, check_vma=False)(*arrays)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def put_shards_together(x: Float[Array, "..."], spec: PartitionSpec) -> Any:
+    """An array that is divided by `spec`, whole on each device; its gradient is divided by `spec` again.
+
+    The gradient of JAX's own constraint would be whole on each device, too.
+    """
+    del spec
+    return jax.lax.with_sharding_constraint(x, PartitionSpec())
+
+
+def _forward(x, spec: PartitionSpec):
+    return put_shards_together(x, spec), None
+
+
+def _backward(spec: PartitionSpec, _, cotangent):
+    return (jax.lax.with_sharding_constraint(cotangent, spec),)
+
+
+put_shards_together.defvjp(_forward, _backward)
 
 
 def shard_number() -> Int[Array, ""] | None:

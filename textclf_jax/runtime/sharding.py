@@ -7,7 +7,6 @@ would. Along the axis `data` they are repeated.
 Source: Rajbhandari et al. 2020, ZeRO, stage 3; Xu et al. 2021, GSPMD.
 """
 
-import functools
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from jaxtyping import Array, PyTree
 from textclf_jax.config.training import MeshSizes
 from textclf_jax.errors import UserError
 from textclf_jax.kernels.backend import platform
+from textclf_jax.kernels.shards import put_shards_together
 
 DATA, FSDP = "data", "fsdp"
 WHOLE = PartitionSpec()
@@ -153,26 +153,9 @@ def put_together(variables: PyTree) -> PyTree:
 
     def whole(path, leaf):
         spec = spec_of(path, leaf.shape, mesh)
-        return leaf if spec == WHOLE else _whole(leaf, spec)
+        return leaf if spec == WHOLE else put_shards_together(leaf, spec)
 
     return jax.tree_util.tree_map_with_path(whole, variables)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _whole(x, spec: PartitionSpec) -> Any:
-    del spec
-    return jax.lax.with_sharding_constraint(x, WHOLE)
-
-
-def _forward(x, spec: PartitionSpec):
-    return _whole(x, spec), None
-
-
-def _backward(spec: PartitionSpec, _, cotangent):
-    return (jax.lax.with_sharding_constraint(cotangent, spec),)
-
-
-_whole.defvjp(_forward, _backward)
 
 
 def place_on(sizes: MeshSizes) -> Placement:
