@@ -49,7 +49,10 @@ class MeshSizes(Section):
     @model_validator(mode="after")
     def _one_is_left(self) -> Self:
         if self.data == self.fsdp == -1:
-            raise ValueError("data and fsdp are both -1: only one of them can be what is left. Set the other to 1.")
+            raise ValueError(
+                "training.mesh.data and training.mesh.fsdp are both -1: only one of them can be what is left. Set the "
+                "other to 1."
+            )
         return self
 
 
