@@ -1,5 +1,6 @@
 """Our side: the programs that a run compiles, on the batches that a run makes; and whole runs."""
 
+import functools
 import os
 import tempfile
 import time
@@ -15,6 +16,7 @@ from benchmarks.synthetic import draw_texts
 from benchmarks.worker import peak_process_mb, serve
 from textclf_jax.config.schema import FinetuningConfig, PretrainingConfig, RunConfig
 from textclf_jax.config.schema import Training as TrainingSection
+from textclf_jax.config.training import MeshSizes
 from textclf_jax.data.collate import padding_waste
 from textclf_jax.data.prefetch import prefetched
 from textclf_jax.evaluation.evaluator import Evaluator
@@ -59,11 +61,12 @@ def configuration(case: Case, folder: Path, *, epochs: int) -> RunConfig:
     return FinetuningConfig.model_validate({**sections, "classification_head": {"num_labels": NUM_LABELS}})
 
 
-def plan_case(case: Case, folder: Path) -> Plan:
-    """Plans an endless run of a case, and sets the device up for it."""
+def plan_case(case: Case, folder: Path, *, fsdp: int = 1) -> Plan:
+    """Plans an endless run of a case, and sets the device up for it; `fsdp` of `training.mesh`."""
     config = configuration(case, folder, epochs=ENDLESS_EPOCHS)
-    set_up_device(config.training)
-    return make_plan(config, Path())
+    training = config.training.model_copy(update={"mesh": MeshSizes(fsdp=fsdp)})
+    set_up_device(training)
+    return make_plan(config.model_copy(update={"training": training}), Path())
 
 
 class Measured(Protocol):
@@ -85,7 +88,8 @@ class Batches:
 
     def __init__(self, case: Case, folder: Path):
         self.plan = plan = plan_case(case, folder)
-        self.batches = prefetched(training_batches(plan.task, plan.train, plan.batching, plan.length, 0), on_device)
+        batches = training_batches(plan.task, plan.train, plan.batching, plan.length, 0)
+        self.batches = prefetched(batches, functools.partial(on_device, placement=plan.placement))
         epoch = plan_epoch(plan.task, plan.train, plan.batching, 0)
         self.facts: Answer = {"padding_waste": padding_waste(plan.train.lengths, epoch)}
 
@@ -143,7 +147,7 @@ class Evaluation:
         assert plan.val is not None
         self.val, self.variables = plan.val, plan.draw_variables()
         programs = Programs("evaluation", plan.evaluation_program)
-        self.evaluator = Evaluator(plan.task, programs, plan.eval_batching)
+        self.evaluator = Evaluator(plan.task, programs, plan.eval_batching, plan.placement)
         batches = plan.eval_batching.evaluation(self.val.lengths)
         self.flops = sum(plan.evaluation_flops(batch.shape) for batch in batches)
         self.facts = {"padding_waste": padding_waste(self.val.lengths, batches)}
@@ -220,9 +224,12 @@ def epoch(case: Answer, folder: str) -> Answer:
     }
 
 
-def step_bytes(case: Answer, folder: str) -> Answer:
-    """Compiles a training step of a case; answers the bytes of its arguments and of all other memory it needs."""
-    held, extra = step_memory(plan_case(Case(**case), Path(folder)))
+def step_bytes(case: Answer, folder: str, fsdp: int = 1) -> Answer:
+    """Compiles a training step of a case; answers the bytes of its arguments and of all other memory it needs.
+
+    Of several devices those of each; `fsdp` of them divide parameters and optimizer state.
+    """
+    held, extra = step_memory(plan_case(Case(**case), Path(folder), fsdp=fsdp))
     return {"held": held, "extra": extra}
 
 

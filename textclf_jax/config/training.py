@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from textclf_jax.config.scores import EarlyStopping
 from textclf_jax.config.section import Count, NonNegativeFloat, Positive, PositiveFloat, Probability, Section
@@ -21,6 +21,12 @@ def _class_weights(value: Any) -> Any:
     return tuple(map(float, value))
 
 
+def _axis_size(value: int) -> int:
+    if value != -1 and value < 1:
+        raise ValueError(f"{value} is no number of devices: it is 1 or more, or -1 for all that are left")
+    return value
+
+
 ClassWeights = Annotated[Literal["balanced"] | tuple[float, ...] | None, BeforeValidator(_class_weights)]
 
 
@@ -31,8 +37,28 @@ class Resume(Section):
     weights_only: bool = True
 
 
+AxisSize = Annotated[int, AfterValidator(_axis_size)]
+
+
+class MeshSizes(Section):
+    """How many devices there are along each axis; -1: those that are left."""
+
+    data: AxisSize = -1
+    fsdp: AxisSize = 1
+
+    @model_validator(mode="after")
+    def _one_is_left(self) -> Self:
+        if self.data == self.fsdp == -1:
+            raise ValueError(
+                "training.mesh.data and training.mesh.fsdp are both -1: only one of them can be what is left. Set the "
+                "other to 1."
+            )
+        return self
+
+
 class Training(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    mesh: MeshSizes = MeshSizes()
     learning_rate: PositiveFloat
     batch_size: Positive
     epochs: Positive

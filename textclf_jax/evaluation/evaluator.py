@@ -19,6 +19,7 @@ from textclf_jax.data.prefetch import prefetched
 from textclf_jax.evaluation.mixing import fit_weights, mixture, weights_of
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.runtime.programs import Compiled, Programs, compiled, shapes_of
+from textclf_jax.runtime.sharding import ONE_DEVICE, Placement, put_together
 from textclf_jax.tasks.task import EVALUATION_MASKS, Task
 from textclf_jax.tasks.thresholds import Thresholds
 
@@ -28,10 +29,12 @@ def evaluation_step(variables: PyTree, batch: Batch, *, module: nn.Module) -> tu
 
     Logits are [N, C]; with a linear path, the `log_scores` of both parts [N, 2, C].
     """
-    return forward(module, variables, batch, train=False)
+    return forward(module, put_together(variables), batch, train=False)
 
 
-def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variables: PyTree) -> Compiled:
+def evaluation_program(
+    task: Task, module: nn.Module, empty: BatchRows, variables: PyTree, placement: Placement = ONE_DEVICE
+) -> Compiled:
     """Compiles the evaluation step of a model.
 
     Args:
@@ -39,12 +42,15 @@ def evaluation_program(task: Task, module: nn.Module, empty: BatchRows, variable
       module: the model.
       empty: a batch without texts, of the shape to compile for.
       variables: of the model, or their shapes and dtypes.
+      placement: where variables and batches will lie.
 
     Returns:
       program(variables, batch) -> (sums, logits).
     """
     step = functools.partial(evaluation_step, module=module)
-    return compiled(step, shapes_of(variables), shapes_of(task.batch(None, empty, (0,), train=False)))
+    batch = placement.of_batch(shapes_of(task.batch(None, empty, (0,), train=False)))
+    variables = placement.of_state(shapes_of(variables))
+    return compiled(step, variables, batch, mesh=placement.mesh, results=placement.everywhere)
 
 
 def predicts(logits: Float[np.ndarray, "N C"]) -> bool:
@@ -78,11 +84,13 @@ class Evaluator:
       task: MLM or classification.
       programs: evaluation steps by shape.
       batching: plans the batches of a split.
+      placement: the devices that the programs are for.
     """
 
     task: Task
     programs: Programs
     batching: Batching
+    placement: Placement = ONE_DEVICE
 
     def __call__(self, variables: PyTree, data: Dataset, thresholds: Thresholds | None = None) -> dict[str, float]:
         """Computes the task's metrics of all rows of a split; the same masks each time."""
@@ -144,13 +152,13 @@ class Evaluator:
         """Yields each batch with its sums and logits; meanwhile the device works on the next one."""
         task = self.task.of_model(variables)
         # once, where they are in the host's memory, and not for each batch
-        variables = jax.device_put(variables)
+        variables = self.placement.put_state(variables)
         seed, plans = task.config.experiment.seed, self.batching.evaluation(data.lengths)
 
         def prepare(item: tuple[int, BatchRows]) -> tuple[BatchRows, Batch]:
             index, batch = item
             arrays = task.batch(data, batch, (seed, EVALUATION_MASKS, index), train=False)
-            return batch, jax.device_put(arrays)
+            return batch, self.placement.put_batch(arrays)
 
         previous = None
         with closing(prefetched(enumerate(plans), prepare)) as batches:

@@ -10,6 +10,7 @@
     dropout           from a counter-based hash
     gather, split     rows of a batch, and parts of vectors
     reductions        the maximum, and sums of products
+    shards            what each of several devices computes of a batch by itself
 
 Most have a `..._reference` beside them: a few lines that compute the same, which the tests compare in values and
 gradients. How an operation is computed is chosen by `backend.py` (the platform) and `precision.py` (the dtypes), and by

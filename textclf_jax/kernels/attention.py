@@ -22,6 +22,7 @@ from textclf_jax.kernels.casts import scaled
 from textclf_jax.kernels.dropout import dropout
 from textclf_jax.kernels.precision import Precision
 from textclf_jax.kernels.reductions import sum_of_products
+from textclf_jax.kernels.shards import first_element, keys_of_parts
 from textclf_jax.kernels.transpose import transpose_result
 
 # Added, not selected: a row without any real key then averages all values, and gradients match the reference's
@@ -173,6 +174,16 @@ class Options(NamedTuple):
         """Whether the weights are kept for the backward pass, which saves computing them again."""
         return self.precision.rounds_products and self.loop_axes == 0 and self.expand is _unchanged
 
+    @property
+    def loops_over_rows(self) -> bool:
+        """Whether each row of a batch is a part of its own, or several."""
+        return self.loop_axes > 1
+
+    def dropped(self, weights, dropout_key: Array | None):
+        """Dropout of the weights of a part, or of their gradient."""
+        start = None if self.loops_over_rows else first_element(weights.size)
+        return dropout(weights, self.dropout_rate, dropout_key, start)
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def _attend(q, k, v, bias, dropout_key, options: Options) -> Any:
@@ -182,7 +193,8 @@ def _attend(q, k, v, bias, dropout_key, options: Options) -> Any:
 def _forward(q, k, v, bias, dropout_key, options: Options):
     parts = q.shape[: options.loop_axes]
     if parts and dropout_key is not None:
-        dropout_key = jax.random.split(dropout_key, math.prod(parts)).reshape(parts)
+        split = keys_of_parts if options.loops_over_rows else jax.random.split
+        dropout_key = split(dropout_key, math.prod(parts)).reshape(parts)
     q, k, v = jax.tree.map(options.precision.rounded, (q, k, v))
     context, partition, of_weights = _by_parts(
         _forward_part, options, (q, k, v, bias, dropout_key), parts, (parts,) * 3
@@ -208,7 +220,7 @@ def _forward_part(options: Options, q, k, v, bias, dropout_key):
     exponentials = jnp.exp(scores - largest)
     total = exponentials.sum(axis=-1, keepdims=True)
     weights = exponentials / total
-    dropped = dropout(weights, options.dropout_rate, dropout_key).astype(values.dtype)
+    dropped = options.dropped(weights, dropout_key).astype(values.dtype)
     context = batched_matmul(dropped, values, options.precision)
     partition = (largest + jnp.log(total))[..., 0]
     return context, partition, options.precision.rounded(weights) if options.keeps_weights else (largest, total)
@@ -244,17 +256,17 @@ def _transposed(gradient, precision: Precision):
 
 def _backward_part(options: Options, dcontext, dpartition, q, k, v, of_weights, context, bias, dropout_key):
     """The gradients of q, k and v; those of k and v transposed, [..., K, S], where nothing expands them."""
-    precision, rate = options.precision, options.dropout_rate
+    precision = options.precision
     keys, values = options.expand(k), options.expand(v)
     weights = of_weights if options.keeps_weights else _weights_again(q, keys, bias, of_weights, precision)
     weights = weights.astype(dcontext.dtype)
     dweights = batched_matmul(dcontext.astype(values.dtype), values, precision, transposed=True)
-    dweights = dropout(dweights, rate, dropout_key)
+    dweights = options.dropped(dweights, dropout_key)
     # sum_s P dP and dO . O are the same number; the second needs no sum over keys
     factors = (weights, dweights) if options.keeps_weights else (dcontext, context.astype(dcontext.dtype))
     offset = sum_of_products(*factors, axis=-1) - dpartition[..., None]
     dscores = (weights * (dweights - offset)).astype(q.dtype)
-    dcontext, weights = dcontext.astype(values.dtype), dropout(weights, rate, dropout_key).astype(values.dtype)
+    dcontext, weights = dcontext.astype(values.dtype), options.dropped(weights, dropout_key).astype(values.dtype)
     dq = batched_matmul(dscores, keys, precision)
     dkeys, dvalues = (sum_over_rows(x, y, precision) for x, y in ((q, dscores), (dcontext, weights)))
     return dq, _before_expansion(dkeys, k, options), _before_expansion(dvalues, v, options)

@@ -21,8 +21,8 @@ def _mix(bits: UInt32[Array, "..."], salt: UInt32[Array, ""] | int = 0) -> UInt3
     return bits ^ (bits >> 16)
 
 
-def hash_bits(key: Array, size: int) -> UInt32[Array, " size"]:
-    """Hashes the counters 0..size-1 with a key to uniform 32-bit words.
+def hash_bits(key: Array, size: int, start: UInt32[Array, ""] | None = None) -> UInt32[Array, " size"]:
+    """Hashes the counters from `start` on with a key to uniform 32-bit words.
 
     One multiply-xorshift round of 32 bits an element instead of threefry's twenty: XLA fuses it into its consumer. For
     dropout masks only; parameters, masks of the data and rotations come from `jax.random`.
@@ -30,6 +30,7 @@ def hash_bits(key: Array, size: int) -> UInt32[Array, " size"]:
     Args:
       key: a typed JAX key; two 32-bit words of it seed the hash.
       size: number of words, below 2**32.
+      start: the first counter; None: 0.
 
     Returns:
       [size] uint32: `_mix` of a Weyl sequence.
@@ -39,16 +40,20 @@ def hash_bits(key: Array, size: int) -> UInt32[Array, " size"]:
     offset = _mix(second ^ _mix(first + jnp.uint32(1)))
     salt = _mix(first + offset)
     # not iota * WEYL + offset, of which XLA on CPU would compute, keep and read the product for all masks of one size
-    return _mix((jax.lax.iota(jnp.uint32, size) + offset * WEYL_INVERSE) * WEYL, salt)
+    counters = jax.lax.iota(jnp.uint32, size) + offset * WEYL_INVERSE
+    return _mix((counters if start is None else counters + start) * WEYL, salt)
 
 
-def dropout(x: Float[Array, "..."], rate: float, key: Array | None) -> Float[Array, "..."]:
+def dropout(
+    x: Float[Array, "..."], rate: float, key: Array | None, start: UInt32[Array, ""] | None = None
+) -> Float[Array, "..."]:
     """Zeroes each element with probability `rate` and divides the others by 1 - rate.
 
     Args:
       x: any shape, any float dtype.
       rate: in [0, 1).
       key: a typed JAX key; None (evaluation) returns x as it is.
+      start: the number of its first element, where x is a part of a larger array.
 
     Returns:
       x's shape and dtype.
@@ -56,5 +61,5 @@ def dropout(x: Float[Array, "..."], rate: float, key: Array | None) -> Float[Arr
     if key is None or rate == 0.0:
         return x
     dropped = jnp.uint32(round(rate * 2**32))
-    keep = hash_bits(key, x.size).reshape(x.shape) >= dropped
+    keep = hash_bits(key, x.size, start).reshape(x.shape) >= dropped
     return jnp.where(keep, scaled(x, 1.0 / (1.0 - rate)), jnp.zeros((), x.dtype))

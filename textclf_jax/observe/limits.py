@@ -61,12 +61,17 @@ def _product(x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.matmul(x, y, preferred_element_type=jnp.float32)
 
 
-def training_limit(precision: Precision) -> float | None:
+def training_limit(precision: Precision, num_devices: int = 1) -> float | None:
     """What a run's model FLOP/s are compared with, for MFU: known for GPUs in bfloat16, measured briefly on a CPU.
 
     None where neither is to be had: float32 on a GPU, whose speed depends on settings, and GPUs that are not listed.
+
+    Args:
+      precision: of the run.
+      num_devices: GPUs of the run, all of one kind. Several devices of a CPU share its cores, which are measured.
     """
     if platform() == "gpu":
         in_bf16 = precision.products == jnp.bfloat16
-        return known_peak(jax.devices()[0].device_kind) if in_bf16 else None
+        peak = known_peak(jax.devices()[0].device_kind)
+        return peak * num_devices if in_bf16 and peak is not None else None
     return measured_limit(precision.products, 1024, seconds=0.15)

@@ -20,6 +20,7 @@ from textclf_jax.experiments.folders import METADATA_FILE, MODEL_FOLDER
 from textclf_jax.files import finite, json_text
 from textclf_jax.runs.arrays import read_arrays, write_arrays
 from textclf_jax.runs.checksums import check_arrays, check_files, checksums, file_checksums, sealed, unsealed
+from textclf_jax.runs.host_copy import copy_to_host, host_memory
 from textclf_jax.runs.quiet import quiet_orbax
 
 STATE, POSITION = "state", "position"
@@ -63,7 +64,7 @@ class Checkpoints:
         """
 
         def reserve() -> None:
-            self._host = _host_memory(like)
+            self._host = host_memory(like)
 
         self._submit(reserve)
 
@@ -88,9 +89,9 @@ class Checkpoints:
         """
         self.wait()
         if self._host is None:
-            self._host = _host_memory(state)
+            self._host = host_memory(state)
         # not a view: while there is one the next step cannot reuse the state's memory, and fresh memory costs it more
-        jax.tree.map(lambda array, leaf: np.copyto(array, np.asarray(leaf)), self._host, state)
+        copy_to_host(self._host, state)
         host, is_new = self._host, step != self.saved_step
 
         def save() -> None:
@@ -206,12 +207,6 @@ class Checkpoints:
             shutil.rmtree(self._folder / str(step))
         self._manager.reload()
         self.saved_step = self._manager.latest_step()
-
-
-def _host_memory(like: PyTree) -> PyTree[np.ndarray]:
-    """Host memory for trees of these shapes and dtypes. It is used again: fresh memory costs ten times the copy."""
-    # filled, so that the kernel has given the pages when the first copy comes
-    return jax.tree.map(lambda leaf: np.full(leaf.shape, 0, leaf.dtype), like)
 
 
 def remove(path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from textclf_jax.config.problems import section_at
@@ -106,7 +107,8 @@ def fingerprint_of(
       packed: whether texts share rows, and how, which depends on the device, too.
     """
     dump = config.model_dump(mode="json", exclude={"logging": True, "experiment": {"output_dir", "name"}})
-    for name in ("checkpoint_interval_updates", "checkpoint_interval_minutes", "profile"):
+    # on how many devices a run goes on is free: what it computes does not depend on them
+    for name in ("checkpoint_interval_updates", "checkpoint_interval_minutes", "profile", "mesh"):
         dump["training"].pop(name)
     return {"config": dump, "data": dict(data), "vocabulary": vocabulary, "batches": {"packed": packed}}
 
@@ -204,7 +206,13 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
         return None
     arrays, position = restored
     place = {key: value for key, value in position.items() if key != "fingerprint"}
-    return Resumption(jax.tree.map(jnp.asarray, arrays), Position.restored(place))
+    return Resumption(jax.tree.map(_on_device, arrays, like), Position.restored(place))
+
+
+def _on_device(array: np.ndarray, like: Any) -> jax.Array:
+    """An array where `like` says that it lies; from the host's memory, since one device may not have room for all."""
+    where = getattr(like, "sharding", None)
+    return jnp.asarray(array) if where is None else jax.device_put(array, where)
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:

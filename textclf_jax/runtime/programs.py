@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from textclf_jax.kernels.backend import platform
@@ -18,15 +19,22 @@ Compiled = jax.stages.Compiled
 
 
 def compiled(
-    function: Callable[..., Any], *arguments: PyTree, name: str | None = None, donate: tuple[int, ...] = ()
+    function: Callable[..., Any],
+    *arguments: PyTree,
+    name: str | None = None,
+    donate: tuple[int, ...] = (),
+    mesh: Mesh | None = None,
+    results: PyTree = None,
 ) -> Compiled:
     """Compiles a function ahead of time, with the compiler options that the kernels need.
 
     Args:
       function: pure.
-      arguments: trees of shapes and dtypes (`shapes_of`).
+      arguments: trees of shapes and dtypes (`shapes_of`), on several devices with where they lie.
       name: of the program; traces tell programs apart by it.
       donate: which arguments the program may overwrite.
+      mesh: the devices that divide the work among them; None: there is one.
+      results: where the results lie, a tree of shardings or the beginning of one; None leaves it to the compiler.
 
     Returns:
       The program; it takes arguments of exactly these shapes.
@@ -36,8 +44,10 @@ def compiled(
         return function(*arguments)
 
     call.__name__ = name or "call"
-    jitted: Any = jax.jit(call, donate_argnums=donate)
-    program = jitted.lower(*arguments).compile(COMPILER_OPTIONS.get(platform()))
+    placed = {} if results is None else {"out_shardings": results}
+    jitted: Any = jax.jit(call, donate_argnums=donate, **placed)
+    with nullcontext() if mesh is None else jax.set_mesh(mesh):
+        program = jitted.lower(*arguments).compile(COMPILER_OPTIONS.get(platform()))
     # this trace is never used again
     jitted.clear_cache()
     return_unused()

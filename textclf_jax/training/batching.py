@@ -26,7 +26,9 @@ COMPILING_SECONDS, PASSES, GPU_SPEED = 20.0, 10, 1e14  # FLOP/s
 COST_OF_A_SPAN = 0.01
 
 
-def choose_batching(task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int, *, train: bool) -> Batching:
+def choose_batching(
+    task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int, *, train: bool, divided: bool = False
+) -> Batching:
     """Chooses between one text a row and several, by the arithmetic that an epoch takes and the programs it needs.
 
     Several need exact attention that tells them apart: by masks on a CPU, by spans in flash attention on a GPU.
@@ -36,12 +38,14 @@ def choose_batching(task: Task, lengths: Int[np.ndarray, " N"], num_buckets: int
       lengths: [N] tokens of each text.
       num_buckets: the most lengths that rows are padded to with one text each.
       train: whether the batches are those of training, which may drop attention weights and keep the file's order.
+      divided: whether several devices divide each batch among them.
     """
     config, on_gpu = task.config, platform() == "gpu"
     size, longest = config.training.batch_size, config.architecture.max_sequence_length
     counts = range(1, num_buckets + 1) if on_gpu else (num_buckets,)
     bucketed = [Bucketed(size, choose_buckets(lengths, longest, count)) for count in counts]
-    packs = _wants_packing(config, train=train) and (masks_between_texts() or not _why_no_spans(config, train=train))
+    can_pack = masks_between_texts() or not _why_no_spans(config, train=train, divided=divided)
+    packs = _wants_packing(config, train=train) and can_pack
     if not packs and len(bucketed) == 1:
         return bucketed[0]
 
@@ -70,11 +74,11 @@ def cost_of_a_program(flops: float, *, on_gpu: bool) -> float:
     return COMPILING_SECONDS * GPU_SPEED / (PASSES * flops) if on_gpu else COST_OF_A_PROGRAM
 
 
-def padding_note(config: RunConfig) -> list[str]:
-    """Why texts do not share rows on a GPU although that is asked for; nothing where they do."""
+def padding_note(config: RunConfig, *, divided: bool = False) -> list[str]:
+    """Why texts do not share rows on a GPU, or on several, although that is asked for; nothing where they do."""
     if platform() != "gpu" or not _wants_packing(config, train=True):
         return []
-    reason = _why_no_spans(config, train=True)
+    reason = _why_no_spans(config, train=True, divided=divided)
     if reason is None:
         return []
     return [f"note: training gives each text a row of its own, padded: flash attention tells no texts apart: {reason}"]
@@ -87,8 +91,10 @@ def _wants_packing(config: RunConfig, *, train: bool) -> bool:
     return config.data.packing and is_exact and config.training.variant == "standard" and not keeps_order
 
 
-def _why_no_spans(config: RunConfig, *, train: bool) -> str | None:
+def _why_no_spans(config: RunConfig, *, train: bool, divided: bool) -> str | None:
     """What is in the way of flash attention that is told spans, a clause; None where it can be used."""
+    if divided:
+        return "texts go on in the next row, which may be on another GPU"
     architecture, attention = config.architecture, config.architecture.attention
     if attention.mha.implementation == "xla":
         return "architecture.attention.mha.implementation is xla"

@@ -108,7 +108,7 @@ def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
     note, paused, position = session.progress.note, session.progress.paused, start.position
     programs = Programs("training", plan.training_program, note, paused)
     evaluation = Programs("evaluation", plan.evaluation_program, note, paused)
-    evaluator = Evaluator(plan.task, evaluation, plan.eval_batching)
+    evaluator = Evaluator(plan.task, evaluation, plan.eval_batching, plan.placement)
     keeper = Keeper(plan, session, position, evaluator)
     curves = None
     with session.progress:
@@ -156,7 +156,9 @@ def _first_state(plan: Plan, start: Start, programs: Programs, note: Callable[[s
 
 def _throughput(plan: Plan) -> Throughput:
     """Counts the speed of training; measures the limit of a CPU, which takes a few tenths of a second."""
-    measure_limit = functools.partial(training_limit, compute_precision(plan.config.training))
+    measure_limit = functools.partial(
+        training_limit, compute_precision(plan.config.training), plan.placement.num_devices
+    )
     return Throughput(plan.training_flops, measure_limit)
 
 

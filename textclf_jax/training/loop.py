@@ -1,17 +1,17 @@
 """The training loop: feeds compiled steps without waiting for them; evaluates, saves and stops where it is due."""
 
+import functools
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
-
-import jax
 
 from textclf_jax.config.training import Training
 from textclf_jax.data.prefetch import prefetched
 from textclf_jax.observe.profiling import RunStep
 from textclf_jax.runtime.device import steps_in_flight
 from textclf_jax.runtime.programs import Compiled, Programs, Shape
+from textclf_jax.runtime.sharding import Placement
 from textclf_jax.training.batches import MicroBatch, training_batches
 from textclf_jax.training.keeper import Keeper
 from textclf_jax.training.log import TrainingLog
@@ -39,9 +39,9 @@ def due_after(batch: MicroBatch, training: Training, length: TrainingLength) -> 
     return Due(evaluation, is_due(training.checkpoint_interval_updates))
 
 
-def on_device(batch: MicroBatch) -> MicroBatch:
-    """The batch with its arrays on the device."""
-    return batch._replace(arrays=jax.device_put(batch.arrays))
+def on_device(batch: MicroBatch, placement: Placement) -> MicroBatch:
+    """The batch with its arrays on the device, or divided among several."""
+    return batch._replace(arrays=placement.put_batch(batch.arrays))
 
 
 @dataclass
@@ -81,7 +81,8 @@ class TrainingLoop:
         plan, position = self.plan, self.log.position
         self.log.throughput.restart()
         batches = training_batches(plan.task, plan.train, plan.batching, plan.length, position.step)
-        with closing(prefetched(batches, on_device)) as ready:
+        prepare = functools.partial(on_device, placement=plan.placement)
+        with closing(prefetched(batches, prepare)) as ready:
             for batch in ready:
                 state, figures = self.run_step(self.program(batch.shape), state, batch.arrays, batch.step)
                 self.unread.append((batch, figures))

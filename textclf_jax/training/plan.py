@@ -21,6 +21,7 @@ from textclf_jax.runs.record import record_of
 from textclf_jax.runs.resuming import fingerprint_of
 from textclf_jax.runtime.device import compute_precision, device_notes, require_flash_attention
 from textclf_jax.runtime.programs import Shape, compiled, shapes_of
+from textclf_jax.runtime.sharding import Placement, place_on
 from textclf_jax.tasks import Task, make_task
 from textclf_jax.tokenizer.loading import LoadedTokenizer, load_wrapper, require_pad_first
 from textclf_jax.training.batches import plan_epoch
@@ -45,6 +46,7 @@ class Plan:
       length: steps and updates.
       variable_shapes: shapes and dtypes of the model's variables.
       settings: what a training step needs, the model among it.
+      placement: the devices, and what each of them has.
     """
 
     config: RunConfig
@@ -57,6 +59,7 @@ class Plan:
     length: TrainingLength
     variable_shapes: dict[str, Any]
     settings: StepSettings
+    placement: Placement
 
     @property
     def train(self) -> Dataset:
@@ -84,14 +87,19 @@ class Plan:
 
     @functools.cached_property
     def state_shapes(self) -> TrainState:
-        """Shapes and dtypes of the train state."""
-        return jax.eval_shape(functools.partial(initial_state, tx=self.settings.tx), self.variable_shapes)
+        """Shapes and dtypes of the train state; on several devices with where its arrays lie."""
+        shapes = jax.eval_shape(functools.partial(initial_state, tx=self.settings.tx), self.variable_shapes)
+        return self.placement.of_state(shapes)
 
     @property
     def notes(self) -> list[str]:
         """What the user should know about device, tokenizer, data and batches."""
         of_data = (note for data in self.splits.values() for note in data.notes)
-        return [*device_notes(self.config), *self.tokenizer.notes, *of_data, *padding_note(self.config)]
+        return [*device_notes(self.config), *self.tokenizer.notes, *of_data, *self._notes_on_rows()]
+
+    def _notes_on_rows(self) -> list[str]:
+        placement = self.placement
+        return [*padding_note(self.config, divided=placement.is_divided), *placement.notes(self.batching.shapes)]
 
     def training_flops(self, shape: Shape) -> int:
         """FLOPs of the matrix products of a training step on a batch of a shape."""
@@ -116,28 +124,39 @@ class Plan:
         """Draws fresh variables from the seed; float32."""
         # one program for all: drawn one by one, each array would be a program, too, of a megabyte or more
         seed = np.uint32(self.config.experiment.seed)
-        return compiled(functools.partial(_draw, self.module), shapes_of(seed))(seed)
+        where = self.placement.shardings(self.variable_shapes)
+        return compiled(functools.partial(_draw, self.module), shapes_of(seed), results=where)(seed)
 
     def initial_state(self, variables: dict[str, Any]) -> TrainState:
         """The state before the first step, around these variables."""
         # compiled: the moments are then written once, and need not be there while the first program is compiled
+        placement = self.placement
+        variables = placement.put_state(variables) if placement.is_divided else variables
         rest = compiled(
             lambda params: initial_state({"params": params}, self.settings.tx).replace(params=None),
-            shapes_of(variables["params"]),
+            placement.of_state(shapes_of(variables["params"])),
+            results=placement.shardings(self.state_shapes.replace(params=None, collections={})),
         )
         collections = {name: tree for name, tree in variables.items() if name != "params"}
         return rest(variables["params"]).replace(params=variables["params"], collections=collections)
 
     def training_program(self, shape: Shape) -> Any:
         """Compiles the training step on batches of a shape; the program overwrites the state it is given."""
-        batch = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.zeros((), np.float32)}
         step = functools.partial(train_step, settings=self.settings)
         name = f"train_step_{shape[0]}x{shape[1]}"
-        return compiled(step, self.state_shapes, shapes_of(batch), name=name, donate=(0,))
+        state, batch, placement = self.state_shapes, self.batch_shapes(shape), self.placement
+        where = (placement.shardings(state), placement.everywhere) if placement.is_divided else None
+        return compiled(step, state, batch, name=name, donate=(0,), mesh=placement.mesh, results=where)
+
+    def batch_shapes(self, shape: Shape) -> dict[str, Any]:
+        """Shapes and dtypes of the arrays of a training batch; on several devices with where they lie."""
+        batch = self.task.batch(None, self.batching.empty(shape), (0,)) | {"scale": np.zeros((), np.float32)}
+        return self.placement.of_batch(shapes_of(batch))
 
     def evaluation_program(self, shape: Shape) -> Any:
         """Compiles the evaluation step on batches of a shape."""
-        return evaluation_program(self.task, self.module, self.eval_batching.empty(shape), self.variable_shapes)
+        empty = self.eval_batching.empty(shape)
+        return evaluation_program(self.task, self.module, empty, self.variable_shapes, self.placement)
 
 
 def _draw(module: nn.Module, seed: Any) -> Any:
@@ -156,21 +175,24 @@ def make_plan(config: RunConfig, root: Path) -> Plan:
       UserError: anything about device, tokenizer or data that would go wrong later.
     """
     require_flash_attention(config)
+    placement = place_on(config.training.mesh)
     tokenizer = load_wrapper(config.tokenizer.wrapper_path, config.tokenizer.vocab_dir, root=root)
     require_pad_first(tokenizer.pad_id, tokenizer.source or config.tokenizer.vocab_dir)
     splits = load_splits(config, tokenizer, root)
     config = with_tokens_read(config, splits["train"])
     task, training, lengths = make_task(config, tokenizer), config.training, splits["train"].lengths
     length = training_length(training, len(lengths))
-    batching = choose_batching(task, lengths, config.data.num_length_buckets, train=True)
+    divided = placement.is_divided
+    batching = choose_batching(task, lengths, config.data.num_length_buckets, train=True, divided=divided)
     held_out = [data.lengths for name, data in splits.items() if name != "train"]
-    eval_batching = choose_batching(task, np.concatenate(held_out or [lengths]), EVALUATION_BUCKETS, train=False)
+    held_out = np.concatenate(held_out or [lengths])
+    eval_batching = choose_batching(task, held_out, EVALUATION_BUCKETS, train=False, divided=divided)
     # made once here, so that masking code of the user's own fails before anything compiles
     task.batch(splits["train"], batching.evaluation(lengths[: training.batch_size])[0], (0,))
     module = task.module(compute_precision(training))
     shapes = jax.eval_shape(functools.partial(_draw, module), np.uint32(0))
     settings = step_settings(config, module, length, shapes["params"], splits["train"])
-    return Plan(config, root, tokenizer, task, splits, batching, eval_batching, length, shapes, settings)
+    return Plan(config, root, tokenizer, task, splits, batching, eval_batching, length, shapes, settings, placement)
 
 
 def step_settings(

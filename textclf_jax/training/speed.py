@@ -1,5 +1,6 @@
 """Measures how fast a run would be here, by doing some of it: for a run that is to take so many minutes."""
 
+import functools
 import tempfile
 import time
 from collections import deque
@@ -140,7 +141,7 @@ def measure_cost(config: RunConfig, root: Path, minutes: float, started: float, 
     state, step, spread = _time_steps(
         plan, programs, state, min(max(60 * minutes * MEASURED_SHARE, shortest), longest), clock
     )
-    evaluator = Evaluator(plan.task, evaluators, plan.eval_batching)
+    evaluator = Evaluator(plan.task, evaluators, plan.eval_batching, plan.placement)
     times = [_time_evaluation(plan, evaluator, state, data, longest, clock) for data in held_out]
     saving = _time_saving(plan, state, root, clock)
     return RunCost(
@@ -177,7 +178,7 @@ def _time_steps(
     first, flops = clock(), 0
     begin = None  # of measuring, after the warm-up
     read: list[tuple[float, int]] = []  # the clock and the FLOPs so far, after each step
-    with closing(prefetched(batches, on_device)) as ready:
+    with closing(prefetched(batches, functools.partial(on_device, placement=plan.placement))) as ready:
         for number, batch in enumerate(ready, start=1):
             state, figures = programs[batch.shape](state, batch.arrays)
             unread.append(figures)

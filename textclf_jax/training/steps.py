@@ -12,6 +12,7 @@ from jaxtyping import Array
 from textclf_jax.config.training import Training
 from textclf_jax.kernels.cross_entropy import smoothed_cross_entropy
 from textclf_jax.model.heads import Batch, Sums, forward
+from textclf_jax.runtime.sharding import put_together
 from textclf_jax.training.optimizer import zero_frozen
 from textclf_jax.training.schedule import Schedule
 
@@ -87,7 +88,8 @@ def train_step(state: TrainState, batch: Batch, *, settings: StepSettings) -> tu
     collections = redraw(state.collections, state.step, jax.random.fold_in(key, len(rngs)))
 
     def loss_fn(params):
-        sums, logits = forward(settings.module, {"params": params, **collections}, batch, train=True, rngs=rngs)
+        whole = put_together(params)
+        sums, logits = forward(settings.module, {"params": whole, **collections}, batch, train=True, rngs=rngs)
         return training_loss(sums, logits, batch, settings) * batch["scale"], sums
 
     (_, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)

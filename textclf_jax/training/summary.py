@@ -1,8 +1,11 @@
 """What a run says of itself: its facts before it starts, its results at the end."""
 
+import math
 import shlex
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -13,6 +16,7 @@ from textclf_jax.errors import listed
 from textclf_jax.evaluation.mixing import PART_NAMES, score_of_both, score_of_parts
 from textclf_jax.observe.progress import print_table, say
 from textclf_jax.runs.pretrained import start_path
+from textclf_jax.runtime.sharding import DATA, FSDP
 from textclf_jax.tasks.metrics import shown
 from textclf_jax.training.linear_path import linear_path_facts
 from textclf_jax.training.optimizer import group_of, path_names, starts_frozen
@@ -50,14 +54,16 @@ def show_plan(plan: Plan, device: str, *, dry_run: bool) -> None:
     if dry_run:
         held, extra = step_memory(plan)
         what = f"{held / 1e6:,.0f} MB of parameters, optimizer state and batches, {extra / 1e6:,.0f} MB of activations"
-        facts.append(("memory", f"{what} (as XLA plans it)"))
+        facts.append(("memory" + " of a device" * plan.placement.is_divided, f"{what} (as XLA plans it)"))
     print_table(f"{'dry run of ' * dry_run}{plan.config.experiment.name}", facts, ("what", "value"))
+    if dry_run and plan.placement.is_divided:
+        print_table("what each device has", division(plan), ("what", "arrays", "how", "MB in all", "MB of a device"))
     say(*prediction_warnings(plan, counts), *learning_warnings(plan), patience_warning(plan))
 
 
 def describe(plan: Plan) -> list[tuple[str, str]]:
-    """The facts of a run before it starts: data, padding, programs, parameters, length."""
-    facts = []
+    """The facts of a run before it starts: devices, data, padding, programs, parameters, length."""
+    facts = [("devices", str(plan.placement))] if plan.placement.is_divided else []
     for name, data in plan.splits.items():
         tokens = int(data.lengths.sum())
         facts.append((f"{name} data", f"{len(data):,} rows, {tokens:,} real tokens ({data.path})"))
@@ -160,6 +166,27 @@ def step_memory(plan: Plan) -> tuple[int, int]:
     """Compiles the training step on the largest batches: bytes of its arguments, and of all that it computes."""
     analysis = plan.training_program(plan.batching.shapes[-1]).memory_analysis()
     return analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
+
+
+def division(plan: Plan) -> list[tuple[Any, ...]]:
+    """For each part of the train state, and for batches: arrays, how they are divided, MB of all and of a device."""
+    state, rows = plan.state_shapes, []
+    parts = {"parameters": state.params, "other variables": state.collections, "optimizer state": state.opt_state}
+    for name, part in parts.items():
+        by_axis: dict[str, list[Any]] = defaultdict(list)
+        for leaf in jax.tree.leaves(part):
+            by_axis["whole on each" if leaf.sharding.is_fully_replicated else f"by {FSDP}"].append(leaf)
+        rows += [(name, len(leaves), how, *_megabytes(leaves)) for how, leaves in sorted(by_axis.items())]
+    batch = list(plan.batch_shapes(plan.batching.shapes[-1]).values())
+    return [*rows, ("largest batches", len(batch), f"rows by {DATA} and {FSDP}", *_megabytes(batch))]
+
+
+def _megabytes(leaves: Sequence[Any]) -> tuple[str, str]:
+    """Of arrays altogether, and of what one device has of them."""
+    sizes = ((leaf.dtype.itemsize, leaf.shape, leaf.sharding.shard_shape(leaf.shape)) for leaf in leaves)
+    both = [(itemsize * math.prod(shape), itemsize * math.prod(shard)) for itemsize, shape, shard in sizes]
+    whole, part = (f"{sum(column) / 1e6:,.3g}" for column in zip(*both, strict=True))
+    return whole, part
 
 
 def show_results(

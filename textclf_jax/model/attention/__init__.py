@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from textclf_jax.config.schema import Architecture, Attention
 from textclf_jax.kernels.backend import masks_between_texts
 from textclf_jax.kernels.precision import FULL, Precision
+from textclf_jax.kernels.shards import is_divided
 from textclf_jax.kernels.split import split
 from textclf_jax.model.attention import favor, local, lsh, softmax
 from textclf_jax.model.attention.inputs import Inputs
@@ -32,9 +33,9 @@ ATTEND: dict[str, Callable[[Any, Any, Any, Inputs], Float[Array, "B L H K"]]] = 
 def attends_from_few(attention: Attention, length: int, num_queries: int) -> bool:
     """Whether so few vectors [P] of [B, L] are read that only their queries are compared, with all keys of the batch.
 
-    P * B * L scores then take the place of B * L * L.
+    P * B * L scores then take the place of B * L * L. Not on several devices, each of which would need all keys.
     """
-    return num_queries < length and attention.kind == "mha" and masks_between_texts()
+    return num_queries < length and attention.kind == "mha" and masks_between_texts() and not is_divided()
 
 
 def redraw(attention: Attention, collections: Any, step: Array, key: Array) -> Any:

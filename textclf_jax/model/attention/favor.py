@@ -1,5 +1,6 @@
 """FAVOR+ attention: softmax by positive random features (kind `favor`; Choromanski et al. 2021, Performer)."""
 
+import functools
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from textclf_jax.kernels.batched import batched_matmul
 from textclf_jax.kernels.linear_attention import linear_attention
 from textclf_jax.kernels.precision import FULL, Precision
 from textclf_jax.kernels.reductions import maximum
+from textclf_jax.kernels.shards import on_each_shard
 from textclf_jax.model.attention.inputs import Inputs
 
 FEATURE_FLOOR = 1e-6
@@ -18,8 +20,9 @@ FEATURE_FLOOR = 1e-6
 
 def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
     """Kind `favor`: by random features. It has no attention weights, so `attn_dropout` has no effect."""
-    settings = inputs.attention.favor
-    return favor_attention(q, k, v, inputs.lengths, _features(inputs), settings=settings, precision=inputs.precision)
+    options = {"settings": inputs.attention.favor, "precision": inputs.precision}
+    attend_by_features = functools.partial(favor_attention, **options)
+    return on_each_shard(attend_by_features, (q, k, v, inputs.lengths), (_features(inputs),))
 
 
 def _features(inputs: Inputs) -> Float[Array, "H M K"] | None:

@@ -1,5 +1,7 @@
 """Sliding-window attention with global tokens (kind `local`; Beltagy et al. 2020, Longformer)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -19,7 +21,8 @@ def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
     settings, layer = inputs.attention.local, inputs.module.layer  # pyright: ignore[reportAttributeAccessIssue]
     if is_exact_layer(settings, layer):
         return softmax.attend(q, k, v, inputs)
-    return local_attention(q, k, v, inputs.lengths, settings=settings, **inputs.draw_options())
+    attend_nearby = functools.partial(local_attention, settings=settings)
+    return inputs.attend_on_each_shard(attend_nearby, (q, k, v, inputs.lengths))
 
 
 def is_exact_layer(settings: Local, layer: int) -> bool:

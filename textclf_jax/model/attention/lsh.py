@@ -1,5 +1,6 @@
 """Locality-sensitive hashing attention (kind `lsh`; Kitaev et al. 2020, Reformer)."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -21,8 +22,9 @@ EVALUATION_SEED = 0
 def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
     """Kind `lsh`: within hash buckets; queries and keys are the same."""
     del k
+    attend_in_buckets = functools.partial(lsh_attention, settings=inputs.attention.lsh)
     rotations = _rotations(inputs, q.shape[1])
-    return lsh_attention(q, v, inputs.lengths, rotations, settings=inputs.attention.lsh, **inputs.draw_options())
+    return inputs.attend_on_each_shard(attend_in_buckets, (q, v, inputs.lengths), (rotations,))
 
 
 def _rotations(inputs: Inputs, length: int) -> Float[Array, "R H K N"]:

@@ -1,5 +1,7 @@
 """Exact softmax attention (kind `mha`)."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -19,18 +21,21 @@ def attend(q, k, v, inputs: Inputs) -> Float[Array, "B L H K"]:
         return attend_within_spans(q, k, v, packing.span_sizes, packing.span_offsets)
     if packing is not None:
         return attend_within_segments(q, k, v, packing.segments, packing.segments, inputs)
-    options = inputs.draw_options()
     implementation = inputs.attention.mha.implementation
     if implementation == "auto":
         fits = flash_attention_fits(q.dtype, q.shape[-1], drops_weights=inputs.drops_weights)
         implementation = "cudnn" if fits else "xla"
-    return softmax_attention(q, k, v, inputs.lengths, implementation=implementation, **options)
+    attend_to_all = functools.partial(softmax_attention, implementation=implementation)
+    return inputs.attend_on_each_shard(attend_to_all, (q, k, v, inputs.lengths))
 
 
 def attend_within_segments(q, k, v, query_segments, key_segments, inputs: Inputs) -> Float[Array, "B L H K"]:
     """Attends from each query [B, L, H, K] to the keys [B, S, H, K] of its text, as segments [B, L] and [B, S] tell."""
-    segments = Segments(query_segments, key_segments)
-    return softmax_attention(q, k, v, inputs.lengths, segments=segments, **inputs.draw_options())
+
+    def attend_to_text(q, k, v, segments: Segments, **options):
+        return softmax_attention(q, k, v, None, segments=segments, **options)
+
+    return inputs.attend_on_each_shard(attend_to_text, (q, k, v, Segments(query_segments, key_segments)))
 
 
 def padding_bias(lengths: Int[Array, " B"], size: int) -> Float[Array, "B S"]:
@@ -42,7 +47,7 @@ def softmax_attention(
     q: Float[Array, "B L H K"],
     k: Float[Array, "B S H K"],
     v: Float[Array, "B S H K"],
-    lengths: Int[Array, " B"],
+    lengths: Int[Array, " B"] | None,
     *,
     segments: Segments | None = None,
     implementation: str = "xla",
@@ -54,8 +59,8 @@ def softmax_attention(
 
     Args:
       q, k, v: [B, L or S, H, K], any float dtype; scores and softmax are float32 or wider.
-      lengths: [B] number of real keys of each row; the others are padding.
-      segments: [B, L] and [B, S] the text of each query and key, where rows hold several; `lengths` are not used then.
+      lengths: [B] number of real keys of each row; the others are padding. None with `segments`.
+      segments: [B, L] and [B, S] the text of each query and key, where rows hold several.
       implementation: "xla", or "cudnn" for flash attention: bf16 or fp16 on a CUDA device, lengths >= 1, no dropout.
       precision: of the two products.
       dropout_rate: of the attention probabilities.
@@ -67,10 +72,12 @@ def softmax_attention(
     Source: Vaswani et al. 2017, eq. 1.
     """
     if implementation == "cudnn":
+        assert lengths is not None
         real = jnp.maximum(lengths, 1).astype(jnp.int32)
         return jax.nn.dot_product_attention(q, k, v, implementation="cudnn", key_value_seq_lengths=real)
     # [B, 1, 1 or L, S] where it is computed: the same for all heads
     if segments is None:
+        assert lengths is not None
         bias = padding_bias(lengths, k.shape[1])[:, None, None]
     else:
         bias = Segments(segments.queries[:, None], segments.keys[:, None])
