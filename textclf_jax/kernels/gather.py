@@ -23,9 +23,11 @@ def _gather_from_shards(x, places):
 
     What is sent is as large as the result: XLA would send all of x.
     """
-    places = places - shard_number() * len(x)
+    number = shard_number()
+    assert number is not None
+    places = places - number * len(x)
     is_here = (places >= 0) & (places < len(x))
-    rows = _gather(x, jnp.clip(places, 0, len(x) - 1), len(x))
+    rows: Any = _gather(x, jnp.clip(places, 0, len(x) - 1), len(x))
     return sum_to_shards(jnp.where(is_here[..., None], rows, 0))
 
 
