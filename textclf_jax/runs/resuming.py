@@ -206,7 +206,8 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
         return None
     arrays, position = restored
     place = {key: value for key, value in position.items() if key != "fingerprint"}
-    return Resumption(jax.tree.map(_on_device, arrays, like), Position.restored(place))
+    state = jax.tree.map(_on_device, arrays, arrays if like is None else like)
+    return Resumption(state, Position.restored(place))
 
 
 def _on_device(array: np.ndarray, like: Any) -> jax.Array:
