@@ -40,13 +40,17 @@ class Machine:
     def clock(self) -> float:
         return self.now
 
+    def factor(self) -> float:
+        """How many times as long a step takes as usual."""
+        return 1.0
+
     def program(self, plan: Plan, shape: tuple[int, int], *, train: bool):
         key = (shape, plan.length if train else None)
         self.now += FROM_CACHE if key in self.cached else COMPILING
         self.cached.add(key)
 
         def run(state: Any, arrays: Any):
-            self.now += plan.task.flops(shape, train=train) * SECONDS_PER_FLOP[train]
+            self.now += self.factor() * plan.task.flops(shape, train=train) * SECONDS_PER_FLOP[train]
             return (state, {"loss": 0.0}) if train else ({"loss": 0.0}, None)
 
         return run
@@ -99,6 +103,22 @@ def test_the_time_of_measuring_may_count(data, monkeypatch):
     measuring = machine.now - 100
     assert measuring > 2 * COMPILING
     assert measuring + work_of(of_length(config, chosen.max_updates, chosen.epochs)) == pytest.approx(120, rel=0.05)
+
+
+def test_a_machine_of_uneven_speed_is_measured_for_longer(data, monkeypatch):
+    config = tiny.pretraining(data, data={"num_length_buckets": 1})
+    spent = []
+    for slow in (1.0, 4.0):  # for half of every ten seconds, each step takes so many times as long
+        machine = Machine(monkeypatch)
+        monkeypatch.setattr(machine, "factor", lambda machine=machine, slow=slow: slow if machine.now % 10 < 5 else 1)
+        cost = length_within(10.0, config, tiny.Path("/"), clock=machine.clock).cost
+        assert cost.spread is not None
+        spent.append((machine.now - 100, cost.spread))
+    (even, none), (uneven, some) = spent
+    assert none == pytest.approx(0.0, abs=0.01)
+    assert some > 0.05
+    measured = 10.0 * 60 * speed.MEASURED_SHARE
+    assert measured / 2 < uneven - even < speed.LONGER * measured
 
 
 def test_what_came_before_counts_as_start(data, monkeypatch):

@@ -31,7 +31,7 @@ from textclf_jax.training.steps import TrainState
 
 WARM_UP_STEPS, FEWEST_STEPS = 3, 3
 WARM_UP_SHARE = 0.25  # of the time of measuring, before it: the first steps of a process are slower than those of a run
-UNEVEN, LONGER = 0.15, 3  # where the speed varies more, it is measured for so many times as long
+UNEVEN, LONGER = 0.15, 3  # where the speed varies more, it is measured for up to so many times as long
 MEASURED_SHARE, MEASURED_SECONDS = 0.02, (2.0, 20.0)  # of the whole time; at least and at most
 PLOTS_SECONDS = 2.0  # of learning curves, reports and tables, by experience
 QUARTERS = 4
