@@ -26,7 +26,7 @@ ALLOWED = {
     "model": {"config", "kernels"},
     "runtime": {"config", "kernels"},
     "tasks": {"config", "tokenizer", "data", "kernels", "model"},
-    "runs": {"config", "experiments", "tokenizer", "data"},
+    "runs": {"config", "experiments", "tokenizer", "data", "runtime"},
     "observe": {"kernels", "runtime", "runs"},
     "evaluation": {"config", "tokenizer", "data", "prepare", "kernels", "model", "runtime", "tasks", "runs"},
     "check": {"prepare", "evaluation"},

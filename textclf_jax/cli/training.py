@@ -1,6 +1,7 @@
 """What `textclf pretrain` and `textclf finetune` share: find the run, check its config, train."""
 
 import argparse
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,14 @@ def add_training_parser(subparsers: "argparse._SubParsersAction", command: str, 
         "--changed-data", action="store_true", help="go on with an interrupted run although its data has changed"
     )
     parser.add_argument("--fresh", action="store_true", help="start over, even if the run was interrupted or finished")
+    group = parser.add_argument_group(
+        "several processes", "SLURM, Open MPI and Kubernetes tell these; elsewhere give all three to each process"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="the host of process 0, and a free port of it")
+    group.add_argument(
+        "--num-processes", type=int, metavar="N", help="how many there are; 1 runs alone, on a cluster too"
+    )
+    group.add_argument("--process-id", type=int, metavar="I", help="which one this is, from 0")
 
 
 def add_set_option(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +58,18 @@ def train(kind: Kind, args: argparse.Namespace) -> int:
     enter_project(args)
     folder = find_run(kind, args.name)
     overrides = [*args.overrides, *([] if args.profile is None else [f"training.profile={args.profile}"])]
-    return train_run(kind, folder, overrides, dry_run=args.dry_run, fresh=args.fresh, changed_data=args.changed_data)
+    config = loaded_config(kind, folder, overrides)
+    # jax takes a second to import: only a valid config gets here
+    from textclf_jax.runtime.processes import Launch, join
+
+    train = functools.partial(
+        train_config, config, folder, dry_run=args.dry_run, fresh=args.fresh, changed_data=args.changed_data
+    )
+    if not join(Launch(args.coordinator, args.num_processes, args.process_id)):
+        return train()
+    from textclf_jax.cli.together import among_others
+
+    return among_others(train)
 
 
 def train_run(
@@ -62,13 +82,23 @@ def train_run(
     changed_data: bool = False,
 ) -> int:
     """Trains the run in a folder and returns the exit code; arguments as for `fit`."""
+    config = loaded_config(kind, folder, overrides)
+    return train_config(config, folder, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
+
+
+def loaded_config(kind: Kind, folder: Path, overrides: Sequence[str]) -> AnyConfig:
+    """The config of the run in a folder; prints the notes on it."""
     loaded = load_config(folder / "config.yaml", overrides, kind)
     for note in loaded.notes:
         print(f"note: {note}", file=sys.stderr)
-    # jax takes a second to import: only a valid config gets here
+    return loaded.config
+
+
+def train_config(config: AnyConfig, folder: Path, *, dry_run: bool, fresh: bool, changed_data: bool) -> int:
+    """Trains what a config describes and returns the exit code; arguments as for `fit`."""
     from textclf_jax.training.fit import fit
 
-    config, pretrained = _start(loaded.config)
+    config, pretrained = _start(config)
     code = fit(config, folder, dry_run=dry_run, fresh=fresh, changed_data=changed_data, pretrained=pretrained)
     if dry_run and not code:
         from textclf_jax.interop.exporting import formats_told

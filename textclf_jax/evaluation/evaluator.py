@@ -2,7 +2,7 @@
 
 import functools
 from collections import defaultdict
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -85,12 +85,14 @@ class Evaluator:
       programs: evaluation steps by shape.
       batching: plans the batches of a split.
       placement: the devices that the programs are for.
+      after_batch: called after each batch; what it raises ends the evaluation.
     """
 
     task: Task
     programs: Programs
     batching: Batching
     placement: Placement = ONE_DEVICE
+    after_batch: Callable[[], None] = lambda: None
 
     def __call__(self, variables: PyTree, data: Dataset, thresholds: Thresholds | None = None) -> dict[str, float]:
         """Computes the task's metrics of all rows of a split; the same masks each time."""
@@ -164,6 +166,7 @@ class Evaluator:
         with closing(prefetched(enumerate(plans), prepare)) as batches:
             for batch, arrays in batches:
                 result = self.programs[batch.shape](variables, arrays)
+                self.after_batch()
                 if previous:
                     yield previous
                 previous = batch, result

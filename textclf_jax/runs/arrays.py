@@ -8,15 +8,29 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from textclf_jax.runtime.processes import are_several
+
 DICT_KEY = 2  # Orbax's number for the keys of dicts
+
+
+def orbax_by_itself() -> Any:
+    """Orbax's options for a process that reads or writes by itself, though others may carry the run with it."""
+    import orbax.checkpoint as ocp
+
+    if not are_several():
+        return ocp.options.MultiprocessingOptions()
+    this = jax.process_index()
+    return ocp.options.MultiprocessingOptions(this, {this}, barrier_sync_key_prefix=f"process-{this}")
 
 
 def write_arrays(folder: Path, tree: PyTree[np.ndarray]) -> None:
     """Writes nested dicts of arrays into a folder that is not there yet."""
     import orbax.checkpoint as ocp
 
+    options = orbax_by_itself()
     # not StandardCheckpointer, which starts threads: this runs in the background already
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
         checkpointer.save(folder.resolve(), args=ocp.args.StandardSave(tree))
 
 
@@ -56,7 +70,9 @@ def _read_directly(folder: Path) -> dict[str, Any]:
 def _read_by_orbax(folder: Path) -> PyTree[np.ndarray]:
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
+    options = orbax_by_itself()
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options)
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
         shapes = checkpointer.metadata(folder.resolve()).item_metadata.tree
         like = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-        return checkpointer.restore(folder.resolve(), like)
+        return checkpointer.restore(folder.resolve(), args=ocp.args.StandardRestore(like))

@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from textclf_jax.errors import UserError
 from textclf_jax.experiments.folders import METADATA_FILE, MODEL_FOLDER
 from textclf_jax.files import finite, json_text
-from textclf_jax.runs.arrays import read_arrays, write_arrays
+from textclf_jax.runs.arrays import orbax_by_itself, read_arrays, write_arrays
 from textclf_jax.runs.checksums import check_arrays, check_files, checksums, file_checksums, sealed, unsealed
 from textclf_jax.runs.host_copy import copy_to_host, host_memory
 from textclf_jax.runs.quiet import quiet_orbax
@@ -48,8 +48,14 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
             enable_async_checkpointing=False,  # our own thread computes checksums and saves the model, too
+            multiprocessing_options=(alone := orbax_by_itself()),
+            create=False,  # which Orbax leaves to one of several processes
         )
-        self._manager = ocp.CheckpointManager(self._folder, options=options, item_names=(STATE, POSITION))
+        if not read_only:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        kinds = {STATE: ocp.StandardCheckpointHandler, POSITION: ocp.JsonCheckpointHandler}
+        handlers = {name: kind(multiprocessing_options=alone) for name, kind in kinds.items()}
+        self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
         self.saved_step = self._manager.latest_step()
         self._thread = ThreadPoolExecutor(1, "checkpoints")
         self._job: Future[None] | None = None

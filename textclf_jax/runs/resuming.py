@@ -6,9 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import PyTree
 
 from textclf_jax.config.problems import section_at
@@ -89,7 +86,7 @@ class Position:
 
 
 class Resumption(NamedTuple):
-    """What a checkpoint gives back: the train state, and the position of the run."""
+    """What a checkpoint gives back: the train state, in the host's memory, and the position of the run."""
 
     state: PyTree
     position: Position
@@ -206,14 +203,7 @@ def _restore(checkpoints: Checkpoints, like: PyTree, check: Callable[[dict[str, 
         return None
     arrays, position = restored
     place = {key: value for key, value in position.items() if key != "fingerprint"}
-    state = jax.tree.map(_on_device, arrays, arrays if like is None else like)
-    return Resumption(state, Position.restored(place))
-
-
-def _on_device(array: np.ndarray, like: Any) -> jax.Array:
-    """An array where `like` says that it lies; from the host's memory, since one device may not have room for all."""
-    where = getattr(like, "sharding", None)
-    return jnp.asarray(array) if where is None else jax.device_put(array, where)
+    return Resumption(arrays, Position.restored(place))
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], free: tuple[str, ...] = ()) -> list[str]:

@@ -22,15 +22,22 @@ class Stopped(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Catches SIGINT and SIGTERM while it is entered; `signal` is the number of the first one, or None.
+    """Catches SIGINT and SIGTERM while it is entered.
 
     The first one raises Stopped, unless it comes while `deferred`; the second one ends the process at once. Without
     `catches` none is caught, and none can be in another thread than the main one.
+
+    Attributes:
+      received: the number of the first signal, or None.
+      signal: of the one that counts: the first one, or what processes have agreed on.
+      is_shared: several processes stop together: none does before they have agreed.
     """
 
     def __init__(self, *, catches: bool = True):
         self._catches = catches
+        self.received: int | None = None
         self.signal: int | None = None
+        self.is_shared = False
         self._raises = True
         self._must_save = False
         self._previous = {}
@@ -80,8 +87,11 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
-        first = self.signal is None
-        self.signal = self.signal or number
+        first = self.received is None
+        self.received = self.received or number
+        if self.is_shared:
+            return
+        self.signal = self.received
         if first and self._raises:
             raise Stopped
 

@@ -22,6 +22,7 @@ from textclf_jax.config.training import MeshSizes
 from textclf_jax.errors import UserError
 from textclf_jax.kernels.backend import platform
 from textclf_jax.kernels.shards import put_shards_together
+from textclf_jax.runtime.processes import are_several
 
 DATA, FSDP = "data", "fsdp"
 WHOLE = PartitionSpec()
@@ -72,7 +73,8 @@ class Placement:
 
     def __str__(self) -> str:
         sizes = {} if self.mesh is None else self.mesh.shape
-        return f"{self.num_devices}: " + " x ".join(f"{axis} {size}" for axis, size in sizes.items())
+        axes = " x ".join(f"{axis} {size}" for axis, size in sizes.items())
+        return f"{self.num_devices}: {axes}" + f", in {jax.process_count()} processes" * are_several()
 
     @property
     def everywhere(self) -> NamedSharding | None:
@@ -92,8 +94,10 @@ class Placement:
         return jax.tree_util.tree_map_with_path(placed, shapes)
 
     def put_state(self, tree: PyTree) -> PyTree[Array]:
-        """Variables or a train state where they lie."""
-        return jax.device_put(tree, self.shardings(tree))
+        """Variables or a train state where they lie. Each process has all of it, or its devices' part already."""
+        if not are_several():
+            return jax.device_put(tree, self.shardings(tree))
+        return jax.tree.map(_put, tree, self.shardings(tree))
 
     def shardings(self, shapes: PyTree) -> PyTree | None:
         """Where the arrays of variables or of a train state lie; None where nothing is divided."""
@@ -113,7 +117,8 @@ class Placement:
         if self.mesh is None:
             return jax.device_put(arrays)
         filled_up = {name: _with_rows(array, self._filled_up(array.shape)) for name, array in arrays.items()}
-        return jax.device_put(filled_up, {name: self._of_rows(array) for name, array in filled_up.items()})
+        shardings = {name: self._of_rows(array) for name, array in filled_up.items()}
+        return jax.tree.map(_put, filled_up, shardings) if are_several() else jax.device_put(filled_up, shardings)
 
     def notes(self, shapes: Sequence[tuple[int, int]]) -> Iterator[str]:
         """What there is to say where batches of some of these shapes (B, L) have to be filled up."""
@@ -143,6 +148,15 @@ def _with_rows(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if array.shape == shape:
         return array
     return np.concatenate([array, np.zeros((shape[0] - len(array), *shape[1:]), array.dtype)])
+
+
+def _put(array: Any, sharding: NamedSharding) -> Array:
+    """An array on the devices of several processes, each of which has all of it, or its devices' part already."""
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
+        assert array.sharding == sharding
+        return array
+    whole = np.asarray(array)
+    return jax.make_array_from_callback(whole.shape, sharding, lambda part: whole[part])
 
 
 def put_together(variables: PyTree) -> PyTree:

@@ -3,10 +3,12 @@
 import functools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.constants import LINEAR
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
 from textclf_jax.evaluation.label_results import thresholds_remarks
@@ -15,7 +17,7 @@ from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.limits import training_limit
 from textclf_jax.observe.plots import CURVES_FILE, learning_curves
 from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
-from textclf_jax.observe.progress import say
+from textclf_jax.observe.progress import say, silence
 from textclf_jax.observe.throughput import Throughput
 from textclf_jax.runs.checkpoint import MODEL_FOLDER, SavedModel, load_model
 from textclf_jax.runs.lock import RunLock
@@ -23,7 +25,9 @@ from textclf_jax.runs.metrics_files import POSITION_COLUMNS, csv_paths, read_met
 from textclf_jax.runs.pretrained import Pretrained
 from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.runs.signals import Stopped, StopRequest
+from textclf_jax.runtime.agreement import arrays_by_first, by_first
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device, training_with_less_memory
+from textclf_jax.runtime.processes import are_several, is_first
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.training.early_stopping import decided_by, is_over
@@ -33,9 +37,10 @@ from textclf_jax.training.log import TrainingLog
 from textclf_jax.training.loop import TrainingLoop
 from textclf_jax.training.plan import Plan, make_plan
 from textclf_jax.training.report import REPORT_FOLDER, EvaluationReport
-from textclf_jax.training.session import Session, open_session
-from textclf_jax.training.start import Start, adopt_into, find_start
+from textclf_jax.training.session import Session, enter_session
+from textclf_jax.training.start import Start, adopt_into, find_start, start_together
 from textclf_jax.training.steps import TrainState
+from textclf_jax.training.stopping import make_stopping
 from textclf_jax.training.summary import more_epochs, show_files, show_parts, show_plan, show_results
 
 
@@ -74,20 +79,27 @@ def fit(
         with ExitStack() as stack:
             stack.enter_context(stop)
             stack.enter_context(explained_exhaustion(training_with_less_memory(config)))
-            if not dry_run:
-                stack.enter_context(RunLock(run_dir))
-            _refuse_finished(run_dir, fresh=fresh, dry_run=dry_run)
             device = set_up_device(config.training)
+            if not is_first():
+                stack.enter_context(silence())
+
+            def claim() -> None:
+                if not dry_run:
+                    stack.enter_context(RunLock(run_dir))
+                _refuse_finished(run_dir, fresh=fresh, dry_run=dry_run)
+
+            by_first(claim)
             plan = make_plan(config, root or Path.cwd())
             say(*plan.notes)
             if not is_installed("matplotlib"):
                 say(f"note: pictures are not drawn, as matplotlib is not installed: {install_line('report')}")
             csv_paths(run_dir, config.logging)  # refuses paths that clash or leave the folder
-            start = find_start(plan, run_dir, pretrained, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
+            find = functools.partial(find_start, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
+            start = start_together(plan, pretrained, lambda: find(plan, run_dir, pretrained))
             show_plan(plan, device, dry_run=dry_run)
             say(start.note)
             if not dry_run:
-                session = stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh))
+                session = enter_session(stack, plan, run_dir, start, stop, fresh=fresh)
                 _train_and_test(plan, start, session)
     except Stopped:
         say("stopped; the same command goes on from the last checkpoint, if there is one")
@@ -108,26 +120,32 @@ def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
     note, paused, position = session.progress.note, session.progress.paused, start.position
     programs = Programs("training", plan.training_program, note, paused)
     evaluation = Programs("evaluation", plan.evaluation_program, note, paused)
-    evaluator = Evaluator(plan.task, evaluation, plan.eval_batching, plan.placement)
+    stopping = make_stopping(plan.placement, session.stop)
+    evaluator = Evaluator(plan.task, evaluation, plan.eval_batching, plan.placement, stopping.in_evaluation)
     keeper = Keeper(plan, session, position, evaluator)
     curves = None
     with session.progress:
         state = _first_state(plan, start, programs, note)
-        with profiled(plan.config.training.profile, session.run_dir / PROFILE_FOLDER, programs, note) as run_step:
+        profile = plan.config.training.profile if is_first() else 0
+        with profiled(profile, session.run_dir / PROFILE_FOLDER, programs, note) as run_step:
             log = TrainingLog(plan, session, position, _throughput(plan))
-            loop = TrainingLoop(plan, session, programs, run_step, log, keeper)
+            loop = TrainingLoop(plan, session, programs, run_step, log, keeper, stopping)
             with session.stop.deferred():
                 loop.run(state)
-                if not session.stop.signal:
+                if not session.stop.signal and is_first():
                     # while the last checkpoint is being written
                     csvs = csv_paths(session.run_dir, plan.config.logging)
                     curves = learning_curves(session.run_dir, csvs, session.run_dir / CURVES_FILE)
-                session.checkpoints.wait()
+                by_first(session.checkpoints.wait)
     if session.stop.signal:
         say(f"stopped and saved after step {position.step}; the same command goes on from there")
         session.logger.close(failed=True)
-    else:
-        _test_and_sum_up(plan, session, keeper, curves)
+        return
+    # several processes stop together, so signals may end none of them by itself
+    with session.stop.deferred() if are_several() else nullcontext():
+        saved = _saved_model(plan, session.run_dir)
+        results, report = _test(plan, keeper, saved)
+        by_first(lambda: _sum_up(plan, session, keeper, saved, results, report, curves))
 
 
 def _first_state(plan: Plan, start: Start, programs: Programs, note: Callable[[str], None]) -> TrainState:
@@ -151,7 +169,9 @@ def _first_state(plan: Plan, start: Start, programs: Programs, note: Callable[[s
         assert start.state is not None
         return start.state
     # by the main thread, which a signal ends
-    return plan.initial_state({**drawn.result(), **fitted_collections(plan, note)})
+    linear = {name: shapes for name, shapes in plan.variable_shapes.items() if name == LINEAR}
+    fitted = arrays_by_first(lambda: fitted_collections(plan, note), linear)
+    return plan.initial_state({**drawn.result(), **fitted})
 
 
 def _throughput(plan: Plan) -> Throughput:
@@ -162,13 +182,21 @@ def _throughput(plan: Plan) -> Throughput:
     return Throughput(plan.training_flops, measure_limit)
 
 
-def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path | None) -> None:
-    """Tests the best model, once, and writes and prints the results."""
-    run_dir, stopped = session.run_dir, keeper.why_stopped()
-    if stopped:
-        say(f"stopped early, after epoch {stopped['epoch']}, update {stopped['update']}: {stopped['why']}")
-    saved = load_model(run_dir / MODEL_FOLDER)
-    place = {name: saved.metadata[name] for name in POSITION_COLUMNS}
+def _saved_model(plan: Plan, run_dir: Path) -> SavedModel:
+    """The model of the run, which the first process alone can be sure to find whole."""
+    found: list[SavedModel] = []
+
+    def load() -> dict[str, Any]:
+        found.append(load_model(run_dir / MODEL_FOLDER))
+        return found[0].metadata
+
+    metadata = by_first(load)
+    variables = arrays_by_first(lambda: found[0].variables, plan.variable_shapes)
+    return SavedModel(run_dir / MODEL_FOLDER, variables, metadata)
+
+
+def _test(plan: Plan, keeper: Keeper, saved: SavedModel) -> tuple[dict[str, dict[str, float]], EvaluationReport | None]:
+    """Tests the best model, once: its metrics by split, and what there is to report of the test split."""
     results: dict[str, dict[str, float]] = {}
     if plan.val is not None:
         thresholds = Thresholds.of_model(saved.metadata)
@@ -177,6 +205,24 @@ def _test_and_sum_up(plan: Plan, session: Session, keeper: Keeper, curves: Path 
     if "test" in plan.splits:
         report = EvaluationReport.of(saved, keeper.evaluator, "test", plan.splits["test"])
         results["test"] = report.metrics
+    return results, report
+
+
+def _sum_up(
+    plan: Plan,
+    session: Session,
+    keeper: Keeper,
+    saved: SavedModel,
+    results: dict[str, dict[str, float]],
+    report: EvaluationReport | None,
+    curves: Path | None,
+) -> None:
+    """Writes and prints the results."""
+    run_dir, stopped = session.run_dir, keeper.why_stopped()
+    if stopped:
+        say(f"stopped early, after epoch {stopped['epoch']}, update {stopped['update']}: {stopped['why']}")
+    place = {name: saved.metadata[name] for name in POSITION_COLUMNS}
+    if "test" in results:
         session.logger.log("test", results["test"], **place)
     which, metric = saved.metadata["which"], decided_by(saved.metadata)
     if report:

@@ -19,6 +19,7 @@ from textclf_jax.training.plan import Plan
 from textclf_jax.training.schedule import TrainingLength
 from textclf_jax.training.session import Session
 from textclf_jax.training.steps import TrainState
+from textclf_jax.training.stopping import Stopping
 
 
 class Due(NamedTuple):
@@ -54,6 +55,7 @@ class TrainingLoop:
       run_step: runs one, and profiles some where that is asked for.
       log: gets the figures of each step.
       keeper: evaluates, and saves checkpoints and the best model.
+      stopping: tells of signals, and of checkpoints that are due by the clock.
       unread: steps whose figures are still on the device.
     """
 
@@ -63,6 +65,7 @@ class TrainingLoop:
     run_step: RunStep
     log: TrainingLog
     keeper: Keeper
+    stopping: Stopping
     unread: deque[tuple[MicroBatch, dict[str, Any]]] = field(default_factory=deque)
 
     def run(self, state: TrainState) -> None:
@@ -113,7 +116,8 @@ class TrainingLoop:
         training = self.plan.config.training
         self.session.checkpoints.check()
         evaluates, saves = due_after(batch, training, self.plan.length)
-        late = 0 < training.checkpoint_interval_minutes <= self.keeper.minutes_since_save()
+        is_late = 0 < training.checkpoint_interval_minutes <= self.keeper.minutes_since_save()
+        late = self.stopping.after_step(is_late=is_late)
         if evaluates or saves or late:
             self.read_all()
             with self.log.throughput.paused():

@@ -11,9 +11,11 @@ from textclf_jax.observe.plots import CURVES_FILE
 from textclf_jax.observe.profiling import PROFILE_FOLDER
 from textclf_jax.observe.progress import Progress
 from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, MODEL_FOLDER, Checkpoints, remove
+from textclf_jax.runs.following import NoCheckpoints, NoLogger
 from textclf_jax.runs.logger import RunLogger
 from textclf_jax.runs.record import CARD_FILE, FIGURES_FOLDER, PAGE_FILE, RECORD_FILE, SUMMARY_FILE
 from textclf_jax.runs.signals import StopRequest
+from textclf_jax.runtime.agreement import by_first
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.report import REPORT_FOLDER
 from textclf_jax.training.start import Start
@@ -23,7 +25,7 @@ RESULTS = (MODEL_FOLDER, REPORT_FOLDER, CURVES_FILE, PROFILE_FOLDER, PAGE_FILE, 
 
 
 class Session(NamedTuple):
-    """What a run writes to while it trains.
+    """What a run writes to while it trains; of several processes the first one.
 
     Attributes:
       run_dir: the folder of the run.
@@ -34,8 +36,8 @@ class Session(NamedTuple):
 
     run_dir: Path
     record: dict[str, Any]
-    checkpoints: Checkpoints
-    logger: RunLogger
+    checkpoints: Checkpoints | NoCheckpoints
+    logger: RunLogger | NoLogger
     progress: Progress
     stop: StopRequest
 
@@ -75,6 +77,27 @@ def open_session(plan: Plan, run_dir: Path, start: Start, stop: StopRequest, *, 
         stack.enter_context(logger)
         progress = Progress(plan.length.updates, start=start.updates, description=plan.config.experiment.kind)
         yield Session(run_dir, record, checkpoints, logger, progress, stop)
+
+
+def enter_session(
+    stack: ExitStack, plan: Plan, run_dir: Path, start: Start, stop: StopRequest, *, fresh: bool
+) -> Session:
+    """Opens the files of a run, in the first process of several alone; arguments as for `open_session`.
+
+    Args:
+      stack: closes them.
+    """
+    entered: list[Session] = []
+
+    def enter() -> int | None:
+        entered.append(stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh)))
+        return entered[0].checkpoints.saved_step
+
+    saved_step = by_first(enter)
+    if entered:
+        return entered[0]
+    progress = Progress(plan.length.updates, start=start.updates, description=plan.config.experiment.kind)
+    return Session(run_dir, plan.record(), NoCheckpoints(saved_step), NoLogger(), progress, stop)
 
 
 @contextmanager

@@ -1,14 +1,18 @@
 """Where a run starts: at its own checkpoint, at that of an earlier run, from other weights, or afresh."""
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from textclf_jax import __version__
 from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, is_checkpoints_folder
+from textclf_jax.runs.checksums import checksums
 from textclf_jax.runs.pretrained import Pretrained, adopt
 from textclf_jax.runs.record import label_names, renamed_classes
 from textclf_jax.runs.resuming import Position, continue_earlier, resume
+from textclf_jax.runtime.agreement import arrays_by_first, by_first, require_same
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.steps import TrainState
 
@@ -18,7 +22,7 @@ class Start(NamedTuple):
 
     Attributes:
       position: the first position.
-      state: its train state, or None where a fresh one is to be drawn.
+      state: its train state, in the host's memory or on the devices; None where a fresh one is to be drawn.
       pretrained: weights that go into the fresh state.
       resumes: it is this run's own earlier position.
       note: what to tell the user.
@@ -74,6 +78,43 @@ def find_start(
         )
         return Start(position, state)
     return Start(Position(), pretrained=pretrained, note=adopted) if pretrained else Start(Position())
+
+
+def start_together(plan: Plan, pretrained: Pretrained | None, find: Callable[[], Start]) -> Start:
+    """Where all processes of a run start: where the first one finds that it does; states are put on the devices.
+
+    Args:
+      plan: the run.
+      pretrained: the weights, which each process has.
+      find: finds the start; the others call it not, and need not see the folder of the run.
+
+    Raises:
+      UserError: the first process cannot start, or the processes are not at work on the same run.
+    """
+    weights = None if pretrained is None else checksums(pretrained.variables)
+    require_same("settings, data and weights", [__version__, plan.fingerprint(), weights])
+    found: list[Start] = []
+
+    def told() -> dict[str, Any]:
+        start = find()
+        found.append(start)
+        adopts, has_state = start.pretrained is not None, start.state is not None
+        return {"position": start.position.stored(), "state": has_state, "adopts": adopts, "resumes": start.resumes}
+
+    facts = by_first(told)
+    start = (
+        found[0]
+        if found
+        else Start(
+            Position.restored(facts["position"]),
+            pretrained=pretrained if facts["adopts"] else None,
+            resumes=facts["resumes"],
+        )
+    )
+    if not facts["state"]:
+        return start
+    state = arrays_by_first(lambda: start.state, plan.state_shapes)
+    return start._replace(state=plan.placement.put_state(state))
 
 
 def adopt_into(plan: Plan, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:

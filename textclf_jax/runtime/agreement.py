@@ -1,0 +1,110 @@
+"""What the processes of a run tell each other, beside what their programs exchange.
+
+With one process everything here answers at once what it was given. With several all must call it, in the same order.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from textclf_jax.errors import UserError
+from textclf_jax.runtime.processes import are_several, is_first
+
+DIGEST_BYTES = 16
+
+
+def by_first(work: Callable[[], Any]) -> Any:
+    """Does something in the first process alone.
+
+    Args:
+      work: gives what JSON can hold.
+
+    Returns:
+      What it gave, in all processes.
+
+    Raises:
+      UserError: what it raised, in all processes.
+    """
+    if not are_several():
+        return work()
+    error, value = None, None
+    if is_first():
+        try:
+            value = work()
+        except UserError as raised:
+            error = raised
+    found = _from_first({"error": None if error is None else str(error), "value": value})
+    if error is not None:
+        raise error
+    if found["error"] is not None:
+        raise UserError(f"the first process could not go on: {found['error'].partition(chr(10))[0]}")
+    return value if is_first() else found["value"]
+
+
+def _from_first(value: Any) -> Any:
+    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+    sent = text if is_first() else np.zeros(size, np.uint8)
+    return json.loads(multihost_utils.broadcast_one_to_all(sent).tobytes())
+
+
+def arrays_by_first(work: Callable[[], PyTree[Any]], like: PyTree) -> PyTree[np.ndarray]:
+    """Arrays that the first process has, in the host's memory of all processes.
+
+    Args:
+      work: gives the arrays; it is called in the first process alone.
+      like: their shapes and dtypes.
+    """
+    if not are_several():
+        return work()
+    arrays = work() if is_first() else jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like)
+    # one at a time: what is sent needs memory of its own
+    return jax.tree.map(_array_from_first, arrays)
+
+
+def _array_from_first(array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    # as whole numbers: what is sent is a sum over processes, in which -0.0 would become 0.0. JAX has none of 8 bytes
+    plain = np.ascontiguousarray(array).reshape(-1).view(f"u{min(array.dtype.itemsize, 4)}")
+    return np.asarray(multihost_utils.broadcast_one_to_all(plain)).view(array.dtype).reshape(array.shape)
+
+
+def require_same(what: str, facts: Any) -> None:
+    """Raises UserError in all processes where they differ in something.
+
+    Args:
+      what: the name of it, for the message.
+      facts: what must be the same; JSON-able.
+    """
+    if not are_several():
+        return
+    text = json.dumps(facts, sort_keys=True, default=str).encode()
+    digest = np.frombuffer(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest(), np.uint8)
+    of_all = multihost_utils.process_allgather(digest)
+    others = [str(index) for index, found in enumerate(of_all) if not np.array_equal(found, of_all[0])]
+    if others:
+        raise UserError(
+            f"the processes of this run have not the same {what}: {', '.join(others)} differ from process 0. Start all "
+            "of them with the same command and files; with --num-processes 1 each runs alone."
+        )
+
+
+def gathered(array: Any) -> np.ndarray | None:
+    """An array of a program, whole in the host's memory; None in processes that have not got all, and need not.
+
+    Only where devices of other processes have parts of it is anything sent.
+    """
+    if not isinstance(array, jax.Array) or array.is_fully_addressable:
+        return np.asarray(array)
+    if not array.is_fully_replicated:
+        assert isinstance(array.sharding, NamedSharding)
+        whole = NamedSharding(array.sharding.mesh, PartitionSpec())
+        array = jax.jit(lambda parts: parts, out_shardings=whole)(array)
+    return np.asarray(array.addressable_data(0)) if is_first() else None
