@@ -153,11 +153,25 @@ def test_a_changed_config_is_refused(machine):
     assert run(machine, methods=("pretrained",)) == 0
 
 
+def test_the_linear_path_alone_has_a_row_without_a_run_of_its_own(machine):
+    assert run(machine, methods=("majority", "pretrained+linear", "pretrained"), seeds=2) == 0
+    found = {each["method"]: each for each in results()["methods"]}
+    assert list(found) == ["majority", "linear", "pretrained", "pretrained+linear"]
+    alone = found["linear"]
+    assert alone["title"] == "linear path alone"
+    assert alone["accuracy"]["value"] == pytest.approx(25 / 30)
+    assert found["pretrained+linear"]["accuracy"]["value"] == pytest.approx(27 / 30)
+    assert alone["minutes"] is None
+    assert [each["run"] for each in alone["by_seed"]] == [f"toy-pretrained-linear-seed{seed}" for seed in (1, 2)]
+    assert len(results()["differences"]) == 6
+    assert "| linear path alone | 83.33 |" in Path("studies/toy/results.md").read_text()
+
+
 def test_a_model_that_predicts_nothing_is_wrong_everywhere(machine, monkeypatch, capsys):
     original = machine.predict_split
 
     def nothing(model, split, *, note):
-        return np.full(30, -1), original(model, split, note=note)[1]
+        return np.full(30, -1), None, original(model, split, note=note)[2]
 
     monkeypatch.setattr("textclf_jax.study.running.predict_split", nothing)
     assert run(machine, methods=("majority", "pretrained"), seeds=1) == 0

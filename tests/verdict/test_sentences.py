@@ -5,10 +5,11 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textclf_jax.study.design import METHODS, TITLES
+from textclf_jax.study.design import TITLES
 from textclf_jax.verdict.sentences import CHANCE, Figures, verdict
 
 LINEAR = "pretrained+linear"
+METHODS = tuple(TITLES)
 VALUE = st.integers(0, 100)
 HALF, P = st.floats(0.0, 0.2), st.floats(0.0, 1.0)
 
@@ -33,8 +34,9 @@ def plain(accuracies: dict[str, float], half: float = 0.01, p_value: float = 0.0
     return results(dict(zip(METHODS, accuracies.values(), strict=True)), sure)
 
 
-def of(majority=0.25, tfidf=0.8, scratch=0.75, pretrained=0.82, linear=0.85, **changes):
-    return verdict(plain({"m": majority, "t": tfidf, "s": scratch, "p": pretrained, "l": linear}, **changes))
+def of(majority=0.25, tfidf=0.8, alone=0.5, scratch=0.75, pretrained=0.82, linear=0.85, **changes):
+    figures = {"m": majority, "t": tfidf, "a": alone, "s": scratch, "p": pretrained, "l": linear}
+    return verdict(plain(figures, **changes))
 
 
 @st.composite
@@ -70,12 +72,10 @@ def test_whatever_the_figures_are_it_is_true(found):
         assert not all(differences[best, name] for name in seconds)
         assert others[0] < most
     on = max(accuracy["pretrained"], accuracy[LINEAR])
-    off = max(accuracy["majority"], accuracy["tfidf"], accuracy["scratch"])
+    without = ("majority", "tfidf", "linear", "scratch")
+    off = max(accuracy[name] for name in without)
     is_ahead = any(
-        differences[a, b]
-        for a in ("pretrained", LINEAR)
-        for b in ("majority", "tfidf", "scratch")
-        if (accuracy[a], accuracy[b]) == (on, off)
+        differences[a, b] for a in ("pretrained", LINEAR) for b in without if (accuracy[a], accuracy[b]) == (on, off)
     )
     if told[1].startswith("Pretraining was worth it"):
         assert on > off
@@ -84,10 +84,7 @@ def test_whatever_the_figures_are_it_is_true(found):
     if not is_ahead:
         assert told[1].startswith(("Pretraining was not worth it", "That pretraining was worth it cannot be told"))
     off_is_ahead = any(
-        differences[b, a]
-        for a in ("pretrained", LINEAR)
-        for b in ("majority", "tfidf", "scratch")
-        if (accuracy[a], accuracy[b]) == (on, off)
+        differences[b, a] for a in ("pretrained", LINEAR) for b in without if (accuracy[a], accuracy[b]) == (on, off)
     )
     if told[1].startswith("Pretraining was not worth it"):
         assert off_is_ahead
@@ -123,6 +120,10 @@ def test_a_tie_is_one():
 
 def test_the_linear_path_alone_does_not_make_pretraining_worth_it():
     assert of(scratch=0.82, linear=0.9)[1].startswith("Whether pretraining was worth it cannot be told")
+    first, second = of(alone=0.85, linear=0.85)
+    assert first.startswith("There is a tie: linear path alone has 85.0%")
+    assert second.startswith("That pretraining was worth it cannot be told: linear path alone needs none")
+    assert of(alone=0.9)[1].startswith("Pretraining was not worth it: linear path alone needs none and is ahead")
     assert of(scratch=0.86, tfidf=0.7, linear=0.9)[1].startswith("Pretraining was not what helped")
 
 

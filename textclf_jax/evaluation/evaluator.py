@@ -13,10 +13,11 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
+from textclf_jax.constants import LINEAR
 from textclf_jax.data.collate import Batching, BatchRows
 from textclf_jax.data.dataset import Dataset
 from textclf_jax.data.prefetch import prefetched
-from textclf_jax.evaluation.mixing import fit_weights, mixture, weights_of
+from textclf_jax.evaluation.mixing import PART_NAMES, fit_weights, mixture, weights_of
 from textclf_jax.model.heads import Batch, Sums, forward
 from textclf_jax.runtime.programs import Compiled, Programs, compiled, shapes_of
 from textclf_jax.runtime.sharding import ONE_DEVICE, Placement, put_together
@@ -102,10 +103,18 @@ class Evaluator:
         """The task's metrics, and those of the parts."""
         return {**self.task.metrics(*outcome[:3], thresholds), **outcome.of_parts}
 
-    def predicted(self, variables: PyTree, data: Dataset) -> Int[np.ndarray, " N"]:
-        """The class that a classifier predicts for each row of a split; -1 for all where it does not predict."""
-        logits = self.outcome(variables, data).logits
-        return logits.argmax(axis=-1) if predicts(logits) else np.full(len(data), -1, np.int64)
+    def predicted(self, variables: PyTree, data: Dataset) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"] | None]:
+        """The class that a classifier predicts for each row of a split, -1 for all where it does not predict.
+
+        Then that by its linear path alone; None where it has none.
+        """
+        outcome, has_linear_path = self.outcome(variables, data), LINEAR in variables
+        if not predicts(outcome.logits):
+            nothing = np.full(len(data), -1, np.int64)
+            return nothing, nothing if has_linear_path else None
+        parts = outcome.parts
+        by_linear_path = None if parts is None else parts[:, PART_NAMES.index("linear")].argmax(axis=-1)
+        return outcome.logits.argmax(axis=-1), by_linear_path
 
     def outcome(self, variables: PyTree, data: Dataset, *, fits_weights: bool = False) -> Outcome:
         """Runs the model on all rows of a split; the same masks each time.

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from textclf_jax.prepare.options import PrepareOptions
 
 MAJORITY, TFIDF, SCRATCH, PRETRAINED, LINEAR = "majority", "tfidf", "scratch", "pretrained", "pretrained+linear"
+# not trained by itself: what the linear path of LINEAR predicts without the encoder, which needs no pretraining
+LINEAR_ALONE = "linear"
 BASELINES = (MAJORITY, TFIDF)
 TITLES = {
     MAJORITY: "majority class",
     TFIDF: "TF-IDF + logistic regression",
+    LINEAR_ALONE: "linear path alone",
     SCRATCH: "encoder from scratch",
     PRETRAINED: "pretrained encoder",
     LINEAR: "pretrained encoder + linear path",
 }
-METHODS = tuple(TITLES)  # in the order of the tables
+METHODS = tuple(name for name in TITLES if name != LINEAR_ALONE)  # in the order of the tables
 NO_TEST = "data.test.dataset_path=null"
 # the template has a linear path: an encoder is compared without one
 LINEAR_KEY, ENCODER_ALONE = "classification_head.linear.enabled=true", "classification_head.linear.enabled=false"

@@ -8,7 +8,8 @@ seeds (percentiles); those of differences draw the same rows and seeds for both 
 permutation test of the rows (with one seed: McNemar's), two-sided, not corrected for the number of comparisons. Minutes
 are those of one seed: data and vocabulary, measuring the speed, training and testing. The encoder from scratch is
 trained twice, for the time that the others have for finetuning and for that of pretraining, and the better one on the
-validation split counts; pretrained ones are finetuned for some epochs at most. Baselines are the same for every
+validation split counts; pretrained ones are finetuned for some epochs at most. The linear path alone is that of the
+pretrained encoder + linear path, without the encoder: it needs no pretraining. Baselines are the same for every
 seed."""
 
 
@@ -29,7 +30,7 @@ def method_rows(results: dict[str, Any]) -> tuple[tuple[str, ...], list[tuple[st
     rows = []
     for each in results["methods"]:
         scores = [text for name in ("accuracy", "f1_macro") for text in _percent(each[name])]
-        rows.append((each["title"], *scores, f"{each['minutes']:.1f}"))
+        rows.append((each["title"], *scores, "–" if each["minutes"] is None else f"{each['minutes']:.1f}"))
     return columns, rows
 
 

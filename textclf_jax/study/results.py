@@ -19,11 +19,12 @@ from textclf_jax.experiments.folders import run_folder
 from textclf_jax.files import json_text, write_csv, write_whole
 from textclf_jax.observe.progress import print_table
 from textclf_jax.runs.record import RECORD_FILE, SUMMARY_FILE
-from textclf_jax.study.design import BASELINES, SCRATCH, TITLES, Design, Part
+from textclf_jax.study.design import BASELINES, LINEAR, LINEAR_ALONE, SCRATCH, TITLES, Design, Part
 from textclf_jax.study.page import markdown, method_rows
 from textclf_jax.study.progress import Progress
 
 TRUE_CLASSES = "true"  # the name of what is kept beside predictions
+BY_LINEAR_PATH = ".linear-path"
 RESULTS_JSON, RESULTS_CSV, RESULTS_PAGE = "results.json", "results.csv", "results.md"
 CSV_COLUMNS = ("method", "seeds", "accuracy", "accuracy_low", "accuracy_high", "f1_macro", "f1_macro_low")
 CSV_COLUMNS += ("f1_macro_high", "minutes")
@@ -39,7 +40,7 @@ def results_of(design: Design, progress: Progress, predictions: GetPredictions) 
       predictions: the classes of the test rows that a run, by its name, has predicted; by `TRUE_CLASSES` the true ones.
     """
     labels = predictions(TRUE_CLASSES)
-    chosen = {method: [_chosen(design, method, seed) for seed in design.seed_numbers] for method in design.methods}
+    chosen = {method: [_chosen(design, method, seed) for seed in design.seed_numbers] for method in _compared(design)}
     found = {method: np.stack([predictions(name) for name in names]) for method, names in chosen.items()}
     comparison = compare(found, labels)
     methods = []
@@ -47,7 +48,7 @@ def results_of(design: Design, progress: Progress, predictions: GetPredictions) 
         by_seed = [
             {
                 "seed": seed,
-                "run": name,
+                "run": name.removesuffix(BY_LINEAR_PATH),
                 "accuracy": float(np.mean(row == labels)),
                 "f1_macro": f1_macro(row, labels),
                 "minutes": _minutes(design, progress, method, seed),
@@ -55,7 +56,7 @@ def results_of(design: Design, progress: Progress, predictions: GetPredictions) 
             for seed, name, row in zip(design.seed_numbers, names, found[method], strict=True)
         ]
         scores = {name: value._asdict() for name, value in comparison.scores[method]._asdict().items()}
-        minutes = float(np.mean([each["minutes"] for each in by_seed]))
+        minutes = None if method == LINEAR_ALONE else float(np.mean([each["minutes"] for each in by_seed]))
         methods.append({"method": method, "title": TITLES[method], **scores, "minutes": minutes, "by_seed": by_seed})
     return {
         "study": design.out.name,
@@ -74,10 +75,22 @@ def results_of(design: Design, progress: Progress, predictions: GetPredictions) 
     }
 
 
+def of_linear_path(name: str) -> str:
+    """What the predictions of a run's linear path alone are kept by."""
+    return f"{name}{BY_LINEAR_PATH}"
+
+
+def _compared(design: Design) -> list[str]:
+    """The methods of a study, and the linear path alone where one of them has it; in the order of the tables."""
+    return [name for name in TITLES if name in design.methods or (name == LINEAR_ALONE and LINEAR in design.methods)]
+
+
 def _chosen(design: Design, method: str, seed: int) -> str:
     """The name of the run that counts for a method: of several finetuning runs the best on the validation split."""
     if method in BASELINES:
         return method
+    if method == LINEAR_ALONE:
+        return of_linear_path(_chosen(design, LINEAR, seed))
     names = [design.experiment(part, seed) for part in design.parts(method) if part.kind == "finetuning"]
     return max(names, key=validation_accuracy) if method == SCRATCH else names[0]
 
@@ -92,8 +105,10 @@ def validation_accuracy(name: str) -> float:
     return -1.0 if accuracy is None else float(accuracy)
 
 
-def _minutes(design: Design, progress: Progress, method: str, seed: int) -> float:
-    """The minutes that a seed of a method took: data, measuring, training and testing."""
+def _minutes(design: Design, progress: Progress, method: str, seed: int) -> float | None:
+    """The minutes that a seed of a method took: data, measuring, training and testing; None where it has no run."""
+    if method == LINEAR_ALONE:
+        return None
     if method in BASELINES:
         return progress.runs[method].seconds / 60
     seconds = progress.prepare_seconds or 0.0

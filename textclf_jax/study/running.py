@@ -24,7 +24,14 @@ from textclf_jax.runs.lock import RunLock
 from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.study.design import BASELINES, MAJORITY, TFIDF, Design, Part
 from textclf_jax.study.progress import Measured, Progress, Run, open_progress
-from textclf_jax.study.results import TRUE_CLASSES, read_results, results_of, show_results, write_results
+from textclf_jax.study.results import (
+    TRUE_CLASSES,
+    of_linear_path,
+    read_results,
+    results_of,
+    show_results,
+    write_results,
+)
 from textclf_jax.training.evaluating import predict_split
 from textclf_jax.training.speed import length_within
 
@@ -241,9 +248,11 @@ class Study:
     def _predict(self, name: str, folder: Path) -> None:
         """Keeps what the best model of a run predicts for the test rows."""
         # the training has told all else
-        predicted, data = predict_split(folder / MODEL_FOLDER, "test", note=say_warning)
+        predicted, by_linear_path, data = predict_split(folder / MODEL_FOLDER, "test", note=say_warning)
         if data.labels is None or not np.array_equal(data.labels, self.predictions(TRUE_CLASSES)):
             raise UserError(f"{data.path}: has changed since the study prepared it. Choose another --out.")
         if (predicted < 0).any():
             print(f"warning: {name} predicts nothing, its training went wrong: all of its rows count as wrong")
         self._keep(name, predicted)
+        if by_linear_path is not None:
+            self._keep(of_linear_path(name), by_linear_path)

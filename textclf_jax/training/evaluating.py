@@ -66,14 +66,20 @@ def evaluate_saved(
         return EvaluationReport.of(saved, evaluator, OTHER_DATA if file else split, data)
 
 
-def predict_split(folder: Path, split: str, *, note: Note = print) -> tuple[Int[np.ndarray, " N"], Dataset]:
-    """The class that a saved classifier predicts for each row of a split of its run, and the split.
+def predict_split(
+    folder: Path, split: str, *, note: Note = print
+) -> tuple[Int[np.ndarray, " N"], Int[np.ndarray, " N"] | None, Dataset]:
+    """What a saved classifier predicts for the rows of a split of its run.
 
     Args: those of `evaluate_saved`.
+
+    Returns:
+      The class of each row, -1 for all where it does not predict; that by its linear path alone, None where there is
+      none; and the split.
     """
     with explained_exhaustion(WITH_LESS_MEMORY):
         saved, evaluator, data = load_for_evaluation(folder, split, None, Path.cwd(), note)
-        return evaluator.predicted(saved.variables, data), data
+        return *evaluator.predicted(saved.variables, data), data
 
 
 def calibrate(folder: Path, max_error: float | None, *, file: Path | None = None, note: Note = print) -> Confidence:
