@@ -74,7 +74,9 @@ def facts(**changes):
         "results": {"val": {"accuracy": 0.7, "loss": None}, "test": {"accuracy": 0.8, "loss": 0.5}},
         "answers": answers(),
         "data": DataCard(
-            (SplitData("test", "data/<i>.pt", "abc", 30, 300, (10, 10, 10)),), ({"path": EVIL},), {"rows": "9"}
+            (SplitData("test", "data/<i>.pt", "abc", 30, 300, (10, 10, 10)),),
+            ({"role": "train", "path": EVIL},),
+            {"rows": "9"},
         ),
         "check": {"suspects": [{"text": EVIL, "label": "a", "p": 0.01}], "odd": {"deep": [[1, EVIL], {"x": [EVIL]}]}},
         "config": config.model_dump(mode="json"),
@@ -238,6 +240,7 @@ def test_the_model_card_holds_no_markup_of_strangers():
     card = model_card(facts())
     assert "<" not in card.replace("textclf finetune 'news<b>' --fresh", "")
     assert "| accuracy | 0.8000 | 0.7000 to 0.9000 |" in card
+    assert f"Made from:\n\n| role | path |\n| --- | --- |\n| train | {markdown(EVIL)} |\n" in card
     tables = [line for line in card.splitlines() if line.startswith("|")]
     assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in tables)
 
