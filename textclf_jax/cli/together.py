@@ -29,8 +29,8 @@ def among_others(command: Callable[[], int]) -> int:
         return code
     except UserError as error:
         told, code = str(error), 2
-    except KeyboardInterrupt:
-        told, code = "interrupted", 130
+    except KeyboardInterrupt as stopped:
+        told, code = "interrupted", stopped.args[0] if stopped.args else 130
     except BaseException:  # a bug, or a file that cannot be written
         told, code = traceback.format_exc(), 1
     print(f"process {jax.process_index()}: {told}", file=sys.stderr, flush=True)
