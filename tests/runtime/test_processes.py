@@ -128,7 +128,7 @@ def test_processes_that_do_not_find_each_other_are_told_how(asked, monkeypatch):
 def test_a_port_that_is_taken_is_refused(asked):
     with socket.create_server(("", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=rf"this host does not give port {port} \(.+\)\. Choose another one"):
+        with pytest.raises(UserError, match=rf"not give port {port} \(Address already in use\)\. Choose another one"):
             join(Launch(f"127.0.0.1:{port}", 2, 0))
         assert not asked
         assert join(Launch(f"127.0.0.1:{port}", 2, 1))  # which only goes there
@@ -172,6 +172,37 @@ def test_who_is_stopped_before_the_others_know_ends_alone(monkeypatch, capsys, s
         among_others(command)
     assert ended.value.code == code
     assert capsys.readouterr().err == "process 0: interrupted\n"
+
+
+@pytest.mark.parametrize(("error", "waits"), [(UserError("no"), False), (processes.CommonError("no"), True)])
+def test_who_has_the_error_of_all_waits_for_them(monkeypatch, capsys, error, waits):
+    def command():
+        raise error
+
+    def shut_down():
+        done.append(True)
+        raise RuntimeError("another one is gone")
+
+    done = []
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    monkeypatch.setattr(jax.distributed, "shutdown", shut_down)
+    with pytest.raises(SystemExit) as ended:
+        among_others(command)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "process 0: no\n"
+    assert done == [True] * waits
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_error_of_the_first_process_is_that_of_all(monkeypatch, first):
+    def work():
+        raise UserError("finished\nand more")
+
+    monkeypatch.setattr(agreement, "are_several", lambda: True)
+    monkeypatch.setattr(agreement, "is_first", lambda: first)
+    monkeypatch.setattr(agreement, "_from_first", lambda value: {"error": "finished\nand more", "value": None})
+    with pytest.raises(processes.CommonError, match="^finished\nand" if first else "could not go on: finished$"):
+        agreement.by_first(work)
 
 
 def test_what_differs_between_processes_is_named(monkeypatch):

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from textclf_jax.errors import UserError, listed
-from textclf_jax.runtime.processes import are_several, is_first
+from textclf_jax.runtime.processes import CommonError, are_several, is_first
 
 DIGEST_BYTES = 16
 
@@ -31,7 +31,7 @@ def by_first(work: Callable[[], Any]) -> Any:
       What it gave, in all processes.
 
     Raises:
-      UserError: what it raised, in all processes.
+      UserError: it raised one; of several processes all raise CommonError then.
     """
     if not are_several():
         return work()
@@ -43,9 +43,9 @@ def by_first(work: Callable[[], Any]) -> Any:
             error = raised
     found = _from_first({"error": None if error is None else str(error), "value": value})
     if error is not None:
-        raise error
+        raise CommonError(str(error)) from error
     if found["error"] is not None:
-        raise UserError(f"the first process could not go on: {found['error'].partition(chr(10))[0]}")
+        raise CommonError(f"the first process could not go on: {found['error'].partition(chr(10))[0]}")
     return value if is_first() else found["value"]
 
 
@@ -78,7 +78,7 @@ def _array_from_first(array: Any) -> np.ndarray:
 
 
 def require_same(facts: Callable[[], Mapping[str, Any]]) -> None:
-    """Raises UserError in all processes where they differ in something.
+    """Raises CommonError where processes differ in something.
 
     Args:
       facts: gives what must be the same, JSON-able, by the names that the message has for it. One process calls it not.
@@ -91,7 +91,7 @@ def require_same(facts: Callable[[], Mapping[str, Any]]) -> None:
     names = [name for name, is_other in zip(digests, differs.any(axis=0), strict=True) if is_other]
     if names:
         others = listed([str(index) for index in np.flatnonzero(differs.any(axis=1))])
-        raise UserError(
+        raise CommonError(
             f"the processes of this run have not the same {listed(names)}: compare process 0 with {others}. Start all "
             "with the same command and files; with --num-processes 1 each runs alone."
         )

@@ -4,6 +4,7 @@ JAX connects them, and a cluster it knows tells it all. What each of them comput
 arrays, of which each has its devices' part; files and lines are the first one's alone.
 """
 
+import errno
 import os
 import re
 import signal
@@ -36,6 +37,10 @@ CLUSTERS = {
     "Open MPI": (("OMPI_MCA_orte_hnp_uri",), OPEN_MPI_SIZE),
 }
 KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
+
+
+class CommonError(UserError):
+    """An error that all processes of a run have, at the same place."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +110,11 @@ def _require_free_port(coordinator: str) -> None:
         family = socket.AF_INET6 if both else socket.AF_INET
         socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
     except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            return  # JAX tries more than one kind of address
         raise UserError(
-            f"--coordinator {coordinator}: this host does not give port {port} ({error.strerror}). Choose another one, "
-            "the same for all processes."
+            f"--coordinator {coordinator}: this host does not give port {port} ({os.strerror(error.errno)}). Choose "
+            "another one, the same for all processes."
         ) from error
 
 
@@ -188,11 +195,11 @@ def has_joined() -> bool:
 
 
 def require_as_many_devices() -> None:
-    """Raises UserError, in all processes, where one has more devices than another: JAX cannot send between these."""
+    """Raises CommonError where one has more devices than another: JAX cannot send between these."""
     counts = Counter(device.process_index for device in jax.devices())
     if len(set(counts.values())) > 1:
         told = ", ".join(str(counts[index]) for index in sorted(counts))
-        raise UserError(
+        raise CommonError(
             f"the processes of this run have {told} devices. Each needs as many as the others; CUDA_VISIBLE_DEVICES "
             "chooses fewer GPUs."
         )
