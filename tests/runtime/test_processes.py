@@ -223,6 +223,24 @@ def test_a_program_that_makes_arrays_whole_is_compiled_once():
     assert agreement._gathering(first) is agreement._gathering(second)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_no_process_runs_ahead_while_arrays_are_gathered(monkeypatch, first):
+    class OfSeveral:
+        is_fully_addressable, is_fully_replicated = False, True
+
+        def addressable_data(self, index):
+            return np.arange(3) + index
+
+    waited = []
+    monkeypatch.setattr(agreement, "jax", SimpleNamespace(Array=OfSeveral, block_until_ready=waited.append))
+    monkeypatch.setattr(agreement, "is_first", lambda: first)
+    found = agreement.gathered(array := OfSeveral())
+    if first:
+        np.testing.assert_array_equal(found, np.arange(3))
+    else:
+        assert (found, waited) == (None, [array])
+
+
 def test_alone_everything_is_agreed_at_once():
     assert agreement.by_first(lambda: {"a": [1, None]}) == {"a": [1, None]}
     tree = {"a": np.array([-0.0, 1.0], np.float32)}

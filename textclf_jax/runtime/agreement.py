@@ -112,7 +112,11 @@ def gathered(array: Any) -> np.ndarray | None:
     if not array.is_fully_replicated:
         assert isinstance(array.sharding, NamedSharding)
         array = _gathering(array.sharding.mesh)(array)
-    return np.asarray(array.addressable_data(0)) if is_first() else None
+    if is_first():
+        return np.asarray(array.addressable_data(0))
+    # a process that runs ahead would have many of them in its memory; a CPU has been seen to wait for ever then
+    jax.block_until_ready(array)
+    return None
 
 
 @functools.cache
