@@ -69,6 +69,13 @@ def test_a_resumed_run_keeps_its_best_model():
     assert kept([math.nan, 2.5], Position(step=4, best_score=2.0)) == [None, None]
 
 
+def test_the_figures_of_the_first_process_count_in_all(monkeypatch):
+    monkeypatch.setattr("textclf_jax.training.keeper.by_first", lambda work: {"loss": 2.0})
+    made, _ = keeper([3.0])
+    made.evaluate(SimpleNamespace(variables={}))  # pyright: ignore
+    assert (made.position.best_score, made.best_metrics) == (2.0, {"loss": 2.0})
+
+
 def test_the_model_is_the_best_by_the_chosen_metric():
     made, lines = keeper([])
     made.plan.config.training.early_stopping = EarlyStopping(metric="accuracy")

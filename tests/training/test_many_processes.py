@@ -146,5 +146,5 @@ def test_processes_of_different_runs_are_refused(make):
     for index in range(2):
         told = processes.said(run, index)
         assert f"process {index}: the processes of this run have not the same settings" in told
-        assert "1 differ from process 0" in told
+        assert "compare process 0 with 1" in told
     assert not (run / "checkpoints").exists()

@@ -1,6 +1,8 @@
 """What starting over leaves of an earlier run, and what a start that failed leaves in the folder of its run."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runs.pretrained import load_pretrained
 from textclf_jax.runs.signals import Stopped
 from textclf_jax.runtime.programs import Programs
+from textclf_jax.training import fit as fit_module
 from textclf_jax.training import log
 from textclf_jax.training.fit import fit
 from textclf_jax.training.loop import TrainingLoop
@@ -111,6 +114,14 @@ def test_a_start_that_is_stopped_while_compiling_leaves_nothing(few, tmp_path, m
     monkeypatch.setattr(Programs, "compile", failing(Stopped()))
     fit(tiny.finetuning(few), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_has_joined_others_is_stopped_alone_while_they_do_not_know(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(fit_module, "has_joined", lambda: True)
+    monkeypatch.setattr(fit_module, "make_plan", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Stopped) as stopped:
+        fit(tiny.finetuning(few), tmp_path)
+    assert stopped.value.args == (143,)
 
 
 def test_what_was_trained_stays_when_the_run_fails_later(few, tmp_path, monkeypatch):

@@ -3,19 +3,20 @@
 With one process everything here answers at once what it was given. With several all must call it, in the same order.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
-from textclf_jax.errors import UserError
-from textclf_jax.runtime.processes import are_several, is_first
+from textclf_jax.errors import UserError, listed
+from textclf_jax.runtime.processes import CommonError, are_several, is_first
 
 DIGEST_BYTES = 16
 
@@ -30,7 +31,7 @@ def by_first(work: Callable[[], Any]) -> Any:
       What it gave, in all processes.
 
     Raises:
-      UserError: what it raised, in all processes.
+      UserError: it raised one; of several processes all raise CommonError then.
     """
     if not are_several():
         return work()
@@ -42,9 +43,9 @@ def by_first(work: Callable[[], Any]) -> Any:
             error = raised
     found = _from_first({"error": None if error is None else str(error), "value": value})
     if error is not None:
-        raise error
+        raise CommonError(str(error)) from error
     if found["error"] is not None:
-        raise UserError(f"the first process could not go on: {found['error'].partition(chr(10))[0]}")
+        raise CommonError(f"the first process could not go on: {found['error'].partition(chr(10))[0]}")
     return value if is_first() else found["value"]
 
 
@@ -76,24 +77,29 @@ def _array_from_first(array: Any) -> np.ndarray:
     return np.asarray(multihost_utils.broadcast_one_to_all(plain)).view(array.dtype).reshape(array.shape)
 
 
-def require_same(what: str, facts: Any) -> None:
-    """Raises UserError in all processes where they differ in something.
+def require_same(facts: Callable[[], Mapping[str, Any]]) -> None:
+    """Raises CommonError where processes differ in something.
 
     Args:
-      what: the name of it, for the message.
-      facts: what must be the same; JSON-able.
+      facts: gives what must be the same, JSON-able, by the names that the message has for it. One process calls it not.
     """
     if not are_several():
         return
-    text = json.dumps(facts, sort_keys=True, default=str).encode()
-    digest = np.frombuffer(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest(), np.uint8)
-    of_all = multihost_utils.process_allgather(digest)
-    others = [str(index) for index, found in enumerate(of_all) if not np.array_equal(found, of_all[0])]
-    if others:
-        raise UserError(
-            f"the processes of this run have not the same {what}: {', '.join(others)} differ from process 0. Start all "
-            "of them with the same command and files; with --num-processes 1 each runs alone."
+    digests = {name: _digest(value) for name, value in facts().items()}
+    of_all = multihost_utils.process_allgather(np.stack(list(digests.values())))
+    differs = (of_all != of_all[0]).any(axis=-1)
+    names = [name for name, is_other in zip(digests, differs.any(axis=0), strict=True) if is_other]
+    if names:
+        others = listed([str(index) for index in np.flatnonzero(differs.any(axis=1))])
+        raise CommonError(
+            f"the processes of this run have not the same {listed(names)}: compare process 0 with {others}. Start all "
+            "with the same command and files; with --num-processes 1 each runs alone."
         )
+
+
+def _digest(value: Any) -> np.ndarray:
+    text = json.dumps(value, sort_keys=True, default=str).encode()
+    return np.frombuffer(hashlib.blake2b(text, digest_size=DIGEST_BYTES).digest(), np.uint8)
 
 
 def gathered(array: Any) -> np.ndarray | None:
@@ -105,6 +111,15 @@ def gathered(array: Any) -> np.ndarray | None:
         return np.asarray(array)
     if not array.is_fully_replicated:
         assert isinstance(array.sharding, NamedSharding)
-        whole = NamedSharding(array.sharding.mesh, PartitionSpec())
-        array = jax.jit(lambda parts: parts, out_shardings=whole)(array)
-    return np.asarray(array.addressable_data(0)) if is_first() else None
+        array = _gathering(array.sharding.mesh)(array)
+    if is_first():
+        return np.asarray(array.addressable_data(0))
+    # a process that runs ahead would have many of them in its memory; a CPU has been seen to wait for ever then
+    jax.block_until_ready(array)
+    return None
+
+
+@functools.cache
+def _gathering(mesh: Mesh) -> Callable[[jax.Array], jax.Array]:
+    """A program that makes an array whole on each device; one function, so that JAX compiles it once for a shape."""
+    return jax.jit(lambda parts: parts, out_shardings=NamedSharding(mesh, PartitionSpec()))

@@ -4,8 +4,14 @@ JAX connects them, and a cluster it knows tells it all. What each of them comput
 arrays, of which each has its devices' part; files and lines are the first one's alone.
 """
 
+import errno
 import os
 import re
+import signal
+import socket
+import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass
@@ -31,6 +37,10 @@ CLUSTERS = {
     "Open MPI": (("OMPI_MCA_orte_hnp_uri",), OPEN_MPI_SIZE),
 }
 KUBERNETES = ("KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX")
+
+
+class CommonError(UserError):
+    """An error that all processes of a run have, at the same place."""
 
 
 @dataclass(frozen=True)
@@ -66,21 +76,70 @@ def join(launch: Launch) -> bool:
     arguments = _told(launch) if launch != UNTOLD else _found()
     if arguments is None:
         return False
+    if launch.process_id == 0:
+        _require_free_port(str(launch.coordinator))
     # its handler of SIGTERM would take the place of ours
     jax.config.update("jax_enable_preemption_service", False)
+    where = f", which is to be at {launch.coordinator}" if launch.coordinator else ""
+    late = _apart(f"within {CONNECT_SECONDS} seconds not all of them have come to process 0{where}")
     try:
-        jax.distributed.initialize(
-            **arguments,
-            initialization_timeout=CONNECT_SECONDS,
-            heartbeat_timeout_seconds=SILENCE_SECONDS,
-            shutdown_timeout_seconds=SILENCE_SECONDS,
-        )
+        with _ended_in_time(CONNECT_SECONDS, late):
+            jax.distributed.initialize(
+                **arguments,
+                initialization_timeout=2 * CONNECT_SECONDS,
+                heartbeat_timeout_seconds=SILENCE_SECONDS,
+                shutdown_timeout_seconds=SILENCE_SECONDS,
+            )
     except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"the processes of this run do not find each other: {str(error).partition(chr(10))[0]}. Start each of them "
-            f"with {', '.join(FLAGS)}; with {FLAGS[1]} 1 a process runs alone."
-        ) from error
+        raise UserError(_apart(str(error).partition("\n")[0])) from error
     return True
+
+
+def _apart(why: str) -> str:
+    return (
+        f"the processes of this run do not find each other: {why}. Start each of them with {', '.join(FLAGS)}; with "
+        f"{FLAGS[1]} 1 a process runs alone."
+    )
+
+
+def _require_free_port(coordinator: str) -> None:
+    """Raises UserError where process 0 cannot listen on its port: JAX would crash, or share it with another run."""
+    port = int(coordinator.rpartition(":")[2])
+    both = socket.has_dualstack_ipv6()
+    try:
+        family = socket.AF_INET6 if both else socket.AF_INET
+        socket.create_server(("", port), family=family, dualstack_ipv6=both).close()
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            return  # JAX tries more than one kind of address
+        raise UserError(
+            f"--coordinator {coordinator}: this host does not give port {port} ({os.strerror(error.errno)}). Choose "
+            "another one, the same for all processes."
+        ) from error
+
+
+@contextmanager
+def _ended_in_time(seconds: float, message: str) -> Iterator[None]:
+    """Ends the process with a message where it has not left after so many seconds, and on Ctrl-C at once.
+
+    JAX connects in one call, during which Python handles no signal, and where nobody answers JAX aborts the process.
+    """
+
+    def end() -> None:
+        print(message, file=sys.stderr, flush=True)
+        os._exit(2)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    handled = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL) if handled else None
+    try:
+        yield
+    finally:
+        if handled:
+            signal.signal(signal.SIGINT, previous)
+        timer.cancel()
 
 
 def _told(launch: Launch) -> dict[str, Any] | None:
@@ -128,6 +187,22 @@ def _found() -> dict[str, Any] | None:
             f"install jax[k8s], or give {', '.join(FLAGS)}."
         )
     return None
+
+
+def has_joined() -> bool:
+    """Whether this process has joined others; JAX need not know its devices."""
+    return jax.distributed.is_initialized()
+
+
+def require_as_many_devices() -> None:
+    """Raises CommonError where one has more devices than another: JAX cannot send between these."""
+    counts = Counter(device.process_index for device in jax.devices())
+    if len(set(counts.values())) > 1:
+        told = ", ".join(str(counts[index]) for index in sorted(counts))
+        raise CommonError(
+            f"the processes of this run have {told} devices. Each needs as many as the others; CUDA_VISIBLE_DEVICES "
+            "chooses fewer GPUs."
+        )
 
 
 def is_first() -> bool:

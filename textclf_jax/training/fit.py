@@ -27,7 +27,7 @@ from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.runs.signals import Stopped, StopRequest
 from textclf_jax.runtime.agreement import arrays_by_first, by_first
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device, training_with_less_memory
-from textclf_jax.runtime.processes import are_several, is_first
+from textclf_jax.runtime.processes import are_several, has_joined, is_first, require_as_many_devices
 from textclf_jax.runtime.programs import Programs
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.training.early_stopping import decided_by, is_over
@@ -80,6 +80,7 @@ def fit(
             stack.enter_context(stop)
             stack.enter_context(explained_exhaustion(training_with_less_memory(config)))
             device = set_up_device(config.training)
+            require_as_many_devices()
             if not is_first():
                 stack.enter_context(silence())
 
@@ -95,13 +96,15 @@ def fit(
                 say(f"note: pictures are not drawn, as matplotlib is not installed: {install_line('report')}")
             csv_paths(run_dir, config.logging)  # refuses paths that clash or leave the folder
             find = functools.partial(find_start, dry_run=dry_run, fresh=fresh, changed_data=changed_data)
-            start = start_together(plan, pretrained, lambda: find(plan, run_dir, pretrained))
+            start = start_together(plan, pretrained, lambda: find(plan, run_dir, pretrained), dry_run=dry_run)
             show_plan(plan, device, dry_run=dry_run)
             say(start.note)
             if not dry_run:
                 session = enter_session(stack, plan, run_dir, start, stop, fresh=fresh)
                 _train_and_test(plan, start, session)
-    except Stopped:
+    except Stopped as stopped:
+        if has_joined() and not stop.is_shared:
+            raise Stopped(stop.exit_code) from stopped  # the others do not know of it, so nobody may wait for them
         say("stopped; the same command goes on from the last checkpoint, if there is one")
     return stop.exit_code
 

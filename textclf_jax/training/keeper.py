@@ -11,6 +11,7 @@ from textclf_jax.evaluation.mixing import Weights, figures_of_parts, weights_in,
 from textclf_jax.runs.checkpoint import save_model
 from textclf_jax.runs.resuming import Position
 from textclf_jax.runs.signals import Stopped
+from textclf_jax.runtime.agreement import by_first
 from textclf_jax.tasks.metrics import shown
 from textclf_jax.training.early_stopping import count_evaluation, is_over
 from textclf_jax.training.plan import Plan
@@ -61,6 +62,8 @@ class Keeper:
                 metrics = self.evaluator.metrics(outcome)
         except Stopped:
             return None
+        # what stops a run early must not differ between processes, whose CPUs may add up otherwise
+        metrics = by_first(lambda: metrics)
         p.evaluation_due, self.weights = False, weights_in(metrics)
         self.session.logger.log("eval", metrics, **place)
         metric = self.plan.config.training.early_stopping.metric

@@ -5,6 +5,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
+
 from textclf_jax import __version__
 from textclf_jax.config.schema import PretrainingConfig
 from textclf_jax.runs.checkpoint import CHECKPOINTS_FOLDER, Checkpoints, is_checkpoints_folder
@@ -13,6 +16,7 @@ from textclf_jax.runs.pretrained import Pretrained, adopt
 from textclf_jax.runs.record import label_names, renamed_classes
 from textclf_jax.runs.resuming import Position, continue_earlier, resume
 from textclf_jax.runtime.agreement import arrays_by_first, by_first, require_same
+from textclf_jax.runtime.device import compute_precision
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.steps import TrainState
 
@@ -80,19 +84,19 @@ def find_start(
     return Start(Position(), pretrained=pretrained, note=adopted) if pretrained else Start(Position())
 
 
-def start_together(plan: Plan, pretrained: Pretrained | None, find: Callable[[], Start]) -> Start:
+def start_together(plan: Plan, pretrained: Pretrained | None, find: Callable[[], Start], *, dry_run: bool) -> Start:
     """Where all processes of a run start: where the first one finds that it does; states are put on the devices.
 
     Args:
       plan: the run.
       pretrained: the weights, which each process has.
       find: finds the start; the others call it not, and need not see the folder of the run.
+      dry_run: whether the run ends before its first step.
 
     Raises:
       UserError: the first process cannot start, or the processes are not at work on the same run.
     """
-    weights = None if pretrained is None else checksums(pretrained.variables)
-    require_same("settings, data and weights", [__version__, plan.fingerprint(), weights])
+    require_same(lambda: _facts(plan, pretrained, dry_run=dry_run))
     found: list[Start] = []
 
     def told() -> dict[str, Any]:
@@ -114,7 +118,25 @@ def start_together(plan: Plan, pretrained: Pretrained | None, find: Callable[[],
     if not facts["state"]:
         return start
     state = arrays_by_first(lambda: start.state, plan.state_shapes)
-    return start._replace(state=plan.placement.put_state(state))
+    if plan.placement.is_divided:
+        return start._replace(state=plan.placement.put_state(state))
+    # a copy: a CPU would take the host's memory as it is, which steps cannot write over, and which would stay
+    return start._replace(state=jax.tree.map(jnp.array, state))
+
+
+def _facts(plan: Plan, pretrained: Pretrained | None, *, dry_run: bool) -> dict[str, Any]:
+    """What must be the same in all processes of a run, by its name in a message."""
+    found, training = plan.fingerprint(), plan.config.training
+    # these may change when a run is resumed, and decide what processes do together all the same
+    together = [training.mesh.model_dump(), training.checkpoint_interval_updates, dry_run]
+    return {
+        "versions of this package and of JAX": [__version__, jax.__version__],
+        "settings": [found["config"], together],
+        "data": found["data"],
+        "vocabulary": found["vocabulary"],
+        "pretrained weights": None if pretrained is None else checksums(pretrained.variables),
+        "kind of device": [compute_precision(training), found["batches"]],
+    }
 
 
 def adopt_into(plan: Plan, pretrained: Pretrained, variables: Any) -> tuple[Any, list[str]]:

@@ -54,16 +54,22 @@ class Together:
         self._largest = compiled(
             lambda given: given.max(axis=0), shape, name="agree", mesh=placement.mesh, results=placement.everywhere
         )
+        self._is_late_given = False
         self._of_steps: deque[jax.Array] = deque()
         self._of_evaluation: deque[jax.Array] = deque()
 
     def after_step(self, *, is_late: bool) -> bool:
         """See `Stopping`."""
         self._of_evaluation.clear()
-        self._of_steps.append(self._give(is_late and is_first()))
+        # once: until it is read the clock stays late, and each step that says so would save
+        is_late = is_late and is_first() and not self._is_late_given
+        self._is_late_given |= is_late
+        self._of_steps.append(self._give(is_late))
         if len(self._of_steps) <= steps_in_flight():
             return False
-        return self._read(self._of_steps.popleft())
+        is_due = self._read(self._of_steps.popleft())
+        self._is_late_given &= not is_due
+        return is_due
 
     def in_evaluation(self) -> None:
         """See `Stopping`."""
