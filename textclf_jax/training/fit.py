@@ -1,27 +1,23 @@
 """The whole of a run, from a configuration to a tested model: `fit` is what the commands call."""
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any
 
-from textclf_jax.config.schema import FinetuningConfig, RunConfig
+from textclf_jax.config.schema import RunConfig
 from textclf_jax.constants import LINEAR
 from textclf_jax.errors import UserError
 from textclf_jax.evaluation.evaluator import Evaluator
-from textclf_jax.evaluation.label_results import thresholds_remarks
 from textclf_jax.extras import install_line, is_installed
-from textclf_jax.files import json_text, write_whole
 from textclf_jax.observe.limits import training_limit
 from textclf_jax.observe.plots import CURVES_FILE, learning_curves
 from textclf_jax.observe.profiling import PROFILE_FOLDER, profiled
 from textclf_jax.observe.progress import say, silence
 from textclf_jax.observe.throughput import Throughput
-from textclf_jax.runs.checkpoint import MODEL_FOLDER, SavedModel, load_model
 from textclf_jax.runs.lock import RunLock
-from textclf_jax.runs.metrics_files import POSITION_COLUMNS, csv_paths, read_metrics
+from textclf_jax.runs.metrics_files import csv_paths
 from textclf_jax.runs.pretrained import Pretrained
 from textclf_jax.runs.record import SUMMARY_FILE
 from textclf_jax.runs.signals import Stopped, StopRequest
@@ -29,19 +25,18 @@ from textclf_jax.runtime.agreement import arrays_by_first, by_first
 from textclf_jax.runtime.device import compute_precision, explained_exhaustion, set_up_device, training_with_less_memory
 from textclf_jax.runtime.processes import are_several, has_joined, is_first, require_as_many_devices
 from textclf_jax.runtime.programs import Programs
-from textclf_jax.tasks.thresholds import Thresholds
-from textclf_jax.training.early_stopping import decided_by, is_over
+from textclf_jax.training.early_stopping import is_over
+from textclf_jax.training.ending import run_test, sum_up
 from textclf_jax.training.keeper import Keeper
 from textclf_jax.training.linear_path import fitted_collections
 from textclf_jax.training.log import TrainingLog
 from textclf_jax.training.loop import TrainingLoop
 from textclf_jax.training.plan import Plan, make_plan
-from textclf_jax.training.report import REPORT_FOLDER, EvaluationReport
 from textclf_jax.training.session import Session, enter_session
 from textclf_jax.training.start import Start, adopt_into, find_start, start_together
 from textclf_jax.training.steps import TrainState
 from textclf_jax.training.stopping import make_stopping
-from textclf_jax.training.summary import more_epochs, show_files, show_parts, show_plan, show_results
+from textclf_jax.training.summary import show_plan
 
 
 def fit(
@@ -146,9 +141,8 @@ def _train_and_test(plan: Plan, start: Start, session: Session) -> None:
         return
     # several processes stop together, so signals may end none of them by itself
     with session.stop.deferred() if are_several() else nullcontext():
-        saved = _saved_model(plan, session.run_dir)
-        results, report = _test(plan, keeper, saved)
-        by_first(lambda: _sum_up(plan, session, keeper, saved, results, report, curves))
+        tested = run_test(plan, keeper, session.run_dir)
+        by_first(lambda: sum_up(plan, session, keeper, tested, curves))
 
 
 def _first_state(plan: Plan, start: Start, programs: Programs, note: Callable[[str], None]) -> TrainState:
@@ -183,78 +177,3 @@ def _throughput(plan: Plan) -> Throughput:
         training_limit, compute_precision(plan.config.training), plan.placement.num_devices
     )
     return Throughput(plan.training_flops, measure_limit)
-
-
-def _saved_model(plan: Plan, run_dir: Path) -> SavedModel:
-    """The model of the run, which the first process alone can be sure to find whole."""
-    found: list[SavedModel] = []
-
-    def load() -> dict[str, Any]:
-        found.append(load_model(run_dir / MODEL_FOLDER))
-        return found[0].metadata
-
-    metadata = by_first(load)
-    variables = arrays_by_first(lambda: found[0].variables, plan.variable_shapes)
-    return SavedModel(run_dir / MODEL_FOLDER, variables, metadata)
-
-
-def _test(plan: Plan, keeper: Keeper, saved: SavedModel) -> tuple[dict[str, dict[str, float]], EvaluationReport | None]:
-    """Tests the best model, once: its metrics by split, and what there is to report of the test split."""
-    results: dict[str, dict[str, float]] = {}
-    if plan.val is not None:
-        thresholds = Thresholds.of_model(saved.metadata)
-        results["val"] = keeper.best_metrics or keeper.evaluator(saved.variables, plan.val, thresholds)
-    report = None
-    if "test" in plan.splits:
-        report = EvaluationReport.of(saved, keeper.evaluator, "test", plan.splits["test"])
-        results["test"] = report.metrics
-    return results, report
-
-
-def _sum_up(
-    plan: Plan,
-    session: Session,
-    keeper: Keeper,
-    saved: SavedModel,
-    results: dict[str, dict[str, float]],
-    report: EvaluationReport | None,
-    curves: Path | None,
-) -> None:
-    """Writes and prints the results."""
-    run_dir, stopped = session.run_dir, keeper.why_stopped()
-    if stopped:
-        say(f"stopped early, after epoch {stopped['epoch']}, update {stopped['update']}: {stopped['why']}")
-    place = {name: saved.metadata[name] for name in POSITION_COLUMNS}
-    if "test" in results:
-        session.logger.log("test", results["test"], **place)
-    which, metric = saved.metadata["which"], decided_by(saved.metadata)
-    if report:
-        report.write(run_dir / REPORT_FOLDER)
-    # after all else that is written: it marks the run as finished
-    summary = {"model": which, **place, "metric": metric, "score": saved.metadata["score"]}
-    summary |= {"stopped_early": stopped, "results": results}
-    write_whole(run_dir / SUMMARY_FILE, json_text(summary))
-    show_results(which, place, results, metric=metric)
-    show_parts(results)
-    if report:
-        report.show_classes()
-    elif plan.val is not None:
-        say(*_thresholds_remarks(plan, saved))
-    if plan.val is not None and which == "last":
-        wanted = plan.config.training.early_stopping.metric
-        say(f"warning: no evaluation had a finite {wanted}, so there is no best model: this is the last one")
-    csvs = csv_paths(run_dir, plan.config.logging)
-    if not stopped:
-        say(more_epochs(plan.config, run_dir.name, read_metrics(csvs["eval"])))
-    files = {"model": run_dir / MODEL_FOLDER, "summary": run_dir / SUMMARY_FILE}
-    files |= {"test report": run_dir / REPORT_FOLDER} if report else {}
-    files |= {f"{split} metrics": path for split, path in csvs.items() if path.exists()}
-    show_files(files | ({"learning curves": curves} if curves else {}))
-
-
-def _thresholds_remarks(plan: Plan, saved: SavedModel) -> Iterable[str]:
-    """What there is to say of thresholds, where a text can have several labels."""
-    config = plan.config
-    if not isinstance(config, FinetuningConfig) or not config.classification_head.multi_label:
-        return ()
-    return thresholds_remarks(Thresholds.of_model(saved.metadata), saved.metadata["labels"])
