@@ -63,6 +63,14 @@ def test_training_passes_the_config_and_returns_the_exit_code(calls, command, ki
     assert flags == {"dry_run": True, "fresh": False, "changed_data": False, "pretrained": None}
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_of_several_processes_the_first_one_tells_what_a_dry_run_found(calls, monkeypatch, capsys, first):
+    monkeypatch.setattr(sys.modules["textclf_jax.training.fit"], "fit", lambda *_, **__: 0)
+    monkeypatch.setattr("textclf_jax.runtime.processes.is_first", lambda: first)
+    assert main(["pretrain", "wiki", "--dry-run"]) == 0
+    assert ("can be exported as" in capsys.readouterr().out) == first
+
+
 def test_profile_is_a_key_of_the_config(calls):
     main(["pretrain", "wiki", "--profile", "7"])
     ((config, _), _) = calls[0]

@@ -96,11 +96,12 @@ def loaded_config(kind: Kind, folder: Path, overrides: Sequence[str]) -> AnyConf
 
 def train_config(config: AnyConfig, folder: Path, *, dry_run: bool, fresh: bool, changed_data: bool) -> int:
     """Trains what a config describes and returns the exit code; arguments as for `fit`."""
+    from textclf_jax.runtime.processes import is_first
     from textclf_jax.training.fit import fit
 
     config, pretrained = _start(config)
     code = fit(config, folder, dry_run=dry_run, fresh=fresh, changed_data=changed_data, pretrained=pretrained)
-    if dry_run and not code:
+    if dry_run and not code and is_first():
         from textclf_jax.interop.exporting import formats_told
 
         print("\n".join(formats_told(config)))
