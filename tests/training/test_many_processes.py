@@ -87,7 +87,7 @@ def test_two_processes_train_what_one_does(make, of_one, build):
     assert "process 1: the first process could not go on:" in processes.said(run, 1)
 
 
-@pytest.mark.parametrize(("which", "build"), enumerate(BUILDS))
+@pytest.mark.parametrize(("which", "build"), list(enumerate(BUILDS)))
 def test_a_signal_to_one_saves_and_one_process_goes_on(make, of_one, build, which):
     run = make(build, f"stopped-{which}", BUILDS[build][2])
     codes = processes.signalled(run, which, signal.SIGTERM, rows=5, processes=2, devices=2)
