@@ -243,6 +243,7 @@ def test_no_process_runs_ahead_while_arrays_are_gathered(monkeypatch, first):
 
 def test_alone_everything_is_agreed_at_once():
     assert agreement.by_first(lambda: {"a": [1, None]}) == {"a": [1, None]}
+    assert agreement.made_by_first(lambda: (3, 4), len) == ((3, 4), 2)
     tree = {"a": np.array([-0.0, 1.0], np.float32)}
     assert agreement.arrays_by_first(lambda: tree, tree) is tree
     agreement.require_same(lambda: pytest.fail("nothing is compared"))

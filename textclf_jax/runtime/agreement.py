@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +19,8 @@ from textclf_jax.errors import UserError, listed
 from textclf_jax.runtime.processes import CommonError, are_several, is_first
 
 DIGEST_BYTES = 16
+
+T = TypeVar("T")
 
 
 def by_first(work: Callable[[], Any]) -> Any:
@@ -47,6 +49,29 @@ def by_first(work: Callable[[], Any]) -> Any:
     if found["error"] is not None:
         raise CommonError(f"the first process could not go on: {found['error'].partition(chr(10))[0]}")
     return value if is_first() else found["value"]
+
+
+def made_by_first(make: Callable[[], T], tell: Callable[[T], Any]) -> tuple[T | None, Any]:
+    """Makes something in the first process alone.
+
+    Args:
+      make: makes it.
+      tell: gives what the other processes are to know of it, JSON-able.
+
+    Returns:
+      What was made, None in the other processes; and what `tell` gave, in all of them.
+
+    Raises:
+      UserError: as `by_first`.
+    """
+    made: list[T] = []
+
+    def work() -> Any:
+        made.append(make())
+        return tell(made[0])
+
+    told = by_first(work)
+    return (made[0] if made else None), told
 
 
 def _from_first(value: Any) -> Any:

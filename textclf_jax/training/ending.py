@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from textclf_jax.config.schema import FinetuningConfig
 from textclf_jax.evaluation.label_results import thresholds_remarks
@@ -11,7 +11,7 @@ from textclf_jax.observe.progress import say
 from textclf_jax.runs.checkpoint import MODEL_FOLDER, SavedModel, load_model
 from textclf_jax.runs.metrics_files import POSITION_COLUMNS, csv_paths, read_metrics
 from textclf_jax.runs.record import SUMMARY_FILE
-from textclf_jax.runtime.agreement import arrays_by_first, by_first
+from textclf_jax.runtime.agreement import arrays_by_first, made_by_first
 from textclf_jax.tasks.thresholds import Thresholds
 from textclf_jax.training.early_stopping import decided_by
 from textclf_jax.training.keeper import Keeper
@@ -57,15 +57,10 @@ def run_test(plan: Plan, keeper: Keeper, run_dir: Path) -> Tested:
 
 def _saved_model(plan: Plan, run_dir: Path) -> SavedModel:
     """The model of the run, which the first process alone can be sure to find whole."""
-    found: list[SavedModel] = []
-
-    def load() -> dict[str, Any]:
-        found.append(load_model(run_dir / MODEL_FOLDER))
-        return found[0].metadata
-
-    metadata = by_first(load)
-    variables = arrays_by_first(lambda: found[0].variables, plan.variable_shapes)
-    return SavedModel(run_dir / MODEL_FOLDER, variables, metadata)
+    folder = run_dir / MODEL_FOLDER
+    saved, metadata = made_by_first(lambda: load_model(folder), lambda loaded: loaded.metadata)
+    variables = arrays_by_first(lambda: saved and saved.variables, plan.variable_shapes)
+    return SavedModel(folder, variables, metadata)
 
 
 def sum_up(plan: Plan, session: Session, keeper: Keeper, tested: Tested, curves: Path | None) -> None:

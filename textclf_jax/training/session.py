@@ -15,7 +15,7 @@ from textclf_jax.runs.following import NoCheckpoints, NoLogger
 from textclf_jax.runs.logger import RunLogger
 from textclf_jax.runs.record import CARD_FILE, FIGURES_FOLDER, PAGE_FILE, RECORD_FILE, SUMMARY_FILE
 from textclf_jax.runs.signals import StopRequest
-from textclf_jax.runtime.agreement import by_first
+from textclf_jax.runtime.agreement import made_by_first
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.report import REPORT_FOLDER
 from textclf_jax.training.start import Start
@@ -87,15 +87,12 @@ def enter_session(
     Args:
       stack: closes them.
     """
-    entered: list[Session] = []
-
-    def enter() -> int | None:
-        entered.append(stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh)))
-        return entered[0].checkpoints.saved_step
-
-    saved_step = by_first(enter)
-    if entered:
-        return entered[0]
+    session, saved_step = made_by_first(
+        lambda: stack.enter_context(open_session(plan, run_dir, start, stop, fresh=fresh)),
+        lambda opened: opened.checkpoints.saved_step,
+    )
+    if session is not None:
+        return session
     progress = Progress(plan.length.updates, start=start.updates, description=plan.config.experiment.kind)
     return Session(run_dir, plan.record(), NoCheckpoints(saved_step), NoLogger(), progress, stop)
 

@@ -15,7 +15,7 @@ from textclf_jax.runs.checksums import checksums
 from textclf_jax.runs.pretrained import Pretrained, adopt
 from textclf_jax.runs.record import label_names, renamed_classes
 from textclf_jax.runs.resuming import Position, continue_earlier, resume
-from textclf_jax.runtime.agreement import arrays_by_first, by_first, require_same
+from textclf_jax.runtime.agreement import arrays_by_first, made_by_first, require_same
 from textclf_jax.runtime.device import compute_precision
 from textclf_jax.training.plan import Plan
 from textclf_jax.training.steps import TrainState
@@ -97,31 +97,27 @@ def start_together(plan: Plan, pretrained: Pretrained | None, find: Callable[[],
       UserError: the first process cannot start, or the processes are not at work on the same run.
     """
     require_same(lambda: _facts(plan, pretrained, dry_run=dry_run))
-    found: list[Start] = []
-
-    def told() -> dict[str, Any]:
-        start = find()
-        found.append(start)
-        adopts, has_state = start.pretrained is not None, start.state is not None
-        return {"position": start.position.stored(), "state": has_state, "adopts": adopts, "resumes": start.resumes}
-
-    facts = by_first(told)
-    start = (
-        found[0]
-        if found
-        else Start(
-            Position.restored(facts["position"]),
-            pretrained=pretrained if facts["adopts"] else None,
-            resumes=facts["resumes"],
-        )
-    )
-    if not facts["state"]:
+    start, told = made_by_first(find, _told)
+    if start is None:
+        weights = pretrained if told["adopts"] else None
+        start = Start(Position.restored(told["position"]), pretrained=weights, resumes=told["resumes"])
+    if not told["has_state"]:
         return start
     state = arrays_by_first(lambda: start.state, plan.state_shapes)
     if plan.placement.is_divided:
         return start._replace(state=plan.placement.put_state(state))
     # a copy: a CPU would take the host's memory as it is, which steps cannot write over, and which would stay
     return start._replace(state=jax.tree.map(jnp.array, state))
+
+
+def _told(start: Start) -> dict[str, Any]:
+    """What other processes are to know of a start."""
+    return {
+        "position": start.position.stored(),
+        "has_state": start.state is not None,
+        "adopts": start.pretrained is not None,
+        "resumes": start.resumes,
+    }
 
 
 def _facts(plan: Plan, pretrained: Pretrained | None, *, dry_run: bool) -> dict[str, Any]:
