@@ -28,7 +28,7 @@ from textclf_jax.runs.checkpoint import load_model
 from textclf_jax.runs.metrics_files import read_metrics
 from textclf_jax.runs.pretrained import load_pretrained
 from textclf_jax.training import linear_path
-from textclf_jax.training.evaluating import evaluate_saved
+from textclf_jax.training.evaluating import evaluate_saved, predict_split
 from textclf_jax.training.fit import fit
 from textclf_jax.training.linear_path import Fitted, fit_linear_path
 
@@ -234,6 +234,16 @@ def test_evaluating_again_gives_the_figures_of_the_run(finished):
     for split in ("val", "test"):
         report = evaluate_saved(finished / "model.ckpt", split, note=[].append)
         assert report.metrics == results[split]
+
+
+def test_what_the_linear_path_alone_predicts_has_its_figures(finished):
+    for split in ("test", "train"):
+        metrics = evaluate_saved(finished / "model.ckpt", split, note=[].append).metrics
+        predicted, by_linear_path, rows = predict_split(finished / "model.ckpt", split, note=[].append)
+        assert np.mean(by_linear_path == rows.labels) == pytest.approx(metrics["linear_accuracy"])
+        assert np.mean(predicted == rows.labels) == pytest.approx(metrics["accuracy"])
+    # of the last split, so that one part cannot be taken for another
+    assert metrics["encoder_accuracy"] != metrics["linear_accuracy"]
 
 
 def test_texts_are_classified_as_their_rows_are(finished, data, tmp_path):

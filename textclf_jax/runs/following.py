@@ -20,9 +20,6 @@ class NoCheckpoints:
     def __init__(self, saved_step: int | None):
         self.saved_step = saved_step
 
-    def reserve(self, like: PyTree) -> None:
-        """Needs no memory."""
-
     def save(
         self, step: int, state: PyTree, position: dict[str, Any], *, before_save: Callable[[PyTree], None] | None = None
     ) -> None:
@@ -36,9 +33,6 @@ class NoCheckpoints:
 
     def wait(self) -> None:
         """There is nothing to wait for."""
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class NoLogger:
